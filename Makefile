@@ -1,0 +1,55 @@
+# Two commands for a fresh machine: `make tables`, `make test`. The rest is for developers.
+PYTHON ?= python3
+DEVICE ?= cpu
+VENV := .venv
+BIN := $(VENV)/bin
+EXPERIMENT ?= demo
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: tables test environment lint format lock restore record clean
+
+tables: environment
+	snakemake --cores all --config experiment=$(EXPERIMENT) -- all_tables all_figures
+
+test: environment lint
+	pytest -n 2 --dist loadfile
+
+environment: $(VENV)/.installed-$(DEVICE)
+
+# The lock file pins every package; the marker is written last, so a broken install is redone.
+# To change the device, `make clean` first: faiss-cpu and faiss-gpu must not meet.
+$(VENV)/.installed-$(DEVICE): envs/$(DEVICE).lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/$(DEVICE).lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+lint: environment
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+format: environment
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile rules
+
+# Both lock files, from pyproject.toml.
+lock:
+	for device in cpu gpu; do \
+	  $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --extra $$device --extra dev --output-file envs/$$device.lock \
+	    pyproject.toml; \
+	done
+
+# Caches from and to the DVC remote; the scripts say why not bare dvc commands.
+restore: environment
+	workflow_scripts/restore.sh
+
+record: environment
+	workflow_scripts/record.sh
+
+clean:
+	rm -rf $(VENV) .snakemake

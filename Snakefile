@@ -1,0 +1,55 @@
+# Raw images flow one way through eight arrows to LaTeX tables:
+#   data -> features -> clustering -> pseudo_masks -> episodes -> training -> evaluation -> tables
+# Each arrow is one rule file, one package folder and one results folder of the same name.
+
+from snakemake.utils import min_version
+
+from umtfss.config import load_experiment
+from umtfss.errors import UmtfssError
+from umtfss.plan import Plan
+from umtfss.provenance import digest_code as code
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+try:
+    experiment = load_experiment(config["experiment"], config["seed"])
+    plan = Plan(experiment)
+except UmtfssError as error:
+    raise WorkflowError(str(error)) from None
+
+# The blocks of the experiment, for params: a changed key reruns the rules that read its block.
+settings = experiment.model_dump(mode="json")
+
+
+wildcard_constraints:
+    experiment=experiment.name,
+    dataset="[a-z0-9_]+",
+    split="[a-z0-9_]+",
+    pool="[a-z0-9_]+",
+    cache="[a-z0-9_]+-[0-9]+",
+    shard="[0-9]+",
+    fold="all|fold[0-3]",
+    seed="[0-9]+",
+    shot="[0-9]+",
+    table="headline|table[1-6]",
+
+
+rule all_tables:
+    input:
+        [path for table in plan.tables for path in plan.table(table.name)],
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/features.smk"
+include: "rules/clustering.smk"
+include: "rules/pseudo_masks.smk"
+include: "rules/episodes.smk"
+include: "rules/training.smk"
+include: "rules/evaluation.smk"
+include: "rules/tables.smk"
+include: "rules/report.smk"

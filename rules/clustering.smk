@@ -1,0 +1,35 @@
+# clustering: pixel embeddings of an unlabelled pool -> cluster centroids.
+
+
+rule all_clustering:
+    input:
+        collect(
+            "results/{experiment}/clustering/{pool}/centroids.h5",
+            experiment=experiment.name,
+            pool=plan.pools,
+        ),
+
+
+rule cluster_pixels:
+    input:
+        clustering_features,
+    output:
+        "results/{experiment}/clustering/{pool}/centroids.h5",
+    log:
+        "results/{experiment}/logs/clustering/{pool}-cluster_pixels.log",
+    benchmark:
+        "results/{experiment}/benchmarks/clustering/{pool}-cluster_pixels.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+    params:
+        code=code(
+            "workflow_scripts/cluster_pixels.py", "umtfss/clustering/pixel_kmeans.py"
+        ),
+        settings=lookup(dpath="clustering", within=settings),
+        level=lookup(dpath="features/clustering/level", within=settings),
+        clusters=lookup(dpath="pools/{pool}/clusters", within=settings),
+    script:
+        "../workflow_scripts/cluster_pixels.py"

@@ -1,0 +1,131 @@
+# The functions that rules take inputs and parameters from; each asks the plan.
+
+
+# data
+
+
+def raw_marker(wildcards):
+    return plan.raw_marker(wildcards.dataset)
+
+
+# features
+
+
+def cache_levels(wildcards):
+    backbone, side = wildcards.cache.rsplit("-", 1)
+    return plan.feature_cache(
+        wildcards.dataset, wildcards.split, backbone, int(side)
+    ).levels
+
+
+# clustering
+
+
+def clustering_features(wildcards):
+    embedding = experiment.features.clustering
+    return plan.feature_manifests(plan.embedding_caches(wildcards.pool, embedding))
+
+
+# pseudo_masks
+
+
+def assignment_features(wildcards):
+    embedding = experiment.features.assignment
+    cache = plan.feature_cache(
+        wildcards.dataset, wildcards.split, embedding.backbone, embedding.long_side
+    )
+    return plan.feature_manifests([cache])[int(wildcards.shard)]
+
+
+def pool_manifests(wildcards):
+    return plan.pseudo_masks(wildcards.pool, ".json")
+
+
+def pool_masks(wildcards):
+    return [ancient(path) for path in plan.pseudo_masks(wildcards.pool)]
+
+
+# episodes
+
+
+def episode_indexes(wildcards):
+    return [] if wildcards.fold == "all" else plan.pool_indexes(wildcards.pool)
+
+
+def training_length(wildcards):
+    stage = settings["training"][wildcards.pool]
+    return {key: stage[key] for key in ("epochs", "steps", "batch_size", "shot")}
+
+
+# training
+
+
+def training_inputs(wildcards):
+    return plan.training_inputs(plan.run_at(wildcards.run))
+
+
+def training_settings(wildcards):
+    run = plan.run_at(wildcards.run)
+    return {
+        "seed": run.seed,
+        "model": plan.model_settings(run).model_dump(mode="json"),
+        "training": plan.training_settings(run).model_dump(
+            mode="json", exclude={"workers", "checkpoint_minutes"}
+        ),
+        "features": settings["features"]["model"],
+    }
+
+
+# evaluation
+
+
+def evaluation_spec(wildcards):
+    return plan.evaluations[wildcards.run, wildcards.dataset, int(wildcards.shot)]
+
+
+def evaluation_inputs(wildcards):
+    return plan.evaluation_inputs(evaluation_spec(wildcards))
+
+
+def evaluation_weights(wildcards):
+    run = evaluation_spec(wildcards).run
+    folder = plan.training_folder(run)
+    return [ancient(f"{folder}/weights.safetensors")] if run.is_trained else []
+
+
+def evaluation_settings(wildcards):
+    spec = evaluation_spec(wildcards)
+    return {
+        "folds": list(spec.folds),
+        "seeds": spec.seeds,
+        "amp": settings["evaluation"]["amp"],
+        "model": plan.model_settings(spec.run).model_dump(mode="json"),
+        "features": settings["features"]["model"],
+    }
+
+
+# tables
+
+
+def table_results(wildcards):
+    table = plan.table_named(wildcards.table)
+    return [plan.evaluation(spec) for spec in plan.evaluations_of(table)]
+
+
+def table_settings(wildcards):
+    return {
+        "tables": settings["tables"],
+        "bootstrap": settings["evaluation"]["bootstrap"],
+        "interval": settings["evaluation"]["interval"],
+    }
+
+
+# report
+
+
+def panel_inputs(wildcards):
+    return plan.evaluation_inputs(plan.panel)
+
+
+def panel_weights(wildcards):
+    return ancient(f"{plan.training_folder(plan.panel.run)}/weights.safetensors")

@@ -1,0 +1,61 @@
+# data: raw files on disk -> a verified list of images for each split.
+
+
+rule all_data:
+    input:
+        plan.indexes,
+
+
+rule make_shapes:
+    output:
+        "results/{experiment}/data/{dataset}/generated.json",
+    log:
+        "results/{experiment}/logs/data/{dataset}-make_shapes.log",
+    benchmark:
+        "results/{experiment}/benchmarks/data/{dataset}-make_shapes.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code(
+            "workflow_scripts/make_shapes.py",
+            "umtfss/data/shapes.py",
+            "umtfss/data/shape_art.py",
+        ),
+        settings=lookup(dpath="datasets/{dataset}", within=settings),
+    script:
+        "../workflow_scripts/make_shapes.py"
+
+
+rule download_dataset:
+    output:
+        "results/{experiment}/data/{dataset}/downloaded.json",
+    log:
+        "results/{experiment}/logs/data/{dataset}-download_dataset.log",
+    benchmark:
+        "results/{experiment}/benchmarks/data/{dataset}-download_dataset.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code("workflow_scripts/download_dataset.py", "umtfss/data/download.py"),
+    script:
+        "../workflow_scripts/download_dataset.py"
+
+
+rule index_split:
+    input:
+        raw_marker,
+    output:
+        "results/{experiment}/data/{dataset}/{split}.json",
+    log:
+        "results/{experiment}/logs/data/{dataset}-{split}-index_split.log",
+    benchmark:
+        "results/{experiment}/benchmarks/data/{dataset}-{split}-index_split.tsv"
+    wildcard_constraints:
+        split="train|val|all",
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code("workflow_scripts/index_split.py", "umtfss/data"),
+        settings=lookup(dpath="datasets/{dataset}", within=settings),
+    script:
+        "../workflow_scripts/index_split.py"

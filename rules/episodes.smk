@@ -1,0 +1,61 @@
+# episodes: verified lists -> test episodes; regions -> pseudo-episodes. Both are files.
+
+
+rule all_episodes:
+    input:
+        plan.episode_files,
+
+
+# One job draws all folds and seeds: starting a process costs more than drawing.
+rule draw_test_episodes:
+    input:
+        "results/{experiment}/data/{dataset}/val.json",
+    output:
+        collect(
+            "results/{{experiment}}/episodes/test/{{dataset}}/fold{fold}-{{shot}}shot-seed{seed}.h5",
+            fold=experiment.tables.folds,
+            seed=range(plan.test_seeds),
+        ),
+    log:
+        "results/{experiment}/logs/episodes/test-{dataset}-{shot}shot.log",
+    benchmark:
+        "results/{experiment}/benchmarks/episodes/test-{dataset}-{shot}shot.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code(
+            "workflow_scripts/draw_test_episodes.py",
+            "umtfss/episodes/draw.py",
+            "umtfss/episodes/episode.py",
+        ),
+        draw=lookup(dpath="episodes/draw", within=settings),
+        episodes=lookup(dpath="datasets/{dataset}/test_episodes", within=settings),
+        min_area=lookup(dpath="datasets/{dataset}/min_class_area", within=settings),
+    script:
+        "../workflow_scripts/draw_test_episodes.py"
+
+
+rule draw_pseudo_episodes:
+    input:
+        manifests=pool_manifests,
+        masks=pool_masks,
+        indexes=episode_indexes,
+    output:
+        episodes="results/{experiment}/episodes/train/{pool}/unsup-{fold}-seed{seed}.h5",
+        manifest="results/{experiment}/episodes/train/{pool}/unsup-{fold}-seed{seed}.json",
+    log:
+        "results/{experiment}/logs/episodes/train-{pool}-unsup-{fold}-seed{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/episodes/train-{pool}-unsup-{fold}-seed{seed}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code(
+            "workflow_scripts/draw_pseudo_episodes.py",
+            "umtfss/episodes/draw.py",
+            "umtfss/episodes/episode.py",
+        ),
+        settings=lookup(dpath="episodes", within=settings),
+        length=training_length,
+    script:
+        "../workflow_scripts/draw_pseudo_episodes.py"

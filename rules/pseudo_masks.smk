@@ -1,0 +1,30 @@
+# pseudo_masks: centroids -> a label map of every image, and its valid regions.
+
+
+rule all_pseudo_masks:
+    input:
+        [path for pool in plan.pools for path in plan.pseudo_masks(pool, ".json")],
+
+
+rule make_pseudo_masks:
+    input:
+        centroids="results/{experiment}/clustering/{pool}/centroids.h5",
+        features=assignment_features,
+        index="results/{experiment}/data/{dataset}/{split}.json",
+    output:
+        masks="results/{experiment}/pseudo_masks/{pool}/{dataset}-{split}-shard{shard}.h5",
+        manifest="results/{experiment}/pseudo_masks/{pool}/{dataset}-{split}-shard{shard}.json",
+    log:
+        "results/{experiment}/logs/pseudo_masks/{pool}-{dataset}-{split}-shard{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/pseudo_masks/{pool}-{dataset}-{split}-shard{shard}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+    params:
+        code=code("workflow_scripts/make_pseudo_masks.py", "umtfss/pseudo_masks"),
+        settings=lookup(dpath="pseudo_masks", within=settings),
+    script:
+        "../workflow_scripts/make_pseudo_masks.py"

@@ -1,0 +1,71 @@
+# report: pictures of what was found: the clusters, the heat map of Table 4, predictions.
+
+
+rule all_figures:
+    input:
+        plan.figures,
+
+
+rule draw_cluster_gallery:
+    input:
+        manifests=pool_manifests,
+        masks=pool_masks,
+    output:
+        gallery="results/{experiment}/figures/clusters-{pool}.png",
+        purity="results/{experiment}/figures/clusters-{pool}-purity.json",
+    log:
+        "results/{experiment}/logs/figures/clusters-{pool}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures/clusters-{pool}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code(
+            "workflow_scripts/draw_cluster_gallery.py",
+            "umtfss/clustering/gallery.py",
+            "umtfss/pseudo_masks/purity.py",
+        ),
+        regions=lookup(dpath="clustering/gallery_regions", within=settings),
+    script:
+        "../workflow_scripts/draw_cluster_gallery.py"
+
+
+rule draw_table4_heatmap:
+    input:
+        "results/{experiment}/tables/table4.csv",
+    output:
+        "results/{experiment}/figures/table4_heatmap.png",
+    log:
+        "results/{experiment}/logs/figures/table4_heatmap.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures/table4_heatmap.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code("workflow_scripts/draw_table4_heatmap.py", "umtfss/tables/figures.py"),
+    script:
+        "../workflow_scripts/draw_table4_heatmap.py"
+
+
+rule draw_qualitative_panel:
+    input:
+        unpack(panel_inputs),
+        weights_file=panel_weights,
+    output:
+        "results/{experiment}/figures/qualitative.png",
+    log:
+        "results/{experiment}/logs/figures/qualitative.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures/qualitative.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code(
+            "workflow_scripts/draw_qualitative_panel.py",
+            "umtfss/tables/figures.py",
+            "umtfss/tables/panel.py",
+            "umtfss/evaluation/run.py",
+            "umtfss/models",
+        ),
+    script:
+        "../workflow_scripts/draw_qualitative_panel.py"

@@ -1,0 +1,17 @@
+"""Fixtures that every test folder shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data sets; tests that need it are skipped where it is absent."""
+    root = Path(os.environ.get("UMTFSS_DATA_ROOT", ROOT.parent / "shared" / "data"))
+    if not (root / "voc2012").is_dir():
+        pytest.skip(f"no real images at {root}; set UMTFSS_DATA_ROOT")
+    return root

@@ -1,0 +1,120 @@
+"""ResNet-50 in the official file formats."""
+
+import pytest
+import torch
+
+from umtfss.backbones.extractor import build_extractor
+from umtfss.backbones.facts import backbone_facts
+from umtfss.config import WeightsConfig
+from umtfss.errors import WeightsError
+
+IMAGES = torch.rand(2, 3, 65, 97, generator=torch.Generator().manual_seed(1))
+
+
+def layers(network, images):
+    """layer1 .. layer4 of a torchvision ResNet, called by hand."""
+    facts = backbone_facts("resnet50")
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (facts.mean, facts.std))
+    x = network.maxpool(network.relu(network.bn1(network.conv1((images - mean) / std))))
+    out = []
+    for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
+        x = layer(x)
+        out.append(x)
+    return out
+
+
+@pytest.fixture(scope="module")
+def moco_file(random_resnet, tmp_path_factory):
+    """A MoCo-v2 checkpoint: training state, two encoders, a queue."""
+    own = random_resnet.state_dict()
+    state = {f"module.encoder_q.{k}": v for k, v in own.items() if not k.startswith("fc.")}
+    state |= {f"module.encoder_k.{k}": v + 1 for k, v in own.items() if v.dtype.is_floating_point}
+    state["module.encoder_q.fc.0.weight"] = torch.zeros(2048, 2048)
+    state["module.queue"] = torch.zeros(128, 16)
+    path = tmp_path_factory.mktemp("moco") / "moco_v2_800ep_pretrain.pth.tar"
+    torch.save({"epoch": 800, "arch": "resnet50", "state_dict": state, "optimizer": {}}, path)
+    return str(path)
+
+
+def test_moco_reads_the_query_encoder(random_resnet, moco_file):
+    extractor = build_extractor("resnet50_moco_v2", ["layer4"], WeightsConfig(source=moco_file))
+    found = extractor(IMAGES)
+    assert found["layer4"].shape == (2, 2048, *extractor.grid(65, 97))
+    with torch.no_grad():
+        expected = layers(random_resnet, IMAGES)[3]
+    torch.testing.assert_close(found["layer4"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_dino_reads_plain_keys_without_a_head(random_resnet, tmp_path):
+    state = random_resnet.state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    torch.save(state, tmp_path / "dino_resnet50_pretrain.pth")
+    weights = WeightsConfig(source=str(tmp_path / "dino_resnet50_pretrain.pth"))
+    found = build_extractor("resnet50_dino", ["layer4"], weights)(IMAGES)
+    with torch.no_grad():
+        expected = layers(random_resnet, IMAGES)[3]
+    torch.testing.assert_close(found["layer4"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_moco_refuses_another_checkpoint(resnet_file):
+    with pytest.raises(WeightsError, match=r"no MoCo checkpoint[\s\S]*module.encoder_q"):
+        build_extractor("resnet50_moco_v2", ["layer4"], WeightsConfig(source=resnet_file))
+
+
+def test_dilated_network_has_stride_8_and_its_first_layers_are_plain(random_resnet, resnet_file):
+    levels = ["layer4", "layer2", "layer3"]
+    extractor = build_extractor("resnet50", levels, WeightsConfig(source=resnet_file))
+    found = extractor(IMAGES)
+    assert list(found) == levels == list(extractor.levels)
+    assert extractor.stride == 8
+    assert extractor.align_corners
+    for level, x in found.items():
+        assert x.shape == (2, extractor.channels[level], 9, 13)
+    with torch.no_grad():
+        expected = layers(random_resnet, IMAGES)
+    torch.testing.assert_close(found["layer2"], expected[1], rtol=1e-3, atol=1e-3)
+    convolutions = {n: m for n, m in extractor.network.named_modules() if n.endswith("0.conv2")}
+    # torchvision dilates from the second block of a layer on; its first keeps the dilation before.
+    second = dict(extractor.network.named_modules())
+    assert convolutions["network.layer3.0.conv2"].dilation == (1, 1)
+    assert second["network.layer3.1.conv2"].dilation == (2, 2)
+    assert second["network.layer4.1.conv2"].dilation == (4, 4)
+
+
+def test_only_what_is_asked_for_is_kept(resnet_file):
+    extractor = build_extractor("resnet50", ["layer2"], WeightsConfig(source=resnet_file))
+    assert not any("layer3" in k or "layer4" in k for k in extractor.state_dict())
+    whole = build_extractor("resnet50", ["layer2", "layer4"], WeightsConfig(source=resnet_file))
+    assert whole.digest == extractor.digest
+    torch.testing.assert_close(whole(IMAGES)["layer2"], extractor(IMAGES)["layer2"])
+
+
+def test_frozen_whatever_train_says(resnet_file):
+    extractor = build_extractor("resnet50", ["layer3"], WeightsConfig(source=resnet_file))
+    before = extractor(IMAGES)["layer3"]
+    holder = torch.nn.Sequential(extractor).train()
+    assert not any(module.training for module in extractor.modules())
+    for _ in range(2):
+        after = holder(IMAGES * 3)["layer3"]
+    assert not after.requires_grad
+    assert not any(p.requires_grad for p in extractor.parameters())
+    torch.testing.assert_close(extractor(IMAGES)["layer3"], before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet50_dino"])
+def test_tokens_lie_where_align_corners_says(random_resnet, tmp_path, name):
+    # With kernels equal to their mirror image, features commute with a flip of the image only if
+    # the grid lies symmetrically on it.
+    state = {k: v + v.flip(3) if v.dim() == 4 else v for k, v in random_resnet.state_dict().items()}
+    torch.save(state, tmp_path / "symmetric.pth")
+    weights = WeightsConfig(source=str(tmp_path / "symmetric.pth"))
+    extractor = build_extractor(name, ["layer4"], weights)
+    there, flipped = extractor(IMAGES)["layer4"], extractor(IMAGES.flip(3))["layer4"]
+    scale = there.abs().max().item()
+    torch.testing.assert_close(flipped.flip(3) / scale, there / scale, rtol=0, atol=1e-3)
+
+
+def test_a_side_that_does_not_fit_is_refused(resnet_file):
+    extractor = build_extractor("resnet50", ["layer2"], WeightsConfig(source=resnet_file))
+    with pytest.raises(ValueError, match=r"sides of 8 k \+ 1 px, but got \(64, 65\)"):
+        extractor(torch.zeros(1, 3, 64, 65))

@@ -1,0 +1,28 @@
+"""The reader of a folder of images."""
+
+import pytest
+from PIL import Image
+
+from umtfss.data.folder import FolderDataset
+from umtfss.errors import DataError
+
+
+def test_ids_are_the_sorted_paths_of_images(tmp_path):
+    for name in ("b.JPG", "a/z.png", "a/.hidden.png", ".cache/c.png", "b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (5, 4), "red").save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    dataset = FolderDataset("photos", tmp_path)
+    assert dataset.ids("all") == ["a/z.png", "b.JPG", "b.png"]
+    assert dataset.image("a/z.png").shape == (4, 5, 3)
+    assert not dataset.has_masks
+
+
+def test_wrong_uses_are_named(tmp_path):
+    dataset = FolderDataset("photos", tmp_path)
+    with pytest.raises(DataError, match="holds no images"):
+        dataset.ids("all")
+    with pytest.raises(DataError, match=r"no split 'train'(?s:.*)photos/all"):
+        dataset.ids("train")
+    with pytest.raises(DataError, match="without masks"):
+        dataset.mask("a.png")

@@ -1,0 +1,73 @@
+"""Decoding of image and mask files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from umtfss.data.images import read_image, read_mask
+from umtfss.errors import DataError
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+
+def test_read_image_returns_rgb(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
+
+
+def test_read_image_turns_grey_into_rgb(tmp_path, picture):
+    Image.fromarray(picture[..., 0]).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture[..., :1].repeat(3, 2))
+
+
+def test_read_image_leaves_exif_orientation_to_the_caller(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (12, 17, 3)
+    assert read_image(tmp_path / "a.jpg", upright=True).shape == (17, 12, 3)
+
+
+def test_read_image_refuses_16_bits(tmp_path, picture):
+    Image.fromarray(picture[..., 0].astype(np.uint16) * 257).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png(?s:.*)8 bits"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 300])
+def test_read_image_names_a_truncated_file(tmp_path, picture, keep):
+    Image.fromarray(picture).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert keep < len(content)
+    (tmp_path / "a.jpg").write_bytes(content[:keep])
+    with pytest.raises(DataError, match=r"a\.jpg cannot be decoded"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_read_image_names_a_missing_file(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.jpg does not exist"):
+        read_image(tmp_path / "gone.jpg")
+
+
+@pytest.mark.parametrize("colours", [4, 256])
+def test_read_mask_returns_palette_indices_not_colours(tmp_path, colours):
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % min(colours, 12)
+    image = Image.fromarray(indices, mode="P")
+    image.putpalette([200, 100, 50] * colours)  # one colour: only the index tells them apart
+    image.save(tmp_path / "m.png", bits=8 if colours == 256 else 2)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), indices)
+
+
+def test_read_mask_returns_grey_values(tmp_path):
+    indices = np.array([[0, 20, 255]], dtype=np.uint8)
+    Image.fromarray(indices).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), indices)
+
+
+def test_read_mask_refuses_colours(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "m.png")
+    with pytest.raises(DataError, match=r"class ids(?s:.*)RGB"):
+        read_mask(tmp_path / "m.png")

@@ -1,0 +1,36 @@
+"""Classes of the folds."""
+
+import pytest
+
+from umtfss.data.splits import base_classes, class_count, novel_classes
+from umtfss.errors import ConfigError
+
+
+@pytest.mark.parametrize("kind", ["voc2012", "shapes"])
+def test_pascal_folds_are_runs_of_five(kind):
+    assert novel_classes(kind, 0) == (1, 2, 3, 4, 5)
+    assert novel_classes(kind, 3) == (16, 17, 18, 19, 20)
+
+
+def test_coco_folds_take_every_fourth_class():
+    assert novel_classes("coco", 0) == tuple(range(1, 78, 4))
+    assert novel_classes("coco", 3)[:3] == (4, 8, 12)
+    assert novel_classes("coco", 3)[-1] == 80
+
+
+@pytest.mark.parametrize("kind", ["voc2012", "shapes", "coco"])
+def test_folds_partition_the_classes(kind):
+    every = set(range(1, class_count(kind) + 1))
+    novel = [set(novel_classes(kind, fold)) for fold in range(4)]
+    assert set.union(*novel) == every
+    assert sum(map(len, novel)) == len(every)
+    for fold in range(4):
+        assert set(base_classes(kind, fold)) == every - novel[fold]
+        assert list(base_classes(kind, fold)) == sorted(base_classes(kind, fold))
+
+
+def test_unknown_fold_and_kind_are_named():
+    with pytest.raises(ConfigError, match="no fold 4"):
+        novel_classes("coco", 4)
+    with pytest.raises(ConfigError, match="'folder' has no classes"):
+        base_classes("folder", 0)

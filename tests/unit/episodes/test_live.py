@@ -1,0 +1,240 @@
+"""Augmented episodes and features computed on the fly."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as nnf
+from torch.utils.data import DataLoader
+
+from umtfss.backbones.extractor import Extractor, prepare_image
+from umtfss.backbones.facts import BackboneFacts
+from umtfss.config import AugmentConfig
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.live import (
+    OUTSIDE,
+    Featuriser,
+    LiveBatch,
+    LiveEpisodes,
+    LiveFeatures,
+    augmented,
+    collate_live,
+    crop_corner,
+)
+from umtfss.episodes.loader import GroundTruthMasks
+from umtfss.randomness import generator
+
+MEAN = [0.2, 0.4, 0.6]
+STILL = AugmentConfig(flip=0, scale_min=1, scale_max=1, rotate=0, blur=0)
+SIZES = {"a/0": (60, 90), "a/1": (90, 50), "a/2": (90, 90)}
+
+
+class Network(nn.Module):
+    """Averages patches of 10 px; levels are the colours and their double."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        pooled = nnf.avg_pool2d(images, 10)
+        return {"one": pooled, "two": 2 * pooled}
+
+
+def extractor() -> Extractor:
+    facts = BackboneFacts(
+        name="fake",
+        title="fake",
+        stride=10,
+        multiple=10,
+        align_corners=False,
+        mean=(0.2, 0.4, 0.6),
+        std=(1, 1, 1),
+        channels={"one": 3, "two": 3},
+        pixel_flop={},
+        token_flop={},
+        source=None,
+        official="",
+    )
+    return Extractor(facts, ["one", "two"], Network(), "digest")
+
+
+class Catalog:
+    """A red square of class 4 on black, its border ignored."""
+
+    def image(self, qualified: str) -> np.ndarray:
+        image = np.zeros((*SIZES[qualified], 3), np.uint8)
+        image[20:40, 10:30, 0] = 255
+        return image
+
+    def mask(self, qualified: str) -> np.ndarray:
+        mask = np.zeros(SIZES[qualified], np.uint8)
+        mask[18:42, 8:32] = 255
+        mask[20:40, 10:30] = 4
+        return mask
+
+
+def episodes() -> EpisodeList:
+    return EpisodeList(tuple(SIZES), [0, 1, 2, 0], [4] * 4, [[1, 2], [2, 0], [0, 1], [2, 1]], "t")
+
+
+def make(augment: AugmentConfig, seed: int = 0) -> LiveEpisodes:
+    catalog = Catalog()
+    return LiveEpisodes(
+        episodes(),
+        catalog,
+        GroundTruthMasks(catalog),
+        extractor=extractor(),
+        long_side=95,
+        augment=augment,
+        seed=seed,
+    )
+
+
+def augment_one(settings: AugmentConfig, key: int = 0, pixels: int = 90) -> tuple[Tensor, Tensor]:
+    catalog = Catalog()
+    return augmented(
+        catalog.image("a/0"),
+        GroundTruthMasks(catalog).mask("a/0", 4),
+        settings,
+        pixels=pixels,
+        mean=MEAN,
+        random=generator("test", key),
+    )
+
+
+def test_without_augmentation_the_image_is_padded_with_the_mean() -> None:
+    image, mask = augment_one(STILL)
+    catalog = Catalog()
+    expected = catalog.image("a/0").transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(image[:, :60], expected, atol=1e-6)
+    np.testing.assert_allclose(image[:, 60:], np.broadcast_to(np.c_[MEAN][..., None], (3, 30, 90)))
+    np.testing.assert_array_equal(mask[:60], GroundTruthMasks(catalog).mask("a/0", 4))
+    assert (mask[60:] == OUTSIDE).all()
+    assert type(image) is type(mask) is Tensor
+
+
+@pytest.mark.parametrize(
+    "changes", [{"scale_min": 0.9, "scale_max": 1.1}, {"rotate": 1.0}, {"flip": 1.0}, {"blur": 1.0}]
+)
+def test_image_and_mask_move_together(changes: dict[str, float]) -> None:
+    """The square is red exactly where the mask says foreground; only the border is ignored."""
+    plain, _ = augment_one(STILL)
+    for key in range(5):
+        image, mask = augment_one(STILL.model_copy(update=changes), key)
+        assert image.shape == (3, 90, 90)
+        assert mask.shape == (90, 90)
+        assert set(mask.unique().tolist()) == {0, 1, OUTSIDE, 255}
+        red = image[0] > 0.5
+        inner = nnf.avg_pool2d((mask == 1).float()[None], 3, 1, 1)[0] == 1
+        assert red[inner].all()
+        assert not red[mask == 0].any()
+        assert not torch.equal(image, plain)
+
+
+def test_blur_is_five_by_five() -> None:
+    image, _ = augment_one(STILL.model_copy(update={"blur": 1.0}))
+    row = image[0, 30]
+    changed = ((row > 0) & (row < 1)).nonzero().flatten().tolist()
+    assert changed == [8, 9, 10, 11, 28, 29, 30, 31]
+
+
+def test_probabilities_are_probabilities() -> None:
+    settings = STILL.model_copy(update={"flip": 0.3})
+    plain, _ = augment_one(STILL)
+    flipped = sum(not torch.equal(augment_one(settings, key)[0], plain) for key in range(200))
+    assert 40 <= flipped <= 80
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 0.999))
+def test_a_crop_keeps_enough_foreground_or_most(seed: int, keep: float, position: float) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(5, 14, 2)
+    foreground = rng.random((height, width)) < rng.random()
+    top, left = crop_corner(foreground, 5, keep, position)
+    kept = {
+        (y, x): foreground[y : y + 5, x : x + 5].sum()
+        for y in range(height - 4)
+        for x in range(width - 4)
+    }
+    assert kept[top, left] >= min(keep * foreground.sum(), max(kept.values()))
+
+
+def test_every_good_crop_is_drawn() -> None:
+    foreground = np.zeros((6, 7), bool)
+    foreground[1:5, 2:4] = True
+    corners = {crop_corner(foreground, 5, 1.0, p) for p in np.linspace(0, 0.999, 50)}
+    assert corners == {(y, x) for y in (0, 1) for x in (0, 1, 2)}
+
+
+def test_batches_depend_on_seed_and_index_alone() -> None:
+    settings = AugmentConfig()
+    alone, shared = (
+        list(DataLoader(make(settings), batch_size=2, collate_fn=collate_live, num_workers=n))
+        for n in (0, 2)
+    )
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+        assert torch.equal(one.key, other.key)
+    assert alone[0].images.shape == (2, 3, 3, 90, 90)
+    assert not torch.equal(make(settings, seed=1)[0][0], alone[0].images[0])
+
+
+def test_features_masks_and_targets_share_one_grid() -> None:
+    batch = collate_live([make(STILL)[i] for i in range(4)])
+    made = Featuriser(extractor(), ["one", "two"], "two", target_side=180)(batch)
+    assert made.query_mid.shape == (4, 6, 9, 9)
+    assert made.support_high.shape == (4, 2, 3, 9, 9)
+    assert made.query_valid[0].sum() == 6 * 9
+    assert made.query_valid[1].sum() == 9 * 5
+    assert made.target is not None
+    assert made.target.shape == (4, 180, 180)
+    assert made.target.dtype == torch.int64
+    square = torch.zeros(9, 9)
+    square[2:4, 1:3] = 1  # its border is ignored, so the neighbours are background
+    for b, k in ((0, 0), (2, 1)):
+        assert torch.equal(made.support_mask[b, k] > 0.5, square > 0)
+        np.testing.assert_allclose(made.support_mask[b, k], square, atol=1e-6)
+    assert (made.target[0, 120:] == 255).all()
+    assert (made.target[0, 40:80, 20:60] == 1).all()
+    assert (made.target[0] == 1).sum() == 1600
+    np.testing.assert_array_equal(made.key, batch.key)
+
+
+def test_ignored_support_tokens_are_not_valid() -> None:
+    masks = torch.zeros(1, 2, 20, 20, dtype=torch.uint8)
+    masks[0, 1, :10, :10] = 255
+    masks[0, 1, :10, 10:] = OUTSIDE
+    masks[0, 1, 10:, :7] = 255
+    masks[0, 1, 10:, 7:10] = 1
+    batch = LiveBatch(torch.rand(1, 2, 3, 20, 20), masks, torch.tensor([1]))
+    made = Featuriser(extractor(), ["one"], "two", target_side=20)(batch)
+    assert made.support_valid.tolist() == [[[[False, False], [False, True]]]]
+    assert made.support_mask.sum() == 0
+    assert made.query_valid.all()
+
+
+def test_live_features_look_like_a_store() -> None:
+    live, catalog = LiveFeatures(extractor(), Catalog(), 95), Catalog()
+    assert (live.stride, live.multiple, live.align_corners) == (10, 10, False)
+    assert live.channels == {"one": 3, "two": 3}
+    for image_id, size in SIZES.items():
+        assert live.image_size(image_id) == size
+        assert live.grid(image_id) == (size[0] // 10, size[1] // 10)
+        image = prepare_image(catalog.image(image_id), extractor(), 95)[None]
+        mean = torch.tensor(MEAN).view(1, 3, 1, 1)
+        expected = 2 * nnf.avg_pool2d(image - mean, 10)[0].permute(1, 2, 0)
+        got = live.read(image_id, "two")
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got, expected, atol=2e-3)
+
+
+def test_live_features_are_computed_once_for_all_levels_and_sizes() -> None:
+    backbone, calls = extractor(), []
+    backbone.network.register_forward_hook(lambda *_: calls.append(1))
+    live = LiveFeatures(backbone, Catalog(), 95)
+    for image_id in SIZES:
+        live.read(image_id, "one")
+        live.grid("a/0")
+        live.read(image_id, "two")
+    assert len(calls) == 3

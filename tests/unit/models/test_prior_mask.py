@@ -1,0 +1,48 @@
+"""Prior mask and masked average against numpy."""
+
+import numpy as np
+import torch
+
+from umtfss.models.layers.prior_mask import masked_average, prior_mask
+
+
+def prior_by_numpy(
+    query: np.ndarray, valid: np.ndarray, support: np.ndarray, foreground: np.ndarray
+) -> np.ndarray:
+    """(h, w) of one sample."""
+    total = np.zeros(valid.shape)
+    for features, mask in zip(support, foreground, strict=True):
+        if not mask.any():
+            continue
+        tokens = features[:, mask] / np.linalg.norm(features[:, mask], axis=0)
+        q = query.reshape(len(query), -1)
+        best = ((q / np.linalg.norm(q, axis=0)).T @ tokens).max(1).reshape(valid.shape)
+        low, high = best[valid].min(), best[valid].max()
+        total += np.where(valid, (best - low) / (high - low + 1e-7), 0)
+    return total / len(support)
+
+
+def test_prior_equals_numpy() -> None:
+    rng = np.random.default_rng(0)
+    batch, shots, channels, side = 3, 2, 6, 5
+    query = rng.normal(size=(batch, channels, side, side)).astype(np.float32)
+    support = rng.normal(size=(batch, shots, channels, side, side)).astype(np.float32)
+    valid = np.zeros((batch, side, side), dtype=bool)
+    valid[:, :4, :3] = True
+    foreground = rng.random((batch, shots, side, side)) < 0.3
+    foreground[1, 0] = False  # one shot of a sample without foreground
+    foreground[2] = False  # a sample without any
+    found = prior_mask(*map(torch.from_numpy, (query, valid, support, foreground))).numpy()
+    for row in range(batch):
+        expected = prior_by_numpy(query[row], valid[row], support[row], foreground[row])
+        np.testing.assert_allclose(found[row], expected, atol=2e-6)
+    assert (found[2] == 0).all()
+    assert found[0].max() > 0.5
+
+
+def test_masked_average_equals_numpy() -> None:
+    features, weight = torch.rand(2, 7, 3), torch.rand(2, 7)
+    weight[1] = 0
+    expected = (features * weight[..., None]).sum(1) / (weight.sum(1, keepdim=True) + 0.0005)
+    torch.testing.assert_close(masked_average(features, weight), expected)
+    assert (masked_average(features, weight)[1] == 0).all()

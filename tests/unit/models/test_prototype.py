@@ -1,0 +1,45 @@
+"""The training-free floor."""
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from umtfss.config import ModelConfig
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.models import build_model
+
+MakeBatch = Callable[..., EpisodeBatch]
+
+
+def test_equals_loops(make_batch: MakeBatch) -> None:
+    batch = make_batch(shots=2)
+    model = build_model("prototype", ModelConfig(), 12, 10)
+    logits = model(batch)
+    assert not list(model.parameters())
+    for row in range(3):
+        sums = torch.zeros(2, 10)
+        for shot in range(2):
+            for i, j in batch.support_valid[row, shot].nonzero():
+                token = F.normalize(batch.support_high[row, shot, :, i, j], dim=0)
+                share = batch.support_mask[row, shot, i, j]
+                sums += torch.stack([(1 - share) * token, share * token])
+        query = F.normalize(batch.query_high[row], dim=0)
+        expected = torch.einsum("pc,chw->phw", F.normalize(sums, dim=1), query)
+        torch.testing.assert_close(logits[row, :, :7, :9], expected[:, :7, :9])
+
+
+def test_finds_what_looks_alike_and_ignores_padding(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    foreground, background = torch.randn(2, 10)
+    high = torch.where(
+        batch.support_mask[:, :, None] > 0.5,
+        foreground[:, None, None],
+        background[:, None, None],
+    )
+    noise = torch.randn(high.shape) * ~batch.support_valid[:, :, None] * 100
+    batch = dataclasses.replace(batch, query_high=(high + noise)[:, 0], support_high=high - noise)
+    logits = build_model("prototype", ModelConfig(), 12, 10)(batch)
+    found = logits.argmax(1)[batch.query_valid]
+    assert torch.equal(found, (batch.support_mask[:, 0] > 0.5).long()[batch.query_valid])

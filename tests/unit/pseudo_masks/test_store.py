@@ -1,0 +1,141 @@
+"""Shards written, read as one, sent to another process, and refused."""
+
+import pickle
+from multiprocessing import get_context
+
+import h5py
+import numpy as np
+import pytest
+
+from umtfss.errors import StoreError
+from umtfss.pseudo_masks.store import ImageRegions, PseudoMaskStore, ShardWriter
+
+
+def random_image(rng, clusters=4, channels=6):
+    labels = rng.integers(0, clusters, (int(rng.integers(5, 9)), 7), dtype=np.uint8)
+    kept = np.flatnonzero(rng.random(clusters) < 0.6)
+    labels[~np.isin(labels, kept)] = 255
+    feature = rng.standard_normal((len(kept), channels)).astype(np.float32)
+    feature /= np.linalg.norm(feature, axis=1, keepdims=True)
+    return ImageRegions(labels, kept, rng.integers(1, 99, len(kept)), feature)
+
+
+def write(path, ids, images, centroids="abc", **settings):
+    with h5py.File(path, "w") as file:
+        writer = ShardWriter(file, ids, 4, 6, centroids, settings)
+        for image in images:
+            writer.append(image)
+        return writer.finish()
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two shards, and what is in them by id."""
+    rng = np.random.default_rng(0)
+    images = {f"set/{i}": random_image(rng) for i in range(9)}
+    ids = list(images)
+    for name, part in (("one.h5", ids[:5]), ("two.h5", ids[5:])):
+        write(tmp_path / name, part, [images[i] for i in part])
+    return [tmp_path / "one.h5", tmp_path / "two.h5"], images
+
+
+def test_shards_are_read_as_one(shards):
+    paths, images = shards
+    store = PseudoMaskStore(paths)
+    assert store.ids == tuple(images)
+    assert store.clusters == 4
+    assert len(store) == 9
+    assert "set/8" in store
+    assert "set/9" not in store
+    for image_id, image in images.items():
+        np.testing.assert_array_equal(store.label_map(image_id), image.label_map)
+
+
+def test_regions_are_listed_image_after_image(shards):
+    paths, images = shards
+    regions = PseudoMaskStore(paths).regions
+    parts = list(images.values())
+    counts = [len(p.cluster) for p in parts]
+    np.testing.assert_array_equal(regions.image, np.repeat(np.arange(9), counts))
+    np.testing.assert_array_equal(regions.cluster, np.concatenate([p.cluster for p in parts]))
+    np.testing.assert_array_equal(regions.area, np.concatenate([p.area for p in parts]))
+    np.testing.assert_array_equal(regions.feature, np.concatenate([p.feature for p in parts]))
+    for array in (regions.image, regions.cluster, regions.area):
+        assert array.dtype == np.int32
+    assert regions.feature.dtype == np.float32
+    assert len(regions) == sum(counts)
+    for cluster in range(4):
+        np.testing.assert_array_equal(
+            regions.cluster_features(cluster), regions.feature[regions.cluster == cluster]
+        )
+
+
+def test_images_without_regions(tmp_path):
+    empty = ImageRegions(
+        np.full((3, 3), 255, np.uint8), np.empty(0, int), np.empty(0, int), np.empty((0, 6), "f4")
+    )
+    write(tmp_path / "a.h5", ["set/a", "set/b"], [empty, empty])
+    store = PseudoMaskStore([tmp_path / "a.h5"])
+    assert len(store.regions) == 0
+    assert store.regions.feature.shape[0] == 0
+    assert (store.label_map("set/b") == 255).all()
+
+
+def test_digest_is_that_of_the_content(tmp_path):
+    def digest(seed, ids=("a/1", "a/2"), **settings):
+        rng = np.random.default_rng(seed)
+        return write(tmp_path / "x.h5", ids, [random_image(rng), random_image(rng)], **settings)
+
+    first = digest(0)
+    assert digest(0) == first
+    assert PseudoMaskStore([tmp_path / "x.h5"]).digest
+    assert len({first, digest(1), digest(0, ("a/1", "a/3")), digest(0, scale=2)}) == 4
+
+
+def _read(store):
+    return store.label_map("set/7"), store.regions.feature
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_open_store_is_used_in_another_process(shards, method):
+    paths, images = shards
+    store = PseudoMaskStore(paths)
+    here = _read(store)  # opens the files before the process starts
+    with get_context(method).Pool(1) as pool:
+        there = pool.apply(_read, (store,))
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(here[0], images["set/7"].label_map)
+
+
+def test_a_pickled_store_holds_no_arrays(shards):
+    store = PseudoMaskStore(shards[0])
+    size = len(pickle.dumps(store))
+    assert len(store.regions.feature)
+    assert len(pickle.dumps(store)) == size
+
+
+def test_refusals(shards, tmp_path):
+    paths, _ = shards
+    with pytest.raises(StoreError, match="no pseudo-masks of image set/x"):
+        PseudoMaskStore(paths).label_map("set/x")
+    with pytest.raises(StoreError, match=r"does not exist(.|\n)*all_pseudo_masks"):
+        PseudoMaskStore([tmp_path / "none.h5"])
+    with pytest.raises(StoreError, match="at least one shard"):
+        PseudoMaskStore([])
+    with pytest.raises(StoreError, match="set/0 is in two shards"):
+        PseudoMaskStore([paths[0], paths[0]])
+    (tmp_path / "text.h5").write_text("text")
+    with pytest.raises(StoreError, match="not an HDF5 file"):
+        PseudoMaskStore([tmp_path / "text.h5"])
+    h5py.File(tmp_path / "other.h5", "w").close()
+    with pytest.raises(StoreError, match="not a pseudo-mask file of this version"):
+        PseudoMaskStore([tmp_path / "other.h5"])
+
+
+@pytest.mark.parametrize("change", [{"centroids": "xyz"}, {"scale": 3}])
+def test_shards_made_differently_are_refused(shards, tmp_path, change):
+    rng = np.random.default_rng(5)
+    write(tmp_path / "odd.h5", ["set/odd"], [random_image(rng)], **change)
+    with pytest.raises(StoreError, match=r"differ in (centroids|settings)"):
+        PseudoMaskStore([*shards[0], tmp_path / "odd.h5"])

@@ -1,0 +1,114 @@
+"""From evaluation files to the numbers of a table."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from umtfss.errors import StoreError, TableError
+from umtfss.evaluation.intervals import miou_interval
+from umtfss.evaluation.miou import EpisodeScores
+from umtfss.evaluation.results import FoldResult, RunResult, save_results
+from umtfss.runs import Measurement
+from umtfss.tables.layout import FLOOR, Cell, Table
+from umtfss.tables.values import cell_value, table_values
+
+
+def scores(seed: int, count: int = 60) -> EpisodeScores:
+    rng = np.random.default_rng(seed)
+    union = rng.integers(100, 1000, count)
+    return EpisodeScores(
+        np.arange(count) % 3 + 1, (union * rng.random(count)).astype(np.int64), union, union * 2
+    )
+
+
+RESULT = RunResult(
+    {}, {f: FoldResult(f, {s: scores(10 * f + s) for s in range(3)}) for f in range(4)}
+)
+
+
+def cell(folds: tuple[int, ...], seeds: int = 2) -> Cell:
+    return Cell("UMTFSS", "mean", tuple(Measurement(FLOOR, "a", f, 1, seeds) for f in folds))
+
+
+def value(one: Cell, folds: tuple[int, ...] = (0, 1, 2, 3), result: RunResult = RESULT):
+    return cell_value(one, lambda _: result, folds=folds, resamples=200, coverage=0.9)
+
+
+def test_a_mean_pools_seeds_and_averages_folds() -> None:
+    got = value(cell((0, 1, 2, 3)))
+    means = []
+    for fold in range(4):
+        i, u = (
+            np.concatenate([getattr(RESULT.folds[fold].seeds[s], name) for s in (0, 1)])
+            for name in ("intersection", "union")
+        )
+        c = np.concatenate([RESULT.folds[fold].seeds[s].class_id for s in (0, 1)])
+        means.append(np.mean([i[c == k].sum() / u[c == k].sum() for k in (1, 2, 3)]))
+    assert got.miou == pytest.approx(100 * np.mean(means))
+    pooled = [RESULT.folds[f].pooled(2) for f in range(4)]
+    interval = miou_interval(pooled, resamples=200, coverage=0.9)
+    assert (got.low, got.high) == (100 * interval.low, 100 * interval.high)
+    assert (got.episodes, got.seeds, got.coverage) == (60, 2, 0.9)
+
+
+def test_a_single_fold_is_its_own() -> None:
+    got = value(cell((2,), seeds=1))
+    assert got.miou == pytest.approx(100 * miou_interval([RESULT.folds[2].seeds[0]]).value)
+    assert got.seeds == 1
+
+
+def test_a_mean_over_some_folds_is_refused_unless_the_table_has_no_others() -> None:
+    with pytest.raises(TableError, match=r"(?s)'UMTFSS'.*'mean'.*\[0, 1, 2, 3\].*\[0, 1, 2\]"):
+        value(cell((0, 1, 2)))
+    assert value(cell((0, 1)), folds=(0, 1)).miou > 0
+
+
+def test_a_missing_fold_or_seed_is_named() -> None:
+    partial = RunResult({}, {0: RESULT.folds[0]})
+    with pytest.raises(TableError, match=r"(?s)prototype/training_free on a, 1-shot.*expected: 3"):
+        value(cell((3,)), result=partial)
+    with pytest.raises(StoreError, match=r"seeds \[3\]"):
+        value(cell((0,), seeds=4))
+
+
+def test_uneven_folds_are_refused() -> None:
+    uneven = RunResult({}, {**RESULT.folds, 1: FoldResult(1, {0: scores(1, 30)})})
+    with pytest.raises(TableError, match=r"(?s)different numbers.*\[30, 60\]"):
+        value(cell((0, 1, 2, 3), seeds=1), result=uneven)
+
+
+def make_plan(folder: Path) -> SimpleNamespace:
+    settings = SimpleNamespace(bootstrap=100, interval=0.95)
+    specs = {(FLOOR.path, name, 1): name for name in ("a", "b")}
+    return SimpleNamespace(
+        experiment=SimpleNamespace(evaluation=settings),
+        evaluations=specs,
+        evaluation=lambda name: f"{folder}/{name}-1shot.json",
+    )
+
+
+def make_table() -> Table:
+    cells = tuple(
+        Cell("floor", name, tuple(Measurement(FLOOR, name, f, 1, 1) for f in range(4)))
+        for name in ("a", "b")
+    )
+    return Table("table5", "Title.", "row", ("floor",), ("a", "b"), cells, (0, 1, 2, 3), "")
+
+
+def test_every_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"(?s)lacks 2 of 2 .*a-1shot\.json.*b-1shot\.json.*snake"):
+        table_values(make_table(), make_plan(tmp_path))  # type: ignore[arg-type]
+
+
+def test_every_cell_gets_its_value(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 50)):
+        given = {f: {0: scores(seed + f)} for f in range(4)}
+        classes = dict.fromkeys(range(4), (1, 2, 3))
+        save_results(tmp_path / f"{name}-1shot.json", given, classes=classes, facts={})
+    values = table_values(make_table(), make_plan(tmp_path))  # type: ignore[arg-type]
+    assert set(values) == {("floor", "a"), ("floor", "b")}
+    assert values["floor", "a"].miou != values["floor", "b"].miou
+    one = miou_interval([scores(50 + f) for f in range(4)], resamples=100)
+    assert values["floor", "b"].low == pytest.approx(100 * one.low)

@@ -1,0 +1,97 @@
+"""Experiment files: what is accepted, and what the messages say."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from umtfss.config import DATA_ROOT_VARIABLE, ModelConfig, TrainingConfig, load_experiment
+from umtfss.errors import ConfigError
+from umtfss.provenance import PACKAGE_ROOT
+
+EXPERIMENTS = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
+
+
+def changed(tmp_path: Path, change) -> str:
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    change(raw)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_shipped_experiments_are_valid(name):
+    assert load_experiment(name).name == name
+
+
+def test_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
+    path = changed(tmp_path, lambda raw: raw["model"].update(widht=8))
+    with pytest.raises(ConfigError, match=r"model\.widht: unknown key, did you mean 'width'"):
+        load_experiment(path)
+
+
+def test_unknown_key_below_a_free_name_is_explained_too(tmp_path):
+    path = changed(tmp_path, lambda raw: raw["training"]["shapes"].update(stepz=8))
+    with pytest.raises(ConfigError, match=r"training\.shapes\.stepz: unknown key, did you mean"):
+        load_experiment(path)
+
+
+def test_every_bad_key_is_reported_at_once(tmp_path):
+    def change(raw):
+        raw["model"]["width"] = -1
+        raw["training"]["shapes"]["batch_size"] = "many"
+        del raw["pools"]
+
+    with pytest.raises(ConfigError) as error:
+        load_experiment(changed(tmp_path, change))
+    message = str(error.value)
+    assert "3 setting(s)" in message
+    assert "model.width" in message
+    assert "found 'many'" in message
+    assert "pools: required, but absent" in message
+
+
+def test_a_misspelt_pool_is_refused(tmp_path):
+    path = changed(tmp_path, lambda raw: raw["tables"]["table1"].update(pool="shape"))
+    with pytest.raises(ConfigError, match="did you mean 'shapes'"):
+        load_experiment(path)
+
+
+def test_fold_setting_needs_labels(tmp_path):
+    def change(raw):
+        raw["datasets"]["photos"] = {"kind": "folder", "folder": "photos"}
+        raw["pools"]["shapes"]["images"].append("photos/all")
+
+    with pytest.raises(ConfigError, match="selects images by their labels"):
+        load_experiment(changed(tmp_path, change))
+
+
+def test_missing_experiment_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="demo"):
+        load_experiment("dmeo")
+
+
+def test_seed_stands_in_config_yaml(tmp_path):
+    with pytest.raises(ConfigError, match="sets seed"):
+        load_experiment(changed(tmp_path, lambda raw: raw.update(seed=3)))
+    assert load_experiment("demo", seed=3).seed == 3
+
+
+def test_environment_overrides_the_data_root(monkeypatch, tmp_path):
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, str(tmp_path))
+    assert load_experiment("voc_cpu").raw_data_root == tmp_path
+    monkeypatch.delenv(DATA_ROOT_VARIABLE)
+    assert load_experiment("paper").raw_data_root == PACKAGE_ROOT / "data"
+
+
+def test_release_preset_fills_what_is_not_given():
+    release = ModelConfig(preset="release", k_fg=7)
+    assert (release.k_fg, release.k_bg, release.mask_empty_groups) == (7, 50, False)
+    assert ModelConfig().k_fg == 50
+
+
+@pytest.mark.parametrize("length", [{}, {"steps": 3, "epochs": 1}])
+def test_training_takes_either_steps_or_epochs(length):
+    with pytest.raises(ValueError, match="either"):
+        TrainingConfig(**length)

@@ -1,0 +1,43 @@
+"""What an experiment is said to cost."""
+
+import pytest
+
+from umtfss.config import ModelConfig, load_experiment
+from umtfss.estimate import episode_gflop, estimate, image_count, matmul_rate
+from umtfss.plan import Plan
+
+
+@pytest.fixture
+def plan(monkeypatch, tmp_path) -> Plan:
+    """The demo in an empty folder: nothing has run."""
+    monkeypatch.chdir(tmp_path)
+    return Plan(load_experiment("demo"))
+
+
+def test_number_of_images_before_anything_is_on_disk(plan):
+    assert image_count(plan, "shapes", "train") == 400
+    assert image_count(Plan(load_experiment("paper")), "coco", "val") == 40_137
+
+
+def test_disk_of_the_features_follows_from_grid_and_channels(plan):
+    features = next(cost for cost in estimate(plan) if cost.arrow == "features")
+    # 180x240 at long side 280: 210x280 px, 15x20 tokens of 14 px, 2 levels of 384 fp16 channels
+    assert features.gigabytes == pytest.approx(640 * 15 * 20 * 2 * 384 * 2 / 1e9)
+    assert features.hours > 0
+
+
+def test_every_arrow_is_counted(plan):
+    costs = {cost.arrow: cost for cost in estimate(plan)}
+    assert set(costs) == {"features", "pseudo_masks", "training", "evaluation"}
+    assert costs["training"].jobs == 9
+    assert costs["evaluation"].jobs == len(plan.evaluations)
+
+
+def test_work_grows_with_tokens_and_shots():
+    one = episode_gflop(ModelConfig(), 900, 768)
+    assert episode_gflop(ModelConfig(), 1800, 768) == pytest.approx(2 * one)
+    assert episode_gflop(ModelConfig(), 900, 768, shot=5) > one
+
+
+def test_the_rate_is_that_of_a_computer():
+    assert 0.1 < matmul_rate(0.05) < 1e6

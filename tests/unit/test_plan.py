@@ -1,0 +1,80 @@
+"""From tables to distinct runs."""
+
+import pytest
+
+from umtfss.config import load_experiment
+from umtfss.errors import ConfigError
+from umtfss.plan import Plan
+from umtfss.runs import RunSpec
+
+
+@pytest.fixture(scope="module")
+def paper() -> Plan:
+    return Plan(load_experiment("paper"))
+
+
+def test_the_default_run_is_shared_and_not_repeated(paper):
+    default = RunSpec("umtfss", "pascal", "unsup", "all")
+    assert default.path == "pascal/umtfss/unsup-all/seed0"
+    # Table 4's cell (50, 100), and in Table 5 the row `all`: four folds and their mean.
+    assert paper.sharing[default] == 1 + 5
+    assert len(paper.trained_runs) == len(set(paper.trained_runs))
+
+
+def test_number_of_runs_of_the_paper(paper):
+    # Grid 25, of which one is the default; COCO default and vanilla; 4 folds of each data set.
+    assert len(paper.trained_runs) == 25 + 2 + 4 + 4
+
+
+def test_overrides_stand_in_the_path_only_where_they_differ(paper):
+    paths = {run.path for run in paper.trained_runs}
+    assert "pascal/umtfss/unsup-all/seed0+k_fg=1" in paths
+    assert "pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1" in paths
+    assert not any("k_fg=50" in path or "k_bg=100" in path for path in paths)
+
+
+def test_a_run_is_found_by_its_path(paper):
+    for run in paper.trained_runs:
+        assert paper.run_at(run.path) == run
+    with pytest.raises(ConfigError, match="no table"):
+        paper.run_at("pascal/umtfss/unsup-all/seed9")
+
+
+def test_asking_for_one_table_selects_but_does_not_change(paper):
+    only = Plan(paper.experiment, ["table4"])
+    assert {run.pool for run in only.trained_runs} == {"pascal"}
+    assert only.evaluations == paper.evaluations
+    with pytest.raises(ConfigError, match="no table 'table9'"):
+        Plan(paper.experiment, ["table9"])
+
+
+def test_an_evaluation_covers_the_folds_and_seeds_of_every_table(paper):
+    fold_run = paper.evaluations["pascal/umtfss/unsup-fold2/seed0", "pascal", 1]
+    assert fold_run.folds == (2,)
+    default = paper.evaluations["pascal/umtfss/unsup-all/seed0", "pascal", 1]
+    assert (default.folds, default.seeds) == ((0, 1, 2, 3), 5)  # Table 4 asks for one seed only
+
+
+def test_settings_of_a_run_hold_its_overrides(paper):
+    run = paper.run_at("pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1")
+    assert (paper.model_settings(run).k_fg, paper.model_settings(run).k_bg) == (1, 1)
+    assert paper.training_settings(run).epochs == 200
+
+
+def test_live_features_need_no_cache_for_the_model(paper):
+    assert {cache.backbone for cache in paper.feature_caches} == {"resnet50_moco_v2"}
+    assert {cache.long_side for cache in paper.feature_caches} == {473, 640}
+
+
+def test_equal_embeddings_share_one_cache():
+    plan = Plan(load_experiment("voc_cpu"))
+    assert [cache.split for cache in plan.feature_caches] == ["train", "val"]
+    assert all(cache.levels == ("block6", "block9") for cache in plan.feature_caches)
+
+
+def test_no_two_outputs_share_a_path(paper):
+    paths = [paper.evaluation(spec) for spec in paper.evaluations.values()]
+    paths += [paper.training_folder(run) for run in paper.trained_runs]
+    paths += paper.feature_manifests(paper.feature_caches) + paper.episode_files
+    assert len(paths) == len(set(paths))
+    assert all(path.startswith("results/paper/") for path in paths)

@@ -1,0 +1,79 @@
+"""What must stay equal across the project's files."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from umtfss.provenance import PACKAGE_ROOT
+
+PROJECT = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text())["project"]
+ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "training", "evaluation",
+          "tables"]  # fmt: skip
+
+
+def names(requirements) -> set[str]:
+    return {re.split(r"[><=\[; ]", line)[0].lower().replace("_", "-") for line in requirements}
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_conda_environment_equals_pyproject(device):
+    environment = yaml.safe_load((PACKAGE_ROOT / f"envs/{device}.yaml").read_text())
+    listed = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert listed == sorted(PROJECT["dependencies"] + PROJECT["optional-dependencies"][device])
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_lock_pins_every_requirement(device):
+    lines = (PACKAGE_ROOT / f"envs/{device}.lock").read_text().splitlines()
+    pinned = names(line for line in lines if re.match(r"[A-Za-z0-9]", line))
+    extras = PROJECT["optional-dependencies"]
+    assert names(PROJECT["dependencies"] + extras[device] + extras["dev"]) <= pinned
+    assert f"faiss-{'gpu' if device == 'cpu' else 'cpu'}" not in pinned
+
+
+@pytest.mark.parametrize("arrow", ARROWS)
+def test_an_arrow_has_one_rule_file_package_and_stage(arrow):
+    assert (PACKAGE_ROOT / "rules" / f"{arrow}.smk").is_file()
+    assert (PACKAGE_ROOT / "umtfss" / arrow).is_dir()
+    stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
+    assert stages[arrow]["cmd"] == f"snakemake --cores all -- all_{arrow}"
+
+
+def test_every_script_belongs_to_a_rule_and_is_thin():
+    rules = "".join(p.read_text() for p in (PACKAGE_ROOT / "rules").glob("*.smk"))
+    for script in (PACKAGE_ROOT / "workflow_scripts").glob("*.py"):
+        assert f'"../workflow_scripts/{script.name}"' in rules
+        assert f"rule {script.stem}:" in rules
+        assert len(script.read_text().splitlines()) <= 40
+
+
+def test_dvc_params_cover_the_blocks_that_the_rules_read():
+    """A block that a rule file reads must be a parameter of its stage, or of an earlier one."""
+    stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
+    seen: set[str] = set()
+    for arrow in ARROWS:
+        for entry in stages[arrow]["params"]:
+            for keys in entry.values():
+                seen.update(key.split(".")[0] for key in keys)
+        common = (PACKAGE_ROOT / "rules/common.smk").read_text()
+        own = re.search(rf"\n# {arrow}\n(.*?)(?=\n# |\Z)", common, re.DOTALL)
+        text = (PACKAGE_ROOT / "rules" / f"{arrow}.smk").read_text() + (own[1] if own else "")
+        read = set(re.findall(r'dpath="([a-z_]+)', text))
+        read |= set(re.findall(r'settings\["([a-z_]+)"\]', text))
+        assert read <= seen, f"stage {arrow} lacks {read - seen}"
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE_ROOT / "experiments").glob("*.yaml")), ids=str)
+def test_experiments_hold_every_block_that_dvc_watches(file):
+    stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
+    entries = [entry for stage in stages.values() for entry in stage["params"]]
+    watched = {
+        key
+        for entry in entries
+        for path, keys in entry.items()
+        for key in keys
+        if path.startswith("experiments/")
+    }
+    assert watched <= set(yaml.safe_load(file.read_text()))

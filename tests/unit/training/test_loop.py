@@ -1,0 +1,343 @@
+"""umtfss.training.loop."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umtfss.errors import TrainingError
+from umtfss.models.base import MetaLearner
+from umtfss.provenance import digest_file, read_manifest
+from umtfss.training.loop import Report, foreground_iou
+
+OFTEN = 1e-9  # minutes: a checkpoint after every step
+OUTPUTS = ("weights.safetensors", "log.csv", "manifest.json", "curve.png")
+
+
+@pytest.fixture(scope="module")
+def reference(tiny, tmp_path_factory):
+    """A training that nobody interrupted."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("reference")
+    tiny.run(folder)
+    return folder
+
+
+def assert_same(folder, reference):
+    for name in OUTPUTS:
+        assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def test_it_learns_and_says_what_it_did(reference):
+    table = pd.read_csv(reference / "log.csv")
+    assert table["step"].tolist() == [*range(3, 40, 3), 40]
+    assert table["loss"].iloc[-3:].mean() < 0.7 * table["loss"].iloc[0]
+    assert table["iou"].iloc[-3:].mean() > table["iou"].iloc[0] + 0.1
+    manifest = read_manifest(reference / "manifest.json", "training")
+    assert manifest["digest"] == digest_file(reference / "weights.safetensors")
+    assert (manifest["identity"], manifest["seed"], manifest["steps"]) == ("one", 7, 40)
+    assert manifest["settings"]["sgd_lr"] == 0.01
+    assert manifest["final_loss"] == pytest.approx(table["loss"].mean(), rel=1e-4)
+    assert "workers" not in manifest["settings"]
+    assert sorted(path.name for path in reference.iterdir()) == sorted(OUTPUTS)
+
+
+def test_the_csv_gives_the_rate_of_the_schedule(reference):
+    table = pd.read_csv(reference / "log.csv")
+    # 40 images in batches of 4: ten steps of warm-up; rate of step 3 (from 1) and of step 30
+    assert table["sgd_rate"].iloc[0] == pytest.approx(0.15 * 0.95**0.9 * 3 / 10, rel=1e-5)
+    assert table["sgd_rate"].iloc[9] == pytest.approx(0.15 * (11 / 40) ** 0.9, rel=1e-5)
+
+
+def test_loader_processes_and_checkpoints_change_nothing(tiny, tmp_path, reference):
+    tiny.run(tmp_path, workers=2, checkpoint_minutes=OFTEN)
+    assert_same(tmp_path, reference)
+
+
+def test_the_callers_generator_is_left_alone_and_does_not_matter(tiny, tmp_path, reference):
+    model = tiny.run(tmp_path / "a")
+    torch.manual_seed(0)
+    model = tiny.TinyLearner()
+    torch.manual_seed(12345)
+    state = torch.get_rng_state()
+    tiny.run(tmp_path / "b", model=model)
+    torch.manual_seed(0)
+    tiny.TinyLearner()
+    after_init = torch.get_rng_state()
+    tiny.run(tmp_path / "c")
+    assert torch.equal(torch.get_rng_state(), after_init)
+    assert not torch.equal(state, after_init)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert_same(tmp_path / "b", reference)
+
+
+def dropped(tiny, folder, seed):
+    """Which channels dropout zeroed in every step."""
+    model, masks = tiny.TinyLearner(), []
+    model.transformer[2].register_forward_hook(
+        lambda module, inputs, output: masks.append((output == 0).numpy().tobytes())
+    )
+    tiny.run(folder, model=model, seed=seed, steps=5)
+    return masks
+
+
+def test_dropout_differs_from_step_to_step_and_depends_on_the_seed(tiny, tmp_path):
+    first = dropped(tiny, tmp_path / "a", seed=1)
+    assert len(set(first)) == 5
+    assert dropped(tiny, tmp_path / "b", seed=1) == first
+    assert not set(dropped(tiny, tmp_path / "c", seed=2)) & set(first)
+
+
+def test_it_ends_where_a_loop_written_by_hand_ends(tiny, tmp_path):
+    steps = 8
+    trained = tiny.run(tmp_path, dropout=0.0, steps=steps, warmup_steps=2)
+    torch.manual_seed(0)
+    model = tiny.TinyLearner(dropout=0.0)
+    linear, norm = model.transformer[0], model.transformer[1]
+    sgd = torch.optim.SGD(
+        [*model.project.parameters(), *model.head.parameters()],
+        lr=1.0,
+        momentum=0.9,
+        weight_decay=1e-4,
+    )
+    adamw = torch.optim.AdamW(
+        [
+            {"params": [linear.weight], "weight_decay": 1e-2},
+            {"params": [linear.bias, *norm.parameters()], "weight_decay": 0.0},
+        ],
+        lr=1e-3,
+    )
+    episodes = tiny.TinyEpisodes(steps * 4)
+    for step in range(steps):
+        batch = tiny.collate([episodes[step * 4 + place] for place in range(4)])
+        sgd.param_groups[0]["lr"] = 0.15 * (1 - step / steps) ** 0.9 * min(1, (step + 1) / 2)
+        sgd.zero_grad()
+        adamw.zero_grad()
+        model.loss(model(batch), batch.target).backward()
+        sgd.step()
+        adamw.step()
+    for one, other in zip(trained.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_exits_and_the_next_run_ends_at_the_same_bits(
+    tiny, tmp_path, reference, number, caplog
+):
+    with caplog.at_level(logging.INFO, "umtfss"), pytest.raises(SystemExit) as exit_:
+        tiny.run(tmp_path, tiny.signal_at(16, number))
+    assert exit_.value.code == 128 + number
+    assert f"stopped by {number.name} after step 17 of 40, which is saved" in caplog.text
+    assert (tmp_path / "checkpoint.pt").exists()
+    assert not (tmp_path / "manifest.json").exists()
+    with caplog.at_level(logging.INFO, "umtfss"):
+        tiny.run(tmp_path)
+    assert "going on after step 17 of 40" in caplog.text
+    assert_same(tmp_path, reference)
+
+
+def test_a_signal_to_the_whole_group_ends_no_loader_process(tiny, tmp_path, reference):
+    main = os.getpid()
+
+    def before(index):
+        if index == 40:
+            os.kill(os.getpid(), signal.SIGTERM)  # this loader process
+            os.kill(main, signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        tiny.run(tmp_path, before, workers=1)
+    tiny.run(tmp_path, workers=1)
+    assert_same(tmp_path, reference)
+
+
+def test_a_signal_in_the_last_step_lets_training_finish(tiny, tmp_path, reference):
+    tiny.run(tmp_path, tiny.signal_at(39, signal.SIGTERM))
+    assert_same(tmp_path, reference)
+
+
+def test_a_killed_process_goes_on_from_its_checkpoint(tiny, tmp_path, reference):
+    command = [
+        sys.executable,
+        tiny.__file__,
+        str(tmp_path),
+        json.dumps({"checkpoint_minutes": OFTEN}),
+        "--kill-at",
+        "22",
+    ]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (tmp_path / "checkpoint.pt").exists()
+    loaded = []
+    tiny.run(tmp_path, loaded.append)
+    assert loaded[0] == 22 * 4
+    assert_same(tmp_path, reference)
+
+
+def test_a_finished_training_is_not_repeated(tiny, tmp_path, caplog):
+    tiny.run(tmp_path)
+    before = {
+        path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()
+    }
+    with caplog.at_level(logging.INFO, "umtfss"):
+        tiny.run(tmp_path, lambda index: pytest.fail("it trained again"))
+    assert "holds this training already" in caplog.text
+    assert before == {
+        path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()
+    }
+    tiny.run(tmp_path, identity="two", steps=5)
+    assert read_manifest(tmp_path / "manifest.json", "training")["steps"] == 5
+
+
+def test_another_identity_starts_anew(tiny, tmp_path, reference, caplog):
+    with pytest.raises(SystemExit):
+        tiny.run(tmp_path, tiny.signal_at(5, signal.SIGTERM), identity="other", dropout=0.0)
+    tiny.run(tmp_path)
+    assert "belongs to other settings, code or episodes" in caplog.text
+    assert_same(tmp_path, reference)
+
+
+class Diverging(MetaLearner):
+    """Wraps a learner; its loss is NaN from step `at` on."""
+
+    def __init__(self, learner, at):
+        super().__init__()
+        self.learner, self.at, self.step = learner, at, 0
+
+    def forward(self, batch):
+        return self.learner(batch)
+
+    def loss(self, logits, target):
+        self.step += 1
+        loss = self.learner.loss(logits, target)
+        return loss * float("nan") if self.step >= self.at else loss
+
+    def transformer_parameters(self):
+        return self.learner.transformer_parameters()
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_checkpoint(tiny, tmp_path):
+    model = Diverging(tiny.TinyLearner(), at=6)
+    with pytest.raises(TrainingError, match="step 6 of 40 is not finite") as error:
+        tiny.run(tmp_path, model=model, checkpoint_minutes=OFTEN)
+    assert "lr_multiplier" in str(error.value)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == 5
+    assert all(torch.isfinite(value).all() for value in saved["model"].values())
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny, tmp_path):
+    with pytest.raises(TrainingError, match="not finite"):
+        tiny.run(tmp_path, sgd_lr=1e30, checkpoint_minutes=OFTEN)
+    assert not (tmp_path / "weights.safetensors").exists()
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in saved["model"].values())
+
+
+def test_too_few_episodes_are_named(tiny, tmp_path):
+    with pytest.raises(TrainingError, match=r"160 episodes\n  found:    159"):
+        tiny.run(tmp_path, episodes=159)
+
+
+def test_fp16_on_the_cpu_is_refused(tiny, tmp_path):
+    with pytest.raises(TrainingError, match="fp16 needs a GPU"):
+        tiny.run(tmp_path, amp="fp16")
+
+
+def test_bf16_computes_the_forward_pass_in_bf16(tiny, tmp_path):
+    seen = []
+    model = tiny.TinyLearner()
+    model.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    tiny.run(tmp_path, model=model, amp="bf16", steps=3)
+    assert set(seen) == {torch.bfloat16}
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+
+
+def test_clipping_bounds_the_step(tiny, tmp_path):
+    torch.manual_seed(0)
+    before = tiny.TinyLearner()
+    kwargs = {"steps": 1, "sgd_weight_decay": 0, "lr_multiplier": 100, "dropout": 0.0}
+    moved = {}
+    for clip in (None, 1e-3):
+        after = tiny.run(tmp_path / str(clip), clip_norm=clip, **kwargs)
+        moved[clip] = (
+            torch.cat(
+                [
+                    (a - b).flatten()
+                    for (name, a), b in zip(
+                        after.named_parameters(), before.parameters(), strict=True
+                    )
+                    if not name.startswith("transformer")
+                ]
+            )
+            .norm()
+            .item()
+        )
+    rate = 0.01 * 100
+    assert moved[1e-3] <= 1e-3 * rate * 1.001
+    assert moved[None] > 10 * moved[1e-3]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a loader of live images gives: tensors, not yet features."""
+
+    query: torch.Tensor
+    support: torch.Tensor
+    mask: torch.Tensor
+    target: torch.Tensor
+
+
+def test_a_featuriser_works_without_gradient_and_gives_the_same(tiny, tmp_path, reference):
+    def stack(items):
+        return Raw(**{name: torch.stack([item[name] for item in items]) for name in items[0]})
+
+    def featuriser(raw):
+        assert not torch.is_grad_enabled()
+        names = vars(raw)
+        rows = zip(*names.values(), strict=True)
+        return tiny.collate([dict(zip(names, row, strict=True)) for row in rows])
+
+    tiny.run(tmp_path, collate=stack, featuriser=featuriser)
+    assert_same(tmp_path, reference)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_iou_is_that_of_sets(seed):
+    draw = np.random.default_rng(seed)
+    predicted = draw.random((3, 4, 5)) < draw.random()
+    label = draw.choice([0, 1, 255], (3, 4, 5), p=[0.5, 0.3, 0.2])
+    label[0] = draw.choice([0, 255])
+    expected = []
+    for one, true in zip(predicted, label, strict=True):
+        positions = {(y, x) for y, x in np.ndindex(4, 5) if true[y, x] != 255}
+        a = {p for p in positions if one[p]}
+        b = {p for p in positions if true[p] == 1}
+        expected.append(len(a & b) / len(a | b) if a | b else 1.0)
+    logits = torch.from_numpy(np.stack([np.zeros_like(predicted), predicted * 2.0 - 1], 1))
+    target = torch.from_numpy(label).repeat_interleave(3, 1).repeat_interleave(3, 2)
+    assert foreground_iou(logits, target).item() == pytest.approx(np.mean(expected))
+
+
+def test_the_speed_is_logged_now_and_then(monkeypatch, caplog):
+    clock = iter([0.0, 6.0, 10.0, 36.0, 40.0])
+    monkeypatch.setattr("umtfss.training.loop.time.monotonic", lambda: next(clock))
+    report = Report(batch_size=4)
+    with caplog.at_level(logging.INFO, "umtfss"):
+        for step in (1, 2):
+            report.loaded()
+            report.stepped(step, 5, 0.5, 0.25)
+    assert caplog.messages == [
+        "step 2 of 5: loss 0.5000, IoU 0.250, 0.2 episodes/s, loader waited for 80 %, 1.0 min to go"
+    ]

@@ -1,0 +1,39 @@
+"""What Snakemake would do, before any file exists."""
+
+import pytest
+
+RUNS = {"tiny": 1 + 1 + 1 + 4, "demo": 1 + 1 + 3 + 4, "paper": 25 + 2 + 4 + 4}
+
+
+@pytest.mark.parametrize("experiment", sorted(RUNS))
+def test_a_dry_run_needs_no_data(fresh, experiment):
+    jobs = fresh.planned("--config", f"experiment={experiment}", "--", "all_tables")
+    assert jobs["train_model"] == RUNS[experiment]
+    assert jobs["write_table"] == 5
+    if experiment == "paper":
+        assert jobs["download_dataset"] == 2
+        assert jobs["extract_features"] == 2 * 2 * 16  # data sets, image sizes, shards
+
+
+def test_table4_alone_runs_only_what_it_needs(fresh):
+    jobs = fresh.planned("results/tiny/tables/table4.csv")
+    assert jobs["train_model"] == jobs["evaluate_run"] == 2
+    assert jobs["write_table"] == 1
+
+
+def test_one_arrow_alone(fresh):
+    assert set(fresh.planned("all_data")) == {"all_data", "make_shapes", "index_split"}
+
+
+def test_a_bad_key_stops_everything_with_its_name(fresh):
+    fresh.edit("experiments/tiny.yaml", "steps: 6", "stepz: 6")
+    printed = fresh.snakemake("-n", check=False)
+    fresh.edit("experiments/tiny.yaml", "stepz: 6", "steps: 6")
+    assert "training.shapes.stepz: unknown key, did you mean 'steps'" in printed
+    assert "Traceback" not in printed
+
+
+def test_the_plan_is_printed(fresh):
+    printed = fresh.run("python", "-m", "umtfss", "plan", "--table", "4").stdout
+    assert "2 trainings serve" in printed
+    assert "shapes/umtfss/unsup-all/seed0+k_fg=1" in printed

@@ -1,0 +1,97 @@
+"""The whole pipeline, run for real on the procedural data set with packaged weights."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from umtfss.provenance import digest_file
+
+pytestmark = pytest.mark.slow
+
+DEFAULT = "results/tiny/training/shapes/umtfss/unsup-all/seed0"
+
+
+def test_tables_and_figures_are_there(finished):
+    for table in ("headline", "table1", "table3", "table4", "table5"):
+        for suffix in ("tex", "csv", "md"):
+            assert (finished.root / f"results/tiny/tables/{table}.{suffix}").stat().st_size > 0
+    figures = {path.name for path in (finished.root / "results/tiny/figures").glob("*.png")}
+    assert figures == {"clusters-shapes.png", "table4_heatmap.png", "qualitative.png"}
+
+
+def test_a_printed_number_is_that_of_the_stored_episodes(finished):
+    """Recomputed here from the per-episode counts, without the project's own code."""
+    results = finished.root / "results/tiny"
+    rows = csv.DictReader((results / "tables/headline.csv").open())
+    floor = [row for row in rows if row["row"].startswith("prototype")]
+    printed = float(next(row for row in floor if row["column"] == "1-shot mean")["miou"])
+    stored = json.loads(
+        (results / "evaluation/prototype/training_free/shapes-1shot.json").read_text()
+    )
+    means = []
+    for fold in stored["folds"].values():
+        counts = fold["seeds"]["0"]
+        total: dict[int, list[int]] = {}
+        for class_id, *pair in zip(
+            counts["class_id"], counts["intersection"], counts["union"], strict=True
+        ):
+            old = total.get(class_id, [0, 0])
+            total[class_id] = [a + b for a, b in zip(old, pair, strict=True)]
+        means.append(sum(i / u for i, u in total.values()) / len(total))
+    assert printed > 1
+    assert printed == pytest.approx(100 * sum(means) / 4, abs=0.001)
+
+
+def test_a_second_run_does_nothing(finished):
+    assert "Nothing to be done" in finished.snakemake("all_tables", "all_figures")
+
+
+def test_a_touched_source_does_nothing_but_a_changed_one_reruns(finished):
+    (finished.root / "umtfss/models/umtfss.py").touch()
+    assert finished.planned("all_tables") == {}
+    with finished.edited("umtfss/models/umtfss.py", "MATCHER_SCALE = 10.0", "MATCHER_SCALE = 9.0"):
+        jobs = finished.planned("all_tables")
+    assert jobs["train_model"] == 7
+    assert "extract_features" not in jobs
+
+
+def test_changing_one_cell_reruns_only_its_runs(finished):
+    with finished.edited("experiments/tiny.yaml", "k_fg: [1, 2]", "k_fg: [3, 2]"):
+        jobs = finished.planned("all_tables")
+    assert jobs["train_model"] == jobs["evaluate_run"] == 1
+    assert "extract_features" not in jobs
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(finished):
+    """Snakemake and its jobs are killed hard in a training; the next call finishes it."""
+    weights = finished.root / DEFAULT / "weights.safetensors"
+    target = str(weights.relative_to(finished.root))
+    expected = digest_file(weights)
+    weights.unlink()
+    fast = "steps: 6, checkpoint_minutes: 0.0001"
+    with finished.edited("experiments/tiny.yaml", "steps: 6", fast):
+        process = subprocess.Popen(
+            ["snakemake", "--cores", "2", target],
+            cwd=finished.root,
+            env=finished.environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        checkpoint = weights.with_name("checkpoint.pt")
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert checkpoint.exists(), "it was not killed in the middle"
+        finished.snakemake("--unlock")
+        finished.snakemake(target)
+    log = finished.root / "results/tiny/logs/training/shapes/umtfss/unsup-all/seed0.log"
+    assert "going on after step" in log.read_text()
+    assert digest_file(weights) == expected

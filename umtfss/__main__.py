@@ -1,0 +1,5 @@
+"""`python -m umtfss`."""
+
+from umtfss.cli import app
+
+app()

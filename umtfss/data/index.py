@@ -1,0 +1,243 @@
+"""The index of a split: which image holds how much of which class. Building it verifies the split.
+
+Shapes: n images, H W pixels.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from umtfss.config import DatasetConfig
+from umtfss.data.dataset import Dataset
+from umtfss.data.splits import IGNORE, novel_classes
+from umtfss.errors import DataError, StoreError
+from umtfss.provenance import atomic_path, digest_json
+from umtfss.runs import FOLDS
+
+FORMAT = "umtfss-index"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetIndex:
+    """What is in the images of one split.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Name of the split.
+        image_ids: n qualified image ids, in the order of the split's list.
+        sizes: (n, 2) int, height and width.
+        areas: Qualified image id -> class id -> px, for the classes that are there; background
+            and ignored pixels are not counted.
+        pixels: Digest of every decoded image and mask.
+    """
+
+    dataset: str
+    split: str
+    image_ids: tuple[str, ...]
+    sizes: np.ndarray
+    areas: Mapping[str, Mapping[int, int]]
+    pixels: str
+
+    @property
+    def checksum(self) -> str:
+        """The sha256 of the list, the sizes, the areas and the digest of the pixels."""
+        return digest_json([FORMAT_VERSION, self.dataset, self.split, self.pixels, self._rows()])
+
+    def images_with(self, classes: Iterable[int], min_area: int) -> list[str]:
+        """The qualified ids of images with >= `min_area` px of one of `classes`, in list order."""
+        wanted = frozenset(classes)
+        return [
+            image_id
+            for image_id in self.image_ids
+            if any(c in wanted and px >= min_area for c, px in self.areas[image_id].items())
+        ]
+
+    def class_pool(self, class_id: int, min_area: int) -> list[str]:
+        """The qualified ids of images with >= `min_area` px of a class, in list order."""
+        return self.images_with([class_id], min_area)
+
+    def save(self, path: str | Path) -> None:
+        """Write the index atomically as JSON, one image a line; equal content, equal bytes."""
+        head = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "dataset": self.dataset,
+            "split": self.split,
+            "pixels": self.pixels,
+            "checksum": self.checksum,
+        }
+        rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in self._rows())
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(head)[:-1] + f', "images": [\n{rows}\n]}}\n')
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DatasetIndex":
+        """The index in a file.
+
+        Raises:
+            StoreError: The file is missing, of another version, or altered.
+        """
+        fix = "delete it and run snakemake all_data"
+        if not Path(path).is_file():
+            raise StoreError(f"{path} does not exist", expected="the index of a split", fix=fix)
+        try:
+            raw = json.loads(Path(path).read_text())
+        except json.JSONDecodeError as error:
+            raise StoreError(f"{path} is not JSON ({error})", fix=fix) from error
+        found = (raw.get("format"), raw.get("version")) if isinstance(raw, dict) else raw
+        if found != (FORMAT, FORMAT_VERSION):
+            raise StoreError(
+                f"{path} is not an index of this version",
+                expected=(FORMAT, FORMAT_VERSION),
+                found=found,
+                fix=fix,
+            )
+        images = raw["images"]
+        index = cls(
+            raw["dataset"],
+            raw["split"],
+            tuple(f"{raw['dataset']}/{image_id}" for image_id, *_ in images),
+            np.array([row[1:3] for row in images], dtype=np.int64).reshape(-1, 2),
+            {
+                f"{raw['dataset']}/{image_id}": {int(c): px for c, px in areas.items()}
+                for image_id, _, _, areas in images
+            },
+            raw["pixels"],
+        )
+        if index.checksum != raw["checksum"]:
+            raise StoreError(
+                f"{path} was altered", expected=raw["checksum"], found=index.checksum, fix=fix
+            )
+        return index
+
+    def _rows(self) -> list[list]:
+        """One [image id, height, width, {class: px}] an image, as JSON holds it."""
+        return [
+            [
+                image_id.split("/", 1)[1],
+                *map(int, size),
+                {str(c): int(px) for c, px in sorted(self.areas[image_id].items())},
+            ]
+            for image_id, size in zip(self.image_ids, self.sizes, strict=True)
+        ]
+
+
+def build_index(
+    dataset: Dataset, split: str, settings: DatasetConfig, workers: int
+) -> DatasetIndex:
+    """The index of a split, every image and mask of which was decoded and verified.
+
+    Args:
+        dataset: The data set.
+        split: The split.
+        settings: Its block of the experiment: the smallest class area and the expected counts.
+        workers: Processes; the result does not depend on them.
+
+    Raises:
+        DataError: A file is missing, damaged, or holds what it should not, or the counts differ
+            from the expected ones; the message names every such file and count.
+    """
+    ids = dataset.ids(split)
+    if workers == 1:
+        _start_worker(dataset)
+        facts = [_examine(image_id) for image_id in _progress(ids, dataset, split)]
+    else:
+        with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(dataset,)) as pool:
+            results = pool.map(_examine, ids, chunksize=16)
+            facts = list(_progress(results, dataset, split, len(ids)))
+    bad = [fact for fact in facts if isinstance(fact, str)]
+    if bad:
+        raise DataError(
+            f"{len(bad)} of {len(ids)} images of {dataset.name}/{split} cannot be used:\n    "
+            + "\n    ".join(bad),
+            fix="mend or fetch again the files named above",
+        )
+    good = [fact for fact in facts if not isinstance(fact, str)]
+    qualified = tuple(f"{dataset.name}/{image_id}" for image_id in ids)
+    index = DatasetIndex(
+        dataset.name,
+        split,
+        qualified,
+        np.array([fact.size for fact in good], dtype=np.int64).reshape(-1, 2),
+        dict(zip(qualified, (fact.areas for fact in good), strict=True)),
+        digest_json([fact.pixels for fact in good]),
+    )
+    _check_counts(index, settings)
+    return index
+
+
+@dataclass(frozen=True)
+class _Facts:
+    size: tuple[int, int]
+    areas: dict[int, int]
+    pixels: tuple[int, int]  # CRC-32 of the image and of the mask
+
+
+_worker_dataset: Dataset  # set once per worker process, so that it is not sent with every image
+
+
+def _start_worker(dataset: Dataset) -> None:
+    global _worker_dataset
+    _worker_dataset = dataset
+
+
+def _examine(image_id: str) -> _Facts | str:
+    """The facts of an image, or what is wrong with it."""
+    dataset = _worker_dataset
+    try:
+        image = dataset.image(image_id)
+        size = image.shape[:2]
+        if not dataset.has_masks:
+            return _Facts(size, {}, (_crc32(image), 0))
+        mask = dataset.mask(image_id)
+    except DataError as error:
+        return str(error).replace("\n", ";")
+    if mask.shape != size:
+        return f"{image_id}: the mask is {mask.shape}, the image {size} (height, width)"
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    present = [int(value) for value in np.flatnonzero(counts)]
+    unknown = [v for v in present if v not in (0, IGNORE) and v not in dataset.class_names]
+    if unknown:
+        last = max(dataset.class_names)
+        return f"{image_id}: the mask holds {unknown}, expected 0 to {last} or {IGNORE}"
+    areas = {v: int(counts[v]) for v in present if v not in (0, IGNORE)}
+    return _Facts(size, areas, (_crc32(image), _crc32(mask)))
+
+
+def _crc32(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data)
+
+
+def _progress(items: Iterable, dataset: Dataset, split: str, total: int | None = None) -> Iterable:
+    return tqdm(items, f"verify {dataset.name}/{split}", total, unit="image", mininterval=1)
+
+
+def _check_counts(index: DatasetIndex, settings: DatasetConfig) -> None:
+    """Compare what was found with every count that the experiment expects of the split."""
+    split, area = index.split, settings.min_class_area
+    wrong = []
+    if (images := settings.expected_images.get(split)) not in (None, len(index.image_ids)):
+        wrong.append(f"images: expected {images}, found {len(index.image_ids)}")
+    if (per_fold := settings.expected_fold_images.get(split)) is not None:
+        folds = [novel_classes(settings.kind, fold) for fold in FOLDS]
+        found = [len(index.images_with(classes, area)) for classes in folds]
+        if found != per_fold:
+            wrong.append(f"images per fold with >= {area} px: expected {per_fold}, found {found}")
+    if (smallest := settings.expected_smallest_class.get(split)) is not None:
+        folds = [novel_classes(settings.kind, fold) for fold in FOLDS]
+        found = [min(len(index.class_pool(c, area)) for c in classes) for classes in folds]
+        if found != smallest:
+            wrong.append(f"smallest class pool per fold: expected {smallest}, found {found}")
+    if wrong:
+        raise DataError(
+            f"{index.dataset}/{split} is not the data set that the experiment expects:\n    "
+            + "\n    ".join(wrong),
+            fix="complete the data set, or correct the expected_... keys of its block",
+        )

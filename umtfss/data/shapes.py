@@ -1,0 +1,188 @@
+"""The procedural data set `shapes`: 20 classes of textured outlines on cluttered backgrounds.
+
+It makes the whole pipeline run without a download, with exact masks. Every image is drawn from
+its own key (seed, split, number), so the first n images do not depend on how many follow.
+
+Shapes: H W pixels.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from umtfss.config import ShapesConfig
+from umtfss.data.dataset import known_split
+from umtfss.data.images import read_image, read_mask
+from umtfss.data.shape_art import CLASS_NAMES, draw
+from umtfss.errors import DataError
+from umtfss.provenance import atomic_path, digest_json, write_json
+from umtfss.randomness import generator
+
+DRAWING_VERSION = 1  # raise it whenever the same settings give other pixels
+RECIPE = "recipe.json"
+SPLITS = ("train", "val")
+MOST_OBJECTS = 4
+
+
+def write_shapes(root: Path, settings: ShapesConfig) -> str:
+    """The digest of the data set, drawn into the folder `root`; what is there already is kept.
+
+    Files appear whole or not at all, and the lists of the splits come last. Images of another
+    recipe (seed, size or version of the drawing) are deleted first.
+
+    Raises:
+        DataError: The folder holds files that are not ours.
+    """
+    root = Path(root)
+    recipe = _recipe(settings)
+    if (root / RECIPE).is_file() and json.loads((root / RECIPE).read_text()) != recipe:
+        for split in SPLITS:
+            (root / f"{split}.txt").unlink(missing_ok=True)
+        for folder in ("images", "masks"):
+            shutil.rmtree(root / folder, ignore_errors=True)
+    elif root.is_dir() and any(root.iterdir()) and not (root / RECIPE).is_file():
+        raise DataError(
+            f"{root} is not empty and was not written as data set `shapes`",
+            expected="an empty or absent folder",
+            found=sorted(path.name for path in root.iterdir())[:10],
+            fix="choose another folder",
+        )
+    write_json(root / RECIPE, recipe)
+    for split, count in _counts(settings).items():
+        ids = [f"{split}_{number:05d}" for number in range(count)]
+        for number, image_id in enumerate(tqdm(ids, f"draw shapes/{split}", unit="image")):
+            paths = _image_path(root, image_id), _mask_path(root, image_id)
+            if not all(path.is_file() for path in paths):
+                for path, picture in zip(paths, _draw(settings, split, number), strict=True):
+                    with atomic_path(path) as temporary:
+                        picture.save(temporary, compress_level=3)
+        with atomic_path(root / f"{split}.txt") as temporary:
+            temporary.write_text("".join(f"{image_id}\n" for image_id in ids))
+    return digest_json([recipe, _counts(settings)])
+
+
+class ShapesDataset:
+    """The drawn data set, splits train and val.
+
+    Args:
+        name: Name in the experiment.
+        root: The folder that `write_shapes` filled.
+        settings: What the experiment says of it.
+
+    Raises:
+        DataError: The folder was written with other settings, or not to the end.
+    """
+
+    has_masks = True
+    splits: tuple[str, ...] = SPLITS
+
+    def __init__(self, name: str, root: Path, settings: ShapesConfig) -> None:
+        self.name = name
+        self.root = root
+        self.class_names: Mapping[int, str] = dict(enumerate(CLASS_NAMES, 1))
+        self._ids = {split: _read_list(root / f"{split}.txt") for split in SPLITS}
+        found = (
+            json.loads((root / RECIPE).read_text()) if (root / RECIPE).is_file() else None,
+            {split: len(ids) for split, ids in self._ids.items()},
+        )
+        expected = (_recipe(settings), _counts(settings))
+        if found != expected:
+            raise DataError(
+                f"{root} does not hold the shapes that the experiment describes",
+                expected=expected,
+                found=found,
+                fix="run snakemake all_data; an unfinished drawing goes on where it stopped",
+            )
+
+    def ids(self, split: str) -> list[str]:
+        """The image ids of a split, in the order in which they were drawn.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        return list(self._ids[known_split(self, split)])
+
+    def image(self, image_id: str) -> np.ndarray:
+        """The image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
+        return read_image(_image_path(self.root, image_id))
+
+    def mask(self, image_id: str) -> np.ndarray:
+        """The class ids, (H, W) uint8, 255 along the outlines.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
+        return read_mask(_mask_path(self.root, image_id))
+
+
+def object_classes(seed: int, split: str, number: int) -> list[int]:
+    """The class ids of the 1 to 4 objects of an image, from the back to the front.
+
+    Each run of 20 images has every class once in front, and once in each layer behind it before
+    some layers are left out, so that classes come equally often.
+    """
+    block, row = divmod(number, len(CLASS_NAMES))
+    layers = [
+        int(
+            generator("shapes-classes", seed, split, block, layer).permutation(len(CLASS_NAMES))[
+                row
+            ]
+        )
+        for layer in range(MOST_OBJECTS)
+    ]
+    count = int(generator("shapes-count", seed, split, number).integers(1, MOST_OBJECTS + 1))
+    return [layer + 1 for layer in layers[-count:]]
+
+
+def _draw(settings: ShapesConfig, split: str, number: int) -> tuple[Image.Image, Image.Image]:
+    classes = object_classes(settings.seed, split, number)
+    rng = generator("shapes", settings.seed, split, number)
+    image, mask = draw(classes, settings.height, settings.width, rng)
+    labels = Image.fromarray(mask, mode="P")
+    labels.putpalette(_palette())
+    return Image.fromarray(image), labels
+
+
+def _palette() -> list[int]:
+    """RGB of 256 class ids: the bits of an id, spread over the channels, far apart for near ids."""
+    ids = np.arange(256)
+    channels = [
+        sum(((ids >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3))
+        for channel in range(3)
+    ]
+    return np.stack(channels, axis=1).ravel().tolist()
+
+
+def _recipe(settings: ShapesConfig) -> dict[str, int]:
+    """All that decides the pixels of an image, but for its split and number."""
+    return {
+        "version": DRAWING_VERSION,
+        "seed": settings.seed,
+        "height": settings.height,
+        "width": settings.width,
+    }
+
+
+def _counts(settings: ShapesConfig) -> dict[str, int]:
+    return {"train": settings.train_images, "val": settings.val_images}
+
+
+def _image_path(root: Path, image_id: str) -> Path:
+    return root / "images" / f"{image_id}.png"
+
+
+def _mask_path(root: Path, image_id: str) -> Path:
+    return root / "masks" / f"{image_id}.png"
+
+
+def _read_list(path: Path) -> list[str]:
+    return path.read_text().split() if path.is_file() else []

@@ -1,0 +1,1 @@
+"""Episodes: drawing, files and batches."""

@@ -1,0 +1,57 @@
+"""A batch of episodes as tensors: what every meta-learner takes.
+
+Shapes: B batch, K shots, C channels, h w feature grid, S S target grid. Images are un-padded on
+disk; a batch pads them at the right and at the bottom to one square grid, and says where.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """B episodes of K shots.
+
+    Attributes:
+        query_mid: (B, C, h, w) float, mid feature of the query.
+        query_high: (B, D, h, w) float, high feature of the query.
+        query_valid: (B, h, w) bool, False on padding.
+        support_mid: (B, K, C, h, w) float.
+        support_high: (B, K, D, h, w) float.
+        support_valid: (B, K, h, w) bool, False on padding and on label 255.
+        support_mask: (B, K, h, w) float in [0, 1], part of a token that is foreground; 0 where
+            not valid.
+        key: (B,) int64, the episode's key for everything random inside a model.
+        target: (B, S, S) int64 in {0, 1, 255}, query mask for the loss; None at test.
+    """
+
+    query_mid: Tensor
+    query_high: Tensor
+    query_valid: Tensor
+    support_mid: Tensor
+    support_high: Tensor
+    support_valid: Tensor
+    support_mask: Tensor
+    key: Tensor
+    target: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "EpisodeBatch":
+        """The batch on `device`."""
+        return self._map(lambda value: value.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "EpisodeBatch":
+        """The batch in page-locked memory; the DataLoader calls it, so that `to` need not wait."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "EpisodeBatch":
+        changed: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in changed.items():
+            changed[name] = None if value is None else change(value)
+        return EpisodeBatch(**changed)
+
+    def __len__(self) -> int:
+        return len(self.key)

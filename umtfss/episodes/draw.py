@@ -1,0 +1,250 @@
+"""Which images make an episode: test episodes and pseudo-episodes.
+
+Protocol sections 2, 3.7 and 3.8. Shapes: E episodes, K shots, R regions, C channels.
+
+Every draw has a generator of its own, keyed by (key, seed, index): it depends on no other draw,
+on no worker and on no global state, and a list of 200 episodes starts with the list of 100.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from umtfss.config import EpisodesConfig
+from umtfss.data.index import DatasetIndex
+from umtfss.episodes.episode import EpisodeList
+from umtfss.errors import DataError
+from umtfss.pseudo_masks.store import RegionTable
+from umtfss.randomness import generator
+
+BLOCK = 256  # regions whose support pools are found at once
+
+
+def draw_test_episodes(
+    index: DatasetIndex,
+    classes: Sequence[int],
+    *,
+    shot: int,
+    count: int,
+    seed: int,
+    draw: Literal["class_uniform", "list_order"],
+    min_area: int,
+    key: str,
+) -> EpisodeList:
+    """Test episodes of the classes, written down before any model is tested.
+
+    `class_uniform`: every block of len(classes) episodes holds each class once, in random order,
+    so classes are uniform and none is missing; the query is uniform over the class's images.
+    `list_order` (the authors'): queries cycle through the list of images that hold a class; the
+    class is uniform over those in the image. Either way the K supports are drawn from the
+    class's other images without replacement.
+
+    Args:
+        index: The images of a split and the areas of their classes.
+        classes: Novel classes of the fold.
+        shot: K.
+        count: E.
+        seed: Episode seed.
+        draw: The kind of draw.
+        min_area: px that a class must cover to count as present.
+        key: Names the draw, e.g. "test/pascal/fold0/1shot/seed0"; part of every draw.
+
+    Raises:
+        DataError: A class has fewer than K + 1 images.
+    """
+    rows = {image_id: row for row, image_id in enumerate(index.image_ids)}
+    pools: dict[int, np.ndarray] = {}
+    for class_id in classes:
+        pools[class_id] = np.array([rows[i] for i in index.class_pool(class_id, min_area)], int)
+        if len(pools[class_id]) <= shot:
+            raise DataError(
+                f"class {class_id} of {index.dataset}/{index.split} has too few images for "
+                f"{shot}-shot episodes",
+                expected=f"at least {shot + 1} images with {min_area} px of the class",
+                found=f"{len(pools[class_id])} images",
+                fix=f"add images of the class, lower datasets.{index.dataset}.min_class_area "
+                f"or take {shot} out of evaluation.shots",
+            )
+    images = [rows[i] for i in index.images_with(classes, min_area)]
+    present: dict[int, list[int]] = {}
+    for class_id, pool in pools.items():
+        for row in pool.tolist():
+            present.setdefault(row, []).append(class_id)
+
+    query, class_ids = np.empty(count, np.int32), np.empty(count, np.int32)
+    supports = np.empty((count, shot), np.int32)
+    for episode in range(count):
+        rng = generator(key, seed, episode)
+        if draw == "class_uniform":
+            block, place = divmod(episode, len(classes))
+            class_id = classes[_permutation(key, seed, "classes", block, len(classes))[place]]
+            position = int(rng.integers(len(pools[class_id])))
+        else:
+            row = images[episode % len(images)]
+            class_id = present[row][rng.integers(len(present[row]))]
+            position = int(np.searchsorted(pools[class_id], row))
+        pool = pools[class_id]
+        others = rng.choice(len(pool) - 1, shot, replace=False)
+        query[episode], class_ids[episode] = pool[position], class_id
+        supports[episode] = pool[others + (others >= position)]
+    return EpisodeList(index.image_ids, query, class_ids, supports, key)
+
+
+def epoch_length(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    *,
+    shot: int,
+    allowed_ids: Collection[str] | None = None,
+) -> int:
+    """The number of images that can be the query of a pseudo-episode: one epoch.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid regions of the pool.
+        shot: K.
+        allowed_ids: The only images used; none: all.
+    """
+    usable = _usable_regions(image_ids, regions, shot, allowed_ids)
+    return len(np.unique(regions.image[usable]))
+
+
+def draw_pseudo_episodes(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    *,
+    shot: int,
+    count: int,
+    seed: int,
+    settings: EpisodesConfig,
+    allowed_ids: Collection[str] | None = None,
+    key: str,
+) -> EpisodeList:
+    """Pseudo-episodes: clusters are the classes, regions the masks.
+
+    Queries walk over the usable images, in a new random order every epoch. The query region is
+    uniform over the image's usable regions; usable is a valid region whose cluster has at least
+    K + 1 of them. Supports are drawn without replacement from the pool of the query region: the
+    `support_fraction` of the cluster's other regions that is nearest by cosine, at least K and
+    at most `support_cap`, or all of them in a small cluster.
+
+    Cosines are rounded differently by another BLAS or number of threads, which can swap two
+    regions at the edge of a pool; so the list is drawn once and kept.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid regions of the pool.
+        shot: K.
+        count: E.
+        seed: Episode seed.
+        settings: Size of the support pools.
+        allowed_ids: The only images used, as query and as support; none: all.
+        key: Names the draw, e.g. "train/pascal/unsup-all/seed0"; part of every draw.
+
+    Raises:
+        DataError: No cluster has regions in K + 1 images.
+    """
+    usable = _usable_regions(image_ids, regions, shot, allowed_ids)
+    cluster = regions.cluster[usable]
+    size = np.bincount(cluster)
+    pool_size = _pool_sizes(size, shot, settings)
+    images, first, regions_of = np.unique(
+        regions.image[usable], return_index=True, return_counts=True
+    )
+    query = np.empty(count, np.int64)  # positions in `usable`
+    ranks = np.empty((count, shot), np.int64)  # positions in the support pool
+    order = np.empty(0, np.int64)
+    for episode in tqdm(range(count), "episodes", unit="episode", mininterval=1):
+        epoch, place = divmod(episode, len(images))
+        if place == 0:
+            order = _permutation(key, seed, "epoch", epoch, len(images))
+        rng = generator(key, seed, episode)
+        at = order[place]
+        query[episode] = first[at] + rng.integers(regions_of[at])
+        ranks[episode] = rng.choice(pool_size[cluster[query[episode]]], shot, replace=False)
+
+    supports = np.empty((count, shot), np.int64)  # positions in `usable`
+    for c in tqdm(np.flatnonzero(size).tolist(), "support pools", unit="cluster"):
+        members = np.flatnonzero(cluster == c)
+        episodes = np.flatnonzero(cluster[query] == c)
+        centre, rank = np.searchsorted(members, query[episodes]), ranks[episodes]
+        if pool_size[c] == size[c] - 1:
+            picked = rank + (rank >= centre[:, None])
+        else:
+            rows = np.flatnonzero(regions.cluster == c)  # those of the cluster's features
+            feature = regions.cluster_features(c)[np.searchsorted(rows, usable[members])]
+            picked = _pick_near(feature, centre, rank, int(pool_size[c]))
+        supports[episodes] = members[picked]
+    image = regions.image[usable]
+    return EpisodeList(image_ids, image[query], cluster[query], image[supports], key)
+
+
+def _usable_regions(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    shot: int,
+    allowed_ids: Collection[str] | None,
+) -> np.ndarray:
+    """Rows of the regions of allowed images whose cluster has more than `shot` of them."""
+    allowed = np.ones(len(image_ids), bool)
+    if allowed_ids is not None:
+        wanted = frozenset(allowed_ids)
+        allowed = np.array([image_id in wanted for image_id in image_ids], bool)
+    rows = np.flatnonzero(allowed[regions.image])
+    size = np.bincount(regions.cluster[rows], minlength=1)
+    usable = rows[size[regions.cluster[rows]] > shot]
+    if not len(usable):
+        raise DataError(
+            f"no cluster can make {shot}-shot pseudo-episodes",
+            expected=f"a cluster with valid regions in {shot + 1} images",
+            found=f"{len(rows)} valid regions in {allowed.sum()} images, "
+            f"at most {size.max()} in one cluster",
+            fix="use more images, fewer clusters or a smaller pseudo_masks.min_area",
+        )
+    return usable
+
+
+def _pool_sizes(size: np.ndarray, shot: int, settings: EpisodesConfig) -> np.ndarray:
+    """The number of regions that supports are drawn from, per cluster, query excluded."""
+    others = np.maximum(size - 1, 0)
+    nearest = np.ceil(settings.support_fraction * others).astype(np.int64)
+    nearest = np.maximum(np.minimum(nearest, settings.support_cap), shot)
+    return np.where(size < settings.small_cluster, others, np.minimum(nearest, others))
+
+
+def _pick_near(
+    feature: np.ndarray, query: np.ndarray, ranks: np.ndarray, pool_size: int
+) -> np.ndarray:
+    """The regions at `ranks` of the query regions' pools, (E, K), within one cluster.
+
+    A pool is listed in the order of the table. Blocks are fixed rows of the cluster, whatever
+    the episodes, so that a longer list computes the same cosines as a shorter one.
+
+    Args:
+        feature: (R, C) float32, L2-normalised, of the cluster's usable regions.
+        query: (E,) int, row of each query region.
+        ranks: (E, K) int, positions in the pool.
+        pool_size: Number of nearest regions that make a pool.
+    """
+    picked = np.empty_like(ranks)
+    for block in np.unique(query // BLOCK):
+        start = block * BLOCK
+        cosine = feature[start : start + BLOCK] @ feature.T
+        here = np.arange(len(cosine))
+        cosine[here, start + here] = -np.inf  # never the query itself
+        # the pool_size-th greatest cosine of each row is the border of its pool
+        border = np.partition(cosine, -pool_size, axis=1)[:, -pool_size, None]
+        in_pool = cosine >= border
+        listed = np.flatnonzero(in_pool)  # row after row
+        count = np.count_nonzero(in_pool, axis=1)
+        first = np.cumsum(count) - count
+        episodes = np.flatnonzero(query // BLOCK == block)
+        row = query[episodes, None] - start
+        picked[episodes] = listed[first[row] + ranks[episodes]] - row * len(feature)
+    return picked
+
+
+def _permutation(key: str, seed: int, what: str, number: int, size: int) -> np.ndarray:
+    return generator(key, seed, what, number).permutation(size)

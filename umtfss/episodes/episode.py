@@ -1,0 +1,128 @@
+"""Episodes and the files that hold them.
+
+Shapes: E episodes, K shots. An episode is (query, class, K supports). Test episodes name images
+by their id and classes by their class id; pseudo-episodes name images and clusters likewise, so
+that one file format and one batch builder serve both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from umtfss.errors import StoreError
+from umtfss.provenance import atomic_path
+
+FORMAT = "umtfss-episodes"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One few-shot task.
+
+    Attributes:
+        index: Position in its file; keys everything random that belongs to the episode.
+        query: Image id.
+        class_id: Class id (test) or cluster (pseudo-episode).
+        supports: K image ids, none equal to the query.
+    """
+
+    index: int
+    query: str
+    class_id: int
+    supports: tuple[str, ...]
+
+
+class EpisodeList(Sequence[Episode]):
+    """Episodes in the order in which they are used.
+
+    Args:
+        image_ids: Table of image ids that the arrays below point into.
+        query: (E,) int32, row of `image_ids`.
+        class_id: (E,) int32.
+        supports: (E, K) int32, rows of `image_ids`.
+        key: What the episodes were drawn for, e.g. "test/pascal/fold0/1shot/seed0".
+    """
+
+    def __init__(
+        self,
+        image_ids: Sequence[str],
+        query: np.ndarray,
+        class_id: np.ndarray,
+        supports: np.ndarray,
+        key: str,
+    ) -> None:
+        self.image_ids = tuple(image_ids)
+        self.query = np.asarray(query, dtype=np.int32)
+        self.class_id = np.asarray(class_id, dtype=np.int32)
+        self.supports = np.asarray(supports, dtype=np.int32)
+        self.key = key
+        if self.supports.ndim != 2 or not (
+            len(self.query) == len(self.class_id) == len(self.supports)
+        ):
+            raise ValueError(
+                f"expected query (E,), class_id (E,) and supports (E, K), but got "
+                f"{self.query.shape}, {self.class_id.shape}, {self.supports.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def __getitem__(self, index: int) -> Episode:  # type: ignore[override]  # no slices needed
+        if not 0 <= index < len(self):
+            raise IndexError(f"episode {index} of {len(self)}")
+        ids = self.image_ids
+        return Episode(
+            index,
+            ids[self.query[index]],
+            int(self.class_id[index]),
+            tuple(ids[row] for row in self.supports[index]),
+        )
+
+    @property
+    def shot(self) -> int:
+        """K."""
+        return self.supports.shape[1]
+
+    def save(self, path: str | Path) -> None:
+        """Write the episodes atomically; equal episodes give equal bytes."""
+        with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["version"] = FORMAT_VERSION
+            file.attrs["key"] = self.key
+            file["image_ids"] = np.array(self.image_ids, dtype=h5py.string_dtype())
+            for name in ("query", "class_id", "supports"):
+                file[name] = getattr(self, name)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "EpisodeList":
+        """The episodes in a file.
+
+        Raises:
+            StoreError: The file is missing, of another format or of another version.
+        """
+        if not Path(path).is_file():
+            raise StoreError(
+                f"{path} does not exist",
+                expected="an episode file",
+                fix="run the rule that draws it (snakemake all_episodes)",
+            )
+        with h5py.File(path) as file:
+            found = (file.attrs.get("format"), file.attrs.get("version"))
+            if found != (FORMAT, FORMAT_VERSION):
+                raise StoreError(
+                    f"{path} is not an episode file of this version",
+                    expected=(FORMAT, FORMAT_VERSION),
+                    found=found,
+                    fix="delete it and run snakemake all_episodes",
+                )
+            return cls(
+                file["image_ids"].asstr()[()],
+                file["query"][()],
+                file["class_id"][()],
+                file["supports"][()],
+                str(file.attrs["key"]),
+            )

@@ -1,0 +1,285 @@
+"""Episodes from images: augmentation (protocol section 5) and features computed on the fly.
+
+Shapes: B batch, K shots, C channels, H W pixels, P P augmented image, g g grid, S S target.
+
+For training, `LiveEpisodes` runs in the loader's processes and yields augmented images, and
+`Featuriser` runs the frozen backbone on the device. Query and supports are augmented
+independently, each with a generator keyed by (seed, episode index, role). For tests,
+`LiveFeatures` stands in for a feature store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as transforms
+
+from umtfss.backbones.extractor import Extractor, prepare_image
+from umtfss.config import AugmentConfig
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.geometry import IGNORE, cell_weights, target_index
+from umtfss.episodes.loader import LabelledImages, MaskSource, episode_key
+from umtfss.randomness import generator
+
+OUTSIDE = 2
+BLUR_KERNEL = [5, 5]
+
+
+@dataclass(frozen=True)
+class LiveBatch:
+    """B augmented episodes; place 0 of the second axis is the query.
+
+    Attributes:
+        images: (B, 1 + K, 3, P, P) float32 in [0, 1].
+        masks: (B, 1 + K, P, P) uint8: 0 background, 1 foreground, 2 outside the image, 255
+            ignored.
+        key: (B,) int64.
+    """
+
+    images: Tensor
+    masks: Tensor
+    key: Tensor
+
+    def pin_memory(self) -> "LiveBatch":
+        """The batch in page-locked memory; the DataLoader calls it before a copy to a GPU."""
+        return LiveBatch(self.images.pin_memory(), self.masks.pin_memory(), self.key.pin_memory())
+
+
+class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
+    """Augmented images and masks of episodes; give `collate_live` to the DataLoader.
+
+    Args:
+        episodes: The episodes.
+        catalog: Images by qualified id.
+        masks: Masks of the episodes' classes.
+        extractor: What will see the images. Only facts are kept of it, so that its weights do
+            not travel to the loader's processes.
+        long_side: Image long side at scale 1, px.
+        augment: The augmentation; scales multiply the long side.
+        seed: Keys the augmentation and the models' random choices.
+    """
+
+    def __init__(
+        self,
+        episodes: EpisodeList,
+        catalog: LabelledImages,
+        masks: MaskSource,
+        *,
+        extractor: Extractor,
+        long_side: int,
+        augment: AugmentConfig,
+        seed: int = 0,
+    ) -> None:
+        self.episodes, self.catalog, self.masks = episodes, catalog, masks
+        self.augment, self.seed, self.mean = augment, seed, list(extractor.facts.mean)
+        self.pixels = extractor.resized(long_side, long_side, long_side)[0]
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        episode = self.episodes[index]
+        images, masks = [], []
+        for place, image_id in enumerate((episode.query, *episode.supports)):
+            role = f"support{place - 1}" if place else "query"
+            image, mask = augmented(
+                self.catalog.image(image_id),
+                self.masks.mask(image_id, episode.class_id),
+                self.augment,
+                pixels=self.pixels,
+                mean=self.mean,
+                random=generator("augment", self.seed, episode.index, role),
+            )
+            images.append(image)
+            masks.append(mask)
+        key = episode_key(self.episodes, index, self.seed)
+        return torch.stack(images), torch.stack(masks), key
+
+
+def collate_live(items: Sequence[tuple[Tensor, Tensor, int]]) -> LiveBatch:
+    """A batch of augmented episodes."""
+    images, masks, keys = zip(*items, strict=True)
+    return LiveBatch(torch.stack(images), torch.stack(masks), torch.tensor(keys, dtype=torch.int64))
+
+
+def augmented(
+    image: np.ndarray,
+    mask: np.ndarray,
+    settings: AugmentConfig,
+    *,
+    pixels: int,
+    mean: list[float],
+    random: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """An image and its mask: scaled, rotated, blurred, flipped, padded, cropped to P x P.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) uint8 in {0, 1, 255}.
+        settings: Probabilities and ranges.
+        pixels: P, also the image's long side at scale 1.
+        mean: Colour of what lies outside the image, in [0, 1].
+        random: Draws every parameter, always the same number of times.
+
+    Returns:
+        (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}.
+    """
+    scale = random.uniform(settings.scale_min, settings.scale_max)
+    angle = random.uniform(-settings.rotate_degrees, settings.rotate_degrees)
+    rotates, blurs, flips = random.random(3) < (settings.rotate, settings.blur, settings.flip)
+    position = random.random()
+
+    factor = scale * pixels / max(mask.shape)
+    size = [max(1, round(side * factor)) for side in mask.shape]
+    picture = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
+    labels = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(mask))[None])
+    picture = transforms.to_dtype(picture, torch.float32, scale=True)
+    picture, labels = (transforms.resize(one, size) for one in (picture, labels))
+    if rotates:
+        bilinear = transforms.InterpolationMode.BILINEAR
+        picture = transforms.rotate(picture, angle, interpolation=bilinear, fill=mean)
+        labels = transforms.rotate(labels, angle, fill=OUTSIDE)
+    if blurs:
+        picture = transforms.gaussian_blur(picture, BLUR_KERNEL)
+    if flips:
+        picture, labels = (transforms.horizontal_flip(one) for one in (picture, labels))
+    padding = [0, 0, max(0, pixels - size[1]), max(0, pixels - size[0])]
+    picture = transforms.pad(picture, padding, fill=mean)
+    labels = transforms.pad(labels, padding, fill=OUTSIDE)
+    foreground = (labels[0] == 1).numpy()
+    top, left = crop_corner(foreground, pixels, settings.crop_foreground, position)
+    picture, labels = (transforms.crop(one, top, left, pixels, pixels) for one in (picture, labels))
+    return picture.as_subclass(Tensor), labels[0].as_subclass(Tensor)
+
+
+def crop_corner(foreground: np.ndarray, side: int, keep: float, position: float) -> tuple[int, int]:
+    """The top left corner of a crop that keeps at least `keep` of the foreground.
+
+    Every corner is considered at once: the crop is uniform over those that keep enough; if none
+    does, it is one that keeps most.
+
+    Args:
+        foreground: (H, W) bool, at least `side` in both.
+        side: Side of the crop, px.
+        keep: Part of the foreground.
+        position: In [0, 1), picks one of the corners.
+    """
+    sums = np.zeros((foreground.shape[0] + 1, foreground.shape[1] + 1), dtype=np.int64)
+    sums[1:, 1:] = foreground.cumsum(0, dtype=np.int64).cumsum(1)
+    kept = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    enough = np.flatnonzero(kept >= min(keep * sums[-1, -1], kept.max()))
+    top, left = divmod(int(enough[int(position * len(enough))]), kept.shape[1])
+    return top, left
+
+
+class Featuriser(nn.Module):
+    """Turns live batches into `EpisodeBatch`es with a frozen backbone.
+
+    Args:
+        extractor: The backbone.
+        mid: Levels of the mid feature.
+        high: Level of the prior mask.
+        target_side: S, px.
+    """
+
+    def __init__(
+        self, extractor: Extractor, mid: Sequence[str], high: str, target_side: int
+    ) -> None:
+        super().__init__()
+        self.extractor, self.mid, self.high = extractor, tuple(mid), high
+        self.target_side = target_side
+
+    @torch.no_grad()
+    def forward(self, batch: LiveBatch) -> EpisodeBatch:
+        """The batch on its own device, features in float32."""
+        shape = batch.images.shape[:2]
+        levels = self.extractor(batch.images.flatten(0, 1))
+        mid = torch.cat([levels[name] for name in self.mid], 1).float().unflatten(0, shape)
+        high = levels[self.high].float().unflatten(0, shape)
+        side, pixels = mid.shape[-1], batch.masks.shape[-1]
+        align = self.extractor.align_corners
+        weights = torch.from_numpy(cell_weights(side, pixels, align).copy()).to(mid)
+
+        def area(mask: Tensor) -> Tensor:
+            return weights @ mask.to(weights) @ weights.T
+
+        inside = area(batch.masks != OUTSIDE) >= 0.5
+        supports = batch.masks[:, 1:]
+        labelled = area(supports < OUTSIDE)
+        valid = labelled >= 0.5
+        part = (area(supports == 1) / labelled.clamp(min=0.5)).clamp(0, 1) * valid
+        return EpisodeBatch(
+            query_mid=mid[:, 0],
+            query_high=high[:, 0],
+            query_valid=inside[:, 0],
+            support_mid=mid[:, 1:],
+            support_high=high[:, 1:],
+            support_valid=valid,
+            support_mask=part,
+            key=batch.key,
+            target=self._target(batch.masks[:, 0], side, align),
+        )
+
+    def _target(self, masks: Tensor, side: int, align: bool) -> Tensor:
+        """Query masks (B, P, P) where the loss sees them, (B, S, S) int64."""
+        index, inside = target_index(self.target_side, side, side, masks.shape[-1], align)
+        rows = torch.from_numpy(index).to(masks.device)
+        target = masks[:, rows[:, None], rows].long()
+        outside = ~torch.from_numpy(inside).to(masks.device)
+        target[target == OUTSIDE] = IGNORE
+        target[:, outside] = IGNORE
+        target[:, :, outside] = IGNORE
+        return target
+
+
+class LiveFeatures:
+    """Features like those of a store, computed when they are read.
+
+    Args:
+        extractor: The backbone.
+        catalog: Images by qualified id.
+        long_side: Image long side, px.
+    """
+
+    def __init__(self, extractor: Extractor, catalog: LabelledImages, long_side: int) -> None:
+        self.extractor, self.catalog, self.long_side = extractor, catalog, long_side
+        self.channels, self.stride = extractor.channels, extractor.stride
+        self.multiple, self.align_corners = extractor.multiple, extractor.align_corners
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._latest: tuple[str, dict[str, np.ndarray]] = "", {}
+        self._lock = Lock()  # a reading thread and the evaluation share it
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's grid (h, w)."""
+        size = self.extractor.resized(*self.image_size(image_id), self.long_side)
+        return self.extractor.grid(*size)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+        if image_id not in self._sizes:
+            height, width = self.catalog.image(image_id).shape[:2]
+            self._sizes[image_id] = height, width
+        return self._sizes[image_id]
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """One level of one image, (h, w, C) float16; levels of one image are computed together."""
+        with self._lock:
+            if self._latest[0] != image_id:
+                self._latest = image_id, self._compute(image_id)
+            return self._latest[1][level]
+
+    def _compute(self, image_id: str) -> dict[str, np.ndarray]:
+        image = self.catalog.image(image_id)
+        self._sizes[image_id] = image.shape[0], image.shape[1]
+        pixels = prepare_image(image, self.extractor, self.long_side)[None]
+        levels = self.extractor(pixels.to(self.extractor.mean.device))
+        return {
+            name: np.ascontiguousarray(level[0].permute(1, 2, 0).half().cpu().numpy())
+            for name, level in levels.items()
+        }

@@ -1,0 +1,151 @@
+"""What an experiment will cost, before anything starts: disk exactly, time roughly.
+
+Disk follows from grid sizes and channels. Time is floating-point work over the rate at which this
+machine multiplies matrices, scaled by how much of that rate each arrow reached when measured.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from umtfss.backbones.facts import backbone_facts
+from umtfss.config import ModelConfig
+from umtfss.plan import FeatureCache, Plan
+
+# A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
+TYPICAL_SIZE = (375, 500)
+# Part of the matrix-product rate that a forward pass, a training step and a test episode reach.
+EFFICIENCY = {"features": 0.75, "training": 0.35, "evaluation": 0.25}
+# Seconds on one core for the superpixels and regions of an image; it has no matrix products.
+PSEUDO_MASK_SECONDS = 0.27
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one arrow.
+
+    Attributes:
+        arrow: Its name.
+        jobs: Number of jobs.
+        hours: Time on this machine's CPU, all cores busy.
+        gigabytes: Disk that its outputs take.
+    """
+
+    arrow: str
+    jobs: int
+    hours: float
+    gigabytes: float
+
+
+def matmul_rate(seconds: float = 0.3) -> float:
+    """GFLOP/s of single-precision matrix products on this machine, measured for `seconds`."""
+    import torch  # takes seconds, and nothing else here needs it
+
+    a = torch.ones(1024, 1024)
+    a @ a
+    start, products = perf_counter(), 0
+    while perf_counter() - start < seconds:
+        a @ a
+        products += 1
+    return 2 * 1.024**3 * products / (perf_counter() - start)
+
+
+def image_count(plan: Plan, dataset: str, split: str) -> int:
+    """The number of images of a split: of its index, else expected, else of the raw files."""
+    index = Path(plan.index(dataset, split))
+    if index.is_file():
+        return len(json.loads(index.read_text())["images"])
+    settings = plan.experiment.datasets[dataset]
+    if settings.shapes is not None:
+        return settings.shapes.train_images if split == "train" else settings.shapes.val_images
+    if split in settings.expected_images:
+        return settings.expected_images[split]
+    listed = plan.dataset_root(dataset) / "ImageSets" / f"{split}.txt"
+    if listed.is_file():
+        return len(listed.read_text().split())
+    root = plan.dataset_root(dataset)
+    return sum(1 for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+
+
+def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1) -> float:
+    """GFLOP of one forward pass of UMTFSS on one episode, rough.
+
+    Args:
+        model: The model's settings.
+        tokens: Tokens of an image.
+        channels: Channels of the mid feature.
+        shot: K.
+    """
+    d, images = model.width, 1 + shot
+    project = images * channels * d + 3 * images * d * d
+    attention = model.layers * images * (4 + 2 * model.ffn_ratio) * d * d
+    cross = model.layers * (2 + 2 * model.ffn_ratio) * d * d
+    cross += 2 * model.layers * (model.k_fg + model.k_bg) * d
+    return 2 * tokens * (project + attention + cross + 9 * d * d) / 1e9
+
+
+def estimate(plan: Plan) -> list[Cost]:
+    """The cost of every arrow that takes long or fills the disk."""
+    experiment, features = plan.experiment, plan.experiment.features
+    rate, shards = matmul_rate(), features.shards
+    size = {
+        name: (s.shapes.height, s.shapes.width) if s.shapes else TYPICAL_SIZE
+        for name, s in experiment.datasets.items()
+    }
+
+    def cache_cost(cache: FeatureCache) -> tuple[float, float]:
+        facts = backbone_facts(cache.backbone)
+        resized = facts.resized(*size[cache.dataset], cache.long_side)
+        images = image_count(plan, cache.dataset, cache.split)
+        gflop = facts.gflop(*resized, cache.levels) * images
+        return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
+
+    caches = [cache_cost(cache) for cache in plan.feature_caches]
+    gflop = sum(work for work, _ in caches)
+    costs = [
+        Cost(
+            "features",
+            len(caches) * shards,
+            gflop / (rate * EFFICIENCY["features"]) / 3600,
+            sum(disk for _, disk in caches),
+        )
+    ]
+    pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
+    images = sum(image_count(plan, *name.split("/")) for name in pooled)
+    hours = images * PSEUDO_MASK_SECONDS / 3600 / (os.cpu_count() or 1)
+    costs.append(Cost("pseudo_masks", len(pooled) * shards, hours, images * 2.5e-5))
+
+    facts = backbone_facts(features.model.backbone)
+    side = facts.grid(features.model.long_side, features.model.long_side)[0]
+    channels = sum(facts.channels[level] for level in features.model.mid)
+    levels = (*features.model.mid, features.model.high)
+
+    def live(dataset: str) -> float:
+        if features.model.cache:
+            return 0.0
+        return facts.gflop(*facts.resized(*size[dataset], features.model.long_side), levels)
+
+    trained = 0.0
+    for run in plan.trained_runs:
+        stage = experiment.training[run.pool]
+        pool = experiment.pools[run.pool].images
+        count = sum(image_count(plan, *name.split("/")) for name in pool)
+        episodes = (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * count
+        model = 3 * episode_gflop(plan.model_settings(run), side * side, channels, stage.shot)
+        trained += episodes * (model + (1 + stage.shot) * live(pool[0].split("/")[0]))
+    hours = trained / (rate * EFFICIENCY["training"]) / 3600
+    costs.append(Cost("training", len(plan.trained_runs), hours, len(plan.trained_runs) * 0.02))
+
+    tested, files = 0.0, 0
+    specs = {spec for table in plan.tables for spec in plan.evaluations_of(table)}
+    for spec in specs:
+        episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
+        files += episodes
+        if spec.run.is_trained:
+            model = episode_gflop(plan.model_settings(spec.run), side * side, channels, spec.shot)
+            tested += episodes * (model + (1 + spec.shot) * live(spec.dataset))
+    hours = tested / (rate * EFFICIENCY["evaluation"]) / 3600
+    costs.append(Cost("evaluation", len(specs), hours, files * 3e-8))
+    return costs

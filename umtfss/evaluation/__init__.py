@@ -1,0 +1,1 @@
+"""Testing of models: counts per episode, mIoU and intervals."""

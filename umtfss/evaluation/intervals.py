@@ -1,0 +1,118 @@
+"""Bootstrap intervals of mIoU over episodes (protocol section 6).
+
+Shapes: R resamples, E episodes. The episodes of every class of every fold are resampled with
+replacement among themselves, so that no class vanishes; a mean over folds resamples all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from umtfss.evaluation.miou import EpisodeScores, summarise
+from umtfss.randomness import generator
+
+RESAMPLES = 1000
+COVERAGE = 0.95
+CHUNK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its bootstrap percentile interval, fractions.
+
+    Attributes:
+        value: The estimate from all episodes.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def miou_interval(
+    folds: Sequence[EpisodeScores],
+    *,
+    resamples: int = RESAMPLES,
+    coverage: float = COVERAGE,
+) -> Interval:
+    """The mean over folds of the mIoU, and its interval.
+
+    Args:
+        folds: One entry per fold, seeds pooled.
+        resamples: R.
+        coverage: Of the interval, e.g. 0.95.
+    """
+    value = float(np.mean([summarise(fold).miou for fold in folds]))
+    drawn = np.mean([_resampled([fold], k, resamples)[0] for k, fold in enumerate(folds)], axis=0)
+    return _interval(value, drawn, coverage)
+
+
+def paired_interval(
+    one: Sequence[EpisodeScores],
+    other: Sequence[EpisodeScores],
+    *,
+    resamples: int = RESAMPLES,
+    coverage: float = COVERAGE,
+) -> Interval:
+    """How much higher the mIoU of `one` is than that of `other`, and the difference's interval.
+
+    Both are resampled alike, so that what the episodes have in common cancels out.
+
+    Args:
+        one: One entry per fold, seeds pooled.
+        other: The same folds and episodes, of another model.
+        resamples: R.
+        coverage: Of the interval.
+
+    Raises:
+        ValueError: The episodes differ.
+    """
+    if len(one) != len(other):
+        raise ValueError(f"expected the same folds, but got {len(one)} and {len(other)}")
+    values, drawn = [], []
+    for k, (a, b) in enumerate(zip(one, other, strict=True)):
+        if not _same_episodes(a, b):
+            raise ValueError(
+                f"expected identical episodes in both, but they differ in entry {k} "
+                f"({len(a)} and {len(b)} episodes)"
+            )
+        values.append(summarise(a).miou - summarise(b).miou)
+        first, second = _resampled([a, b], k, resamples)
+        drawn.append(first - second)
+    return _interval(float(np.mean(values)), np.mean(drawn, axis=0), coverage)
+
+
+def _same_episodes(one: EpisodeScores, other: EpisodeScores) -> bool:
+    """Whether classes and labelled pixels agree, episode by episode."""
+    return np.array_equal(one.class_id, other.class_id) and np.array_equal(
+        one.bg_intersection + one.union, other.bg_intersection + other.union
+    )
+
+
+def _resampled(models: Sequence[EpisodeScores], entry: int, resamples: int) -> list[np.ndarray]:
+    """The fold's mIoU in every resample, (R,) per model; all models see the same resamples."""
+    random = generator("bootstrap", entry)
+    class_id = models[0].class_id
+    classes = np.unique(class_id)
+    total = [np.zeros(resamples) for _ in models]
+    for label in classes:
+        rows = np.flatnonzero(class_id == label)
+        columns = [
+            (scores.intersection[rows].astype(float), scores.union[rows].astype(float))
+            for scores in models
+        ]
+        step = max(1, CHUNK // len(rows))
+        for start in range(0, resamples, step):
+            stop = min(start + step, resamples)
+            drawn = random.integers(len(rows), size=(stop - start, len(rows)), dtype=np.int32)
+            for place, (intersection, union) in enumerate(columns):
+                total[place][start:stop] += intersection[drawn].sum(1) / union[drawn].sum(1)
+    return [values / len(classes) for values in total]
+
+
+def _interval(value: float, drawn: np.ndarray, coverage: float) -> Interval:
+    low, high = np.quantile(drawn, [(1 - coverage) / 2, (1 + coverage) / 2])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,96 @@
+"""One evaluation of the plan: a run tested on a data set with K shots, every fold and seed."""
+
+from pathlib import Path
+
+import torch
+
+from umtfss.backbones.extractor import build_extractor
+from umtfss.backbones.facts import backbone_facts
+from umtfss.data.dataset import Catalog, open_dataset
+from umtfss.data.splits import novel_classes
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.live import LiveFeatures
+from umtfss.evaluation.results import save_results
+from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.features.store import FeatureStore
+from umtfss.models import build_model
+from umtfss.models.base import MetaLearner
+from umtfss.plan import EvaluationSpec, Plan
+from umtfss.provenance import digest_file, package_versions, read_manifest
+from umtfss.runs import RunSpec
+from umtfss.training.checkpoint import load_weights
+
+
+def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
+    """The run's model with its trained weights, if it has any."""
+    features = plan.experiment.features.model
+    facts = backbone_facts(features.backbone)
+    model = build_model(
+        run.model,
+        plan.model_settings(run),
+        sum(facts.channels[level] for level in features.mid),
+        facts.channels[features.high],
+    )
+    if run.is_trained:
+        load_weights(model, Path(plan.training_folder(run)))
+    return model
+
+
+def tested_images(plan: Plan, dataset: str, device: torch.device) -> TestImages:
+    """Features, cached or live, and labels of the data set's test images."""
+    experiment, features = plan.experiment, plan.experiment.features.model
+    settings = experiment.datasets[dataset]
+    catalog = Catalog({dataset: open_dataset(dataset, settings, plan.dataset_root(dataset))})
+    if features.cache:
+        manifests = plan.feature_manifests(plan.model_caches([f"{dataset}/val"]))
+        return TestImages(catalog, FeatureStore(manifests))
+    weights = experiment.features.weights.get(features.backbone)
+    extractor = build_extractor(features.backbone, (*features.mid, features.high), weights)
+    return TestImages(catalog, LiveFeatures(extractor.to(device), catalog, features.long_side))
+
+
+def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:
+    """Test the run on every fold and seed, and write the counts to `path`."""
+    experiment = plan.experiment
+    features, settings = experiment.features.model, experiment.evaluation
+    model = tested_model(plan, spec.run)
+    images = tested_images(plan, spec.dataset, device)
+    files = {
+        (fold, seed): plan.test_episodes(spec.dataset, fold, spec.shot, seed)
+        for fold in spec.folds
+        for seed in range(spec.seeds)
+    }
+    scores = {
+        fold: {
+            seed: evaluate(
+                model,
+                EpisodeList.load(files[fold, seed]),
+                images,
+                mid=features.mid,
+                high=features.high,
+                batch_size=settings.batch_size,
+                device=device,
+                amp=settings.amp,
+            )
+            for seed in range(spec.seeds)
+        }
+        for fold in spec.folds
+    }
+    inputs = plan.evaluation_inputs(spec)
+    kind = experiment.datasets[spec.dataset].kind
+    save_results(
+        path,
+        scores,
+        classes={fold: novel_classes(kind, fold) for fold in spec.folds},
+        facts={
+            "run": spec.run.path,
+            "dataset": spec.dataset,
+            "shot": spec.shot,
+            "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
+            "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
+            "episodes": {
+                f"fold{fold}-seed{seed}": digest_file(file) for (fold, seed), file in files.items()
+            },
+            "versions": package_versions("umtfss", "torch", "numpy"),
+        },
+    )

@@ -1,0 +1,156 @@
+"""Intersection over union of few-shot episodes (protocol section 6).
+
+Shapes: E episodes, H W pixels. What is kept of an episode are four integers: its class, the
+foreground's intersection and union, and the background's intersection. Everything reported is
+computed from them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class EpisodeScores:
+    """The counts of E episodes, in their order.
+
+    Attributes:
+        class_id: (E,) int64.
+        intersection: (E,) int64, px that are foreground and predicted as such.
+        union: (E,) int64, px that are foreground or predicted as such.
+        bg_intersection: (E,) int64, px that are background and predicted as such.
+    """
+
+    class_id: np.ndarray
+    intersection: np.ndarray
+    union: np.ndarray
+    bg_intersection: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.class_id)
+
+    @property
+    def bg_union(self) -> np.ndarray:
+        """(E,) int64, px that are background or predicted as such: all but the foreground hits."""
+        return self.bg_intersection + self.union - self.intersection
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["EpisodeScores"]) -> "EpisodeScores":
+        """The episodes of all parts, one after another."""
+        return cls(
+            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls))
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one fold, fractions in [0, 1].
+
+    Attributes:
+        class_iou: Class id -> intersection over union, each accumulated over its episodes.
+        miou: Mean over the classes.
+        fb_iou: Mean of the foreground's and the background's IoU, accumulated over all episodes.
+        per_episode: Mean of the episodes' own foreground IoU (MaskSplit, arXiv:2110.12207).
+    """
+
+    class_iou: dict[int, float]
+    miou: float
+    fb_iou: float
+    per_episode: float
+
+
+def summarise(scores: EpisodeScores) -> Score:
+    """The score of a fold's episodes, over the classes that they hold."""
+    classes, place = np.unique(scores.class_id, return_inverse=True)
+    intersection = np.bincount(place, scores.intersection)
+    union = np.bincount(place, scores.union)
+    iou = intersection / union
+    foreground = scores.intersection.sum() / scores.union.sum()
+    background = scores.bg_intersection.sum() / max(scores.bg_union.sum(), 1)
+    return Score(
+        class_iou=dict(zip(classes.tolist(), iou.tolist(), strict=True)),
+        miou=float(iou.mean()),
+        fb_iou=float((foreground + background) / 2),
+        per_episode=float((scores.intersection / scores.union).mean()),
+    )
+
+
+@dataclass
+class SegmentationScore:
+    """Collects the counts of a fold's episodes.
+
+    Args:
+        classes: The fold's classes; each must be tested by an episode.
+
+    Example:
+        >>> score = SegmentationScore([7])
+        >>> score.update(np.array([[1, 1, 0, 0]]), np.array([[1, 0, 0, 255]]), 7)
+        >>> score.compute().miou
+        0.5
+    """
+
+    classes: Sequence[int]
+    _counts: list[tuple[int, int, int, int]] = field(default_factory=list, init=False)
+
+    def validate(self, prediction: np.ndarray, label: np.ndarray, class_id: int) -> None:
+        """Check one episode.
+
+        Raises:
+            ValueError: A shape, a value or the class is not as `update` expects it.
+        """
+        if prediction.shape != label.shape or label.ndim != 2:
+            raise ValueError(
+                f"expected prediction and label of one shape (H, W), but got "
+                f"{prediction.shape} and {label.shape}"
+            )
+        if class_id not in self.classes:
+            raise ValueError(f"expected a class of {list(self.classes)}, but got {class_id}")
+        foreground = np.count_nonzero(label == 1)
+        known = np.count_nonzero(label == 0) + foreground + np.count_nonzero(label == IGNORE)
+        if known != label.size:
+            raise ValueError(f"expected labels 0, 1, 255, but got {np.unique(label).tolist()}")
+        if foreground == 0:
+            raise ValueError("expected a label with foreground, but got none")
+        if prediction.dtype != bool and (prediction.min() < 0 or prediction.max() > 1):
+            raise ValueError(f"expected predictions 0, 1, but got {np.unique(prediction).tolist()}")
+
+    def update(self, prediction: np.ndarray, label: np.ndarray, class_id: int) -> None:
+        """Add one episode.
+
+        Args:
+            prediction: (H, W) in {0, 1} or bool.
+            label: (H, W) in {0, 1, 255}; 255 is left out.
+            class_id: The episode's class.
+
+        Raises:
+            ValueError: The episode is not valid.
+        """
+        self.validate(prediction, label, class_id)
+        predicted = prediction.astype(bool) & (label != IGNORE)
+        foreground = label == 1
+        intersection = np.count_nonzero(predicted & foreground)
+        union = np.count_nonzero(predicted | foreground)
+        labelled = np.count_nonzero(label != IGNORE)
+        self._counts.append((class_id, int(intersection), int(union), int(labelled - union)))
+
+    @property
+    def scores(self) -> EpisodeScores:
+        """The counts of the episodes so far."""
+        return EpisodeScores(*np.array(self._counts, dtype=np.int64).reshape(-1, 4).T.copy())
+
+    def compute(self) -> Score:
+        """The score of the episodes so far.
+
+        Raises:
+            ValueError: A class of the fold has no episode, so that there is no mean over them.
+        """
+        missing = sorted(set(self.classes) - {count[0] for count in self._counts})
+        if missing:
+            raise ValueError(
+                f"expected episodes of every class of {list(self.classes)}, but got none of "
+                f"{missing}; draw more test episodes (datasets.<name>.test_episodes)"
+            )
+        return summarise(self.scores)

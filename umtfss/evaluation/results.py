@@ -1,0 +1,168 @@
+"""The file of one model tested on one data set with one K: every episode's counts.
+
+Shapes: E episodes. The file is JSON with one line per array, small enough for git, and holds
+neither time nor host: equal counts give equal bytes. It keeps, for every fold and episode seed,
+the arrays of `EpisodeScores`, so that every interval can be computed later.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umtfss.errors import StoreError
+from umtfss.evaluation.miou import EpisodeScores, Score, summarise
+from umtfss.provenance import atomic_path
+
+FORMAT = "umtfss-scores"
+FORMAT_VERSION = 1
+ARRAYS = tuple(f.name for f in fields(EpisodeScores))
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold's episodes.
+
+    Attributes:
+        fold: Fold tested.
+        seeds: Episode seed -> its counts.
+    """
+
+    fold: int
+    seeds: Mapping[int, EpisodeScores]
+
+    def pooled(self, seeds: int | None = None) -> EpisodeScores:
+        """The episodes of seeds 0 .. `seeds` - 1 together; of all seeds if None.
+
+        Raises:
+            StoreError: A seed was not tested.
+        """
+        wanted = sorted(self.seeds) if seeds is None else list(range(seeds))
+        missing = [seed for seed in wanted if seed not in self.seeds]
+        if missing:
+            raise StoreError(
+                f"fold {self.fold} was not tested with the episode seeds {missing}",
+                expected=wanted,
+                found=sorted(self.seeds),
+                fix="run snakemake all_evaluation again",
+            )
+        return EpisodeScores.concatenate([self.seeds[seed] for seed in wanted])
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """All that was measured of one model on one data set with one K.
+
+    Attributes:
+        facts: What was tested and with what: model, digests, versions.
+        folds: Fold -> result.
+    """
+
+    facts: Mapping[str, Any]
+    folds: Mapping[int, FoldResult]
+
+
+def save_results(
+    path: str | Path,
+    scores: Mapping[int, Mapping[int, EpisodeScores]],
+    *,
+    classes: Mapping[int, Sequence[int]],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the file atomically.
+
+    Args:
+        path: A `.json` path.
+        scores: Fold -> episode seed -> counts.
+        classes: Fold -> its classes; each must have been tested.
+        facts: JSON-able: model, data set, shot, digests of weights and episodes, versions.
+
+    Raises:
+        StoreError: A class of a fold has no episode in any seed.
+    """
+    folds: dict[str, Any] = {}
+    for fold, by_seed in sorted(scores.items()):
+        result = FoldResult(fold, by_seed)
+        pooled = result.pooled(None)
+        missing = sorted(set(classes[fold]) - set(pooled.class_id.tolist()))
+        if missing:
+            raise StoreError(
+                f"{path}: classes {missing} of fold {fold} have no test episode",
+                expected=f"episodes of every class of {list(classes[fold])}",
+                fix="draw more test episodes (datasets.<name>.test_episodes)",
+            )
+        folds[str(fold)] = {
+            "summary_percent": _percent(summarise(pooled)),
+            "seeds": {
+                str(seed): {name: getattr(one, name).tolist() for name in ARRAYS}
+                for seed, one in sorted(by_seed.items())
+            },
+        }
+    value = {"format": FORMAT, "version": FORMAT_VERSION, "facts": dict(facts), "folds": folds}
+    with atomic_path(path) as temporary:
+        temporary.write_text(_lines(value) + "\n")
+
+
+def load_result(path: str | Path) -> RunResult:
+    """What the file holds.
+
+    Raises:
+        StoreError: The file is missing, broken or of another version.
+    """
+    path = Path(path)
+    fix = "delete it and run snakemake all_evaluation"
+    if not path.is_file():
+        raise StoreError(
+            f"{path} does not exist",
+            expected="scores of episodes",
+            fix="run snakemake all_evaluation",
+        )
+    try:
+        value = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{path} is not JSON ({error})", fix=fix) from error
+    found = (value.get("format"), value.get("version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        raise StoreError(
+            f"{path} does not hold scores of this version",
+            expected=(FORMAT, FORMAT_VERSION),
+            found=found,
+            fix=fix,
+        )
+    folds = {}
+    for fold, block in value["folds"].items():
+        seeds = {}
+        for seed, arrays in block["seeds"].items():
+            columns = [np.array(arrays[name], dtype=np.int64) for name in ARRAYS]
+            if len({len(column) for column in columns}) != 1:
+                raise StoreError(
+                    f"{path}: arrays of fold {fold}, seed {seed} differ in length",
+                    found=[len(column) for column in columns],
+                    fix=fix,
+                )
+            seeds[int(seed)] = EpisodeScores(*columns)
+        folds[int(fold)] = FoldResult(int(fold), seeds)
+    return RunResult(value["facts"], folds)
+
+
+def _percent(score: Score) -> dict[str, Any]:
+    return {
+        "miou": round(100 * score.miou, 3),
+        "fb_iou": round(100 * score.fb_iou, 3),
+        "per_episode": round(100 * score.per_episode, 3),
+        "class_iou": {str(label): round(100 * iou, 3) for label, iou in score.class_iou.items()},
+    }
+
+
+def _lines(value: Any, indent: str = "") -> str:
+    """JSON with one key a line; an array stays on its line."""
+    if not isinstance(value, Mapping):
+        return json.dumps(value, separators=(",", ":"))
+    if not value:
+        return "{}"
+    inner = indent + " "
+    rows = [f"{inner}{json.dumps(key)}: {_lines(one, inner)}" for key, one in value.items()]
+    return "{\n" + ",\n".join(rows) + f"\n{indent}}}"

@@ -1,0 +1,196 @@
+"""Testing a model on episodes (protocol section 6).
+
+Shapes: B batch, H W original pixels of the query, h w its un-padded grid, g g padded grid.
+
+A thread reads features and labels of the next batches while the model works on this one.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+from tqdm import tqdm
+
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.loader import (
+    CachedEpisodes,
+    FeatureSource,
+    GroundTruthMasks,
+    LabelledImages,
+    collate,
+)
+from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
+
+BATCHES_AHEAD = 2
+ReadBatch = tuple[EpisodeBatch, list[np.ndarray]]  # and the queries' labels, (H, W) uint8
+
+
+class TestImages:
+    """Features and labels of test images, each read once for as long as it fits memory.
+
+    Make one and test every fold and seed with it. It serves as feature source and as catalog.
+
+    Args:
+        catalog: Labels by qualified image id.
+        store: Features by qualified image id: a `FeatureStore` or `LiveFeatures`.
+        memory_mb: What is kept, the most recently used.
+    """
+
+    __test__ = False  # not a test class, whatever its name
+
+    def __init__(
+        self, catalog: LabelledImages, store: FeatureSource, memory_mb: int = 1024
+    ) -> None:
+        self.catalog, self.store = catalog, store
+        self.channels, self.long_side = store.channels, store.long_side
+        self.stride, self.multiple = store.stride, store.multiple
+        self.align_corners = store.align_corners
+        self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._room = memory_mb * 2**20
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's un-padded grid (h, w)."""
+        return self.store.grid(image_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+        return self.store.image_size(image_id)
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """One level of one image, (h, w, C) float16."""
+        return self._get((image_id, level), lambda: self.store.read(image_id, level))
+
+    def image(self, qualified: str) -> np.ndarray:
+        """The image, (H, W, 3) uint8 RGB; not kept."""
+        return self.catalog.image(qualified)
+
+    def mask(self, qualified: str) -> np.ndarray:
+        """The class of every pixel, (H, W) uint8."""
+        return self._get((qualified, ""), lambda: self.catalog.mask(qualified))
+
+    def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        value = load()
+        self._kept[key] = value
+        self._room -= value.nbytes
+        while self._room < 0:
+            self._room += self._kept.popitem(last=False)[1].nbytes
+        return value
+
+
+def evaluate(
+    model: torch.nn.Module,
+    episodes: EpisodeList,
+    images: TestImages,
+    *,
+    mid: Sequence[str],
+    high: str,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    amp: Literal["off", "bf16", "fp16"] = "off",
+    progress: bool = True,
+) -> EpisodeScores:
+    """The counts of every episode.
+
+    Args:
+        model: A `MetaLearner`; it is left in evaluation mode.
+        episodes: Test episodes.
+        images: Features and labels of their images.
+        mid: Levels of the mid feature.
+        high: Level of the prior mask.
+        batch_size: Episodes per forward pass.
+        device: Where the model runs; it is moved there.
+        amp: Mixed precision.
+        progress: Whether to show a bar.
+    """
+    masks = GroundTruthMasks(images)
+    dataset = CachedEpisodes(episodes, images, mid, high, masks)
+    score = SegmentationScore(sorted(set(episodes.class_id.tolist())))
+
+    def read(start: int) -> ReadBatch:
+        rows = range(start, min(start + batch_size, len(episodes)))
+        queries = [episodes[row] for row in rows]
+        labels = [masks.mask(one.query, one.class_id) for one in queries]
+        return collate([dataset[row] for row in rows]), labels
+
+    starts = range(0, len(episodes), batch_size)
+    model = model.to(device).eval()
+    with tqdm(total=len(episodes), unit="episode", disable=not progress) as bar:
+        for start, (batch, labels) in zip(starts, _ahead(read, starts), strict=True):
+            difference = _foreground_minus_background(model, batch, device, amp)
+            for place, label in enumerate(labels):
+                query = episodes[start + place]
+                predicted = _at_original_size(
+                    difference[place], images.grid(query.query), label.shape, images.align_corners
+                )
+                score.update(predicted, label, query.class_id)
+            bar.update(len(labels))
+    return score.scores
+
+
+def predict_episode(
+    model: torch.nn.Module,
+    episodes: EpisodeList,
+    index: int,
+    images: TestImages,
+    *,
+    mid: Sequence[str],
+    high: str,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """The predicted mask of one episode's query, (H, W) bool at its original size."""
+    dataset = CachedEpisodes(episodes, images, mid, high, GroundTruthMasks(images))
+    model = model.to(device).eval()
+    difference = _foreground_minus_background(model, collate([dataset[index]]), device, "off")
+    query = episodes[index].query
+    size = images.mask(query).shape
+    return _at_original_size(difference[0], images.grid(query), size, images.align_corners)
+
+
+def _ahead(read: Callable[[int], ReadBatch], starts: Sequence[int]) -> Iterator[ReadBatch]:
+    """`read` of every start, in order, read by a thread a few ahead of their use."""
+    with ThreadPoolExecutor(1) as thread:
+        todo = iter(starts)
+        waiting = [thread.submit(read, start) for start in islice(todo, BATCHES_AHEAD)]
+        while waiting:
+            ready = waiting.pop(0).result()
+            waiting += [thread.submit(read, start) for start in islice(todo, 1)]
+            yield ready
+
+
+@torch.inference_mode()
+def _foreground_minus_background(
+    model: torch.nn.Module, batch: EpisodeBatch, device: torch.device | str, amp: str
+) -> Tensor:
+    """The difference of the logits, (B, g, g) float32 on the CPU.
+
+    Upsampling is linear: the difference's sign at a pixel is the argmax of the upsampled logits.
+    """
+    context: AbstractContextManager = nullcontext()
+    if amp != "off":
+        dtype = torch.bfloat16 if amp == "bf16" else torch.float16
+        context = torch.autocast(torch.device(device).type, dtype)
+    with context:
+        logits = model(batch.to(device)).float()
+    return (logits[:, 1] - logits[:, 0]).cpu()
+
+
+def _at_original_size(
+    difference: Tensor, grid: tuple[int, int], size: tuple[int, ...], align_corners: bool
+) -> np.ndarray:
+    """The mask that (g, g) logit differences predict, (H, W) bool."""
+    h, w = grid
+    upsampled = nnf.interpolate(
+        difference[None, None, :h, :w], size, mode="bilinear", align_corners=align_corners
+    )
+    return (upsampled[0, 0] > 0).numpy()

@@ -1,0 +1,1 @@
+"""The cache of frozen features: its making and its reading."""

@@ -1,0 +1,266 @@
+"""From images to a shard of the feature cache.
+
+Shapes: B batch, H W original pixels, H' W' resized pixels, h w grid, C channels.
+"""
+
+import logging
+import shutil
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from umtfss.backbones.extractor import Extractor, prepare_image
+from umtfss.backbones.facts import BackboneFacts
+from umtfss.errors import DiskSpaceError, StoreError
+from umtfss.features.store import (
+    FeatureSpec,
+    ImageFeatures,
+    finished_digests,
+    part_name,
+    write_feature_manifest,
+    write_part,
+)
+from umtfss.provenance import digest_code, digest_json, package_versions
+
+if TYPE_CHECKING:
+    from umtfss.data.dataset import Dataset
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
+WAITING_BATCHES = 8  # of images that wait for others of their size
+
+# An image on its way: its id, its original size (H, W) and (3, H', W') float pixels.
+Prepared = tuple[str, tuple[int, int], Tensor]
+
+
+def shard_ids(ids: Sequence[str], shard: int, shards: int) -> list[str]:
+    """The images of one shard of `shards`: every `shards`-th, beginning at `shard`."""
+    if not 0 <= shard < shards:
+        raise ValueError(f"expected 0 <= shard < {shards}, but got {shard}")
+    return list(ids[shard::shards])
+
+
+def estimate_bytes(facts: BackboneFacts, levels: Sequence[str], long_side: int, images: int) -> int:
+    """Bytes that the features of `images` square images take: no cache is larger."""
+    return images * facts.image_bytes(*facts.resized(1, 1, long_side), levels)
+
+
+def extract_features(
+    dataset: "Dataset",
+    ids: Sequence[str],
+    extractor: Extractor,
+    long_side: int,
+    folder: Path,
+    *,
+    source: str,
+    batch_size: int,
+    precision: str = "fp32",
+    part_mb: int = 256,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> Path:
+    """Write the features of `ids` as a shard, and return its manifest's path.
+
+    A part is written under a temporary name and renamed, so a stopped job goes on where it was:
+    finished parts of the same images and code are checked against their digests and kept.
+
+    Args:
+        dataset: Gives the images.
+        ids: Qualified image ids, "<data set>/<image id>".
+        extractor: The frozen backbone and its levels.
+        long_side: Image long side, px.
+        folder: The shard's folder.
+        source: Digest of the images (the index's checksum).
+        batch_size: Images of equal size per forward pass.
+        precision: "fp32", or the autocast precision "bf16" or "fp16".
+        part_mb: Largest size of a part, MB (one image is never split).
+        device: Where the backbone runs.
+        progress: Show a bar.
+
+    Raises:
+        DiskSpaceError: The features would not fit the disk.
+        StoreError: A feature is not finite in fp16, or an id is of another data set.
+    """
+    device = torch.device(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = FeatureSpec(
+        backbone=extractor.name,
+        weights=extractor.digest,
+        channels=extractor.channels,
+        long_side=long_side,
+        precision=precision,
+        stride=extractor.stride,
+        multiple=extractor.multiple,
+        align_corners=extractor.align_corners,
+    )
+    origin = digest_json([source, digest_code("umtfss/backbones", "umtfss/features")])
+    image_bytes = estimate_bytes(extractor.facts, extractor.levels, long_side, 1)
+    per_part = max(part_mb * 10**6 // image_bytes, 1)
+    parts = [list(ids[start : start + per_part]) for start in range(0, len(ids), per_part)]
+    paths = [folder / part_name(index) for index in range(len(parts))]
+    done = {
+        path: finished
+        for path, part in zip(paths, parts, strict=True)
+        if (finished := finished_digests(path, spec, origin, part)) is not None
+    }
+    _remove_others(folder, done)
+    missing = sum(len(p) for path, p in zip(paths, parts, strict=True) if path not in done)
+    _check_disk(folder, missing * image_bytes)
+    if device.type == "cpu" and precision != "fp32":
+        _warn_slow_precision(precision)
+
+    extractor.to(device)
+    bar: tqdm[Any] = tqdm(total=len(ids), unit="image", desc=dataset.name, disable=not progress)
+    digests: dict[str, str] = {}
+    with bar, ThreadPoolExecutor(DECODERS) as pool:
+        for path, part in zip(paths, parts, strict=True):
+            if path in done:
+                bar.update(len(part))
+            else:
+                images = _features(dataset, part, extractor, spec, batch_size, device, pool)
+                write_part(path, spec, origin, part, _counted(images, bar))
+                finished = finished_digests(path, spec, origin, part)
+                if finished is None:
+                    raise StoreError(
+                        f"{path} does not read back as it was written",
+                        fix="check the disk and run again",
+                    )
+                done[path] = finished
+            digests |= zip(part, done[path], strict=True)
+    return write_feature_manifest(
+        folder,
+        spec,
+        digests,
+        len(parts),
+        versions=package_versions("torch", "torchvision", "timm", "h5py"),
+    )
+
+
+def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[ImageFeatures]:
+    for image in images:
+        yield image
+        bar.update()
+
+
+def _remove_others(folder: Path, kept: Container[Path]) -> None:
+    """Remove parts that cannot be kept, and what a killed job left behind."""
+    for path in [*folder.glob("part*.h5"), *folder.glob(".part*.partial.h5")]:
+        if path not in kept:
+            logger.warning("removing %s: unfinished, damaged or made otherwise", path)
+            path.unlink()
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskSpaceError(
+            f"the features do not fit the disk of {folder}",
+            expected=f"{needed / 1e9:.1f} GB free (upper bound)",
+            found=f"{free / 1e9:.1f} GB free",
+            fix="free some space, lower long_side, or set features.model.cache: false",
+        )
+
+
+def _warn_slow_precision(precision: str) -> None:
+    capability = torch.backends.cpu.get_cpu_capability()
+    if "AVX512" not in capability:
+        logger.warning(
+            "precision %s is emulated on this processor (%s) and slower than fp32",
+            precision,
+            capability,
+        )
+
+
+def _prepared(
+    dataset: "Dataset",
+    ids: Sequence[str],
+    extractor: Extractor,
+    long_side: int,
+    pool: ThreadPoolExecutor,
+    ahead: int,
+) -> Iterator[Prepared]:
+    """The images in order, decoded up to `ahead` of their use in background threads."""
+
+    def prepare(image_id: str) -> Prepared:
+        name, _, own_id = image_id.partition("/")
+        if name != dataset.name:
+            raise StoreError(
+                f"{image_id} is not an image of {dataset.name}",
+                expected=f"{dataset.name}/<image id>",
+            )
+        image = dataset.image(own_id)
+        pixels = prepare_image(image, extractor, long_side)
+        return image_id, (image.shape[0], image.shape[1]), pixels
+
+    waiting: deque[Future[Prepared]] = deque()
+    todo = iter(ids)
+    try:
+        waiting.extend(pool.submit(prepare, image_id) for image_id in islice(todo, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(prepare, image_id) for image_id in islice(todo, 1))
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _features(
+    dataset: "Dataset",
+    ids: Sequence[str],
+    extractor: Extractor,
+    spec: FeatureSpec,
+    batch_size: int,
+    device: torch.device,
+    pool: ThreadPoolExecutor,
+) -> Iterator[ImageFeatures]:
+    """The features of `ids`, batched by size, so in another order."""
+    sizes: dict[tuple[int, ...], list[Prepared]] = {}
+    waiting = 0
+    images = _prepared(dataset, ids, extractor, spec.long_side, pool, 2 * batch_size)
+    for image in images:
+        group = sizes.setdefault(tuple(image[2].shape), [])
+        group.append(image)
+        waiting += 1
+        if len(group) < batch_size and waiting >= WAITING_BATCHES * batch_size:
+            group = max(sizes.values(), key=len)
+        elif len(group) < batch_size:
+            continue
+        waiting -= len(group)
+        yield from _forward(group, extractor, spec, device)
+        group.clear()
+    for group in sizes.values():
+        if group:
+            yield from _forward(group, extractor, spec, device)
+
+
+def _forward(
+    batch: Sequence[Prepared], extractor: Extractor, spec: FeatureSpec, device: torch.device
+) -> Iterator[ImageFeatures]:
+    """The features of images of one size.
+
+    Raises:
+        StoreError: A feature is not finite in fp16.
+    """
+    pixels = torch.stack([image[2] for image in batch]).to(device)
+    mixed = PRECISIONS.get(spec.precision)
+    with torch.autocast(device.type, mixed or torch.bfloat16, enabled=mixed is not None):
+        found = extractor(pixels)
+    levels = {k: v.permute(0, 2, 3, 1).half().contiguous().cpu().numpy() for k, v in found.items()}
+    for level, values in levels.items():
+        if not np.isfinite(values).all():
+            raise StoreError(
+                f"{level} of {batch[0][0]} or its batch is not finite in fp16",
+                fix="use precision fp32, or another level",
+            )
+    for row, (image_id, size, _) in enumerate(batch):
+        yield ImageFeatures(image_id, size, {k: v[row] for k, v in levels.items()})

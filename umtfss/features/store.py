@@ -1,0 +1,318 @@
+"""The feature cache on disk: its HDF5 schema, its writing and its reading.
+
+A shard is a folder: part000.h5, part001.h5, ... and manifest.json, written last. A part holds
+    ids       (n,) str, qualified image ids
+    sizes     (n, 4) int32: H, W of the original image, h, w of its grid
+    digests   (n,) str, sha256 of the image's features
+    features/<level>/<image id>   (h, w, C) float16, un-padded, contiguous
+and the attributes format, version, spec (JSON of `FeatureSpec`) and origin (what it was made of:
+a part of another origin is not kept when a stopped job goes on).
+
+Shapes: H W original pixels, h w grid, C channels, n images of a part.
+"""
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from umtfss.errors import StoreError
+from umtfss.provenance import atomic_path, read_manifest, write_manifest
+
+FORMAT, FORMAT_VERSION = "umtfss-features", 1
+MANIFEST = "manifest.json"
+OPEN_FILES = 16
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What decides the features of an image, beside the image itself.
+
+    Attributes:
+        backbone: Name of the backbone.
+        weights: Digest of its weights.
+        channels: Level -> C, in the stored order.
+        long_side: Image long side asked for, px.
+        precision: Autocast precision: "fp32", "bf16" or "fp16".
+        stride: Distance of tokens, px.
+        multiple: What sides are multiples of, px.
+        align_corners: How the grid lies on the pixels.
+    """
+
+    backbone: str
+    weights: str
+    channels: dict[str, int]
+    long_side: int
+    precision: str
+    stride: int
+    multiple: int
+    align_corners: bool
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """The features of one image.
+
+    Attributes:
+        image_id: Qualified id, "<dataset>/<image id>".
+        size: (H, W) of the original image.
+        levels: Level -> (h, w, C) float16.
+    """
+
+    image_id: str
+    size: tuple[int, int]
+    levels: Mapping[str, np.ndarray]
+
+
+def part_name(index: int) -> str:
+    """The file name of a part."""
+    return f"part{index:03d}.h5"
+
+
+def digest_features(levels: Mapping[str, np.ndarray]) -> str:
+    """The sha256 of one image's features: level names, shapes and values."""
+    digest = sha256()
+    for level, values in levels.items():
+        digest.update(f"{level}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values, dtype=np.float16).data)
+    return digest.hexdigest()
+
+
+def write_part(
+    path: Path,
+    spec: FeatureSpec,
+    origin: str,
+    ids: Sequence[str],
+    images: Iterable[ImageFeatures],
+) -> None:
+    """Write a part under a temporary name, then rename it.
+
+    Args:
+        path: The part's final path.
+        spec: What decides the features.
+        origin: Digest of the images and of the code that made the features.
+        ids: The images of the part, in the order of its index.
+        images: Their features, in any order.
+    """
+    rows = {image_id: row for row, image_id in enumerate(ids)}
+    sizes = np.zeros((len(ids), 4), dtype=np.int32)
+    digests = [""] * len(ids)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(
+            format=FORMAT, version=FORMAT_VERSION, spec=json.dumps(asdict(spec)), origin=origin
+        )
+        for image in images:
+            for level, values in image.levels.items():
+                file.create_dataset(f"features/{level}/{image.image_id}", data=values)
+            row = rows.pop(image.image_id)
+            sizes[row] = *image.size, *values.shape[:2]
+            digests[row] = digest_features(image.levels)
+        if rows:
+            raise ValueError(f"expected the features of all of `ids`, but {len(rows)} are absent")
+        file.create_dataset("ids", data=list(ids), dtype=h5py.string_dtype())
+        file.create_dataset("digests", data=digests, dtype=h5py.string_dtype())
+        file.create_dataset("sizes", data=sizes)
+
+
+def finished_digests(
+    path: Path, spec: FeatureSpec, origin: str, ids: Sequence[str]
+) -> list[str] | None:
+    """The digests of a part's images if it was made alike of exactly `ids`, intact; else None."""
+    try:
+        with _open(path) as file:
+            made_of = json.loads(file.attrs["spec"]), file.attrs["origin"]
+            if made_of != (asdict(spec), origin) or list(file["ids"].asstr()[()]) != list(ids):
+                return None
+            digests = list(file["digests"].asstr()[()])
+            for image_id, digest in zip(ids, digests, strict=True):
+                levels = {v: file[f"features/{v}/{image_id}"][()] for v in spec.channels}
+                if digest_features(levels) != digest:
+                    return None
+    except (StoreError, OSError, KeyError, ValueError):
+        return None
+    return digests
+
+
+def write_feature_manifest(
+    folder: Path, spec: FeatureSpec, digests: Mapping[str, str], parts: int, **fields: Any
+) -> Path:
+    """Write the manifest of a finished shard, and return its path.
+
+    Args:
+        folder: The shard's folder.
+        spec: What decides the features.
+        digests: Image id -> digest of its features; equal ones give an equal content digest,
+            however the images are spread over parts.
+        parts: Number of parts.
+        **fields: Further facts, e.g. package versions.
+    """
+    content = sha256()
+    for image_id in sorted(digests):
+        content.update(f"{image_id}\x1f{digests[image_id]}\n".encode())
+    files = [folder / part_name(index) for index in range(parts)]
+    path = folder / MANIFEST
+    write_manifest(
+        path,
+        "features",
+        content.hexdigest(),
+        spec=asdict(spec),
+        images=len(digests),
+        parts=[{"file": file.name, "bytes": file.stat().st_size} for file in files],
+        **fields,
+    )
+    return path
+
+
+def _open(path: Path) -> h5py.File:
+    """The part, read-only and without file locks (shared file systems often lack them)."""
+    file = h5py.File(path, "r", locking=False)
+    found = (file.attrs.get("format"), file.attrs.get("version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        file.close()
+        raise StoreError(
+            f"{path} is not a feature file of this version",
+            expected=(FORMAT, FORMAT_VERSION),
+            found=found,
+            fix="delete its folder and run snakemake all_features",
+        )
+    return file
+
+
+class FeatureStore:
+    """The features of one or more shards, read as one.
+
+    Parts are opened when first read, per process and thread, so that the store can be pickled
+    to data loader workers and survives a fork.
+
+    Args:
+        manifests: The shards' manifests, of one or more data sets.
+
+    Raises:
+        StoreError: A manifest or part is missing, truncated or altered, an image occurs twice,
+            or the shards were not made alike.
+    """
+
+    def __init__(self, manifests: Sequence[str | Path]) -> None:
+        if not manifests:
+            raise StoreError("no features were given", expected="at least one manifest")
+        self.spec: FeatureSpec | None = None
+        self._parts: list[Path] = []
+        self._rows: dict[str, tuple[int, int, int, int, int]] = {}  # id -> part, H, W, h, w
+        self._local = threading.local()
+        for path in map(Path, manifests):
+            self._add(path)
+        assert self.spec is not None
+        self.ids: tuple[str, ...] = tuple(self._rows)
+        self.channels: dict[str, int] = dict(self.spec.channels)
+        self.levels: tuple[str, ...] = tuple(self.channels)
+        self.backbone, self.long_side = self.spec.backbone, self.spec.long_side
+        self.stride, self.multiple = self.spec.stride, self.spec.multiple
+        self.align_corners = self.spec.align_corners
+
+    def _add(self, path: Path) -> None:
+        manifest = read_manifest(path, "features")
+        spec = FeatureSpec(**manifest["spec"])
+        if self.spec is None:
+            self.spec = spec
+        for key, expected in asdict(self.spec).items():
+            if getattr(spec, key) != expected:
+                raise StoreError(
+                    f"{path} was made with another {key} than the first manifest",
+                    expected=expected,
+                    found=getattr(spec, key),
+                    fix="read only features made alike together",
+                )
+        for part in manifest["parts"]:
+            file_path = path.parent / part["file"]
+            size = file_path.stat().st_size if file_path.is_file() else None
+            if size != part["bytes"]:
+                raise StoreError(
+                    f"{file_path} is missing, truncated or altered",
+                    expected=f"{part['bytes']} bytes",
+                    found="no file" if size is None else f"{size} bytes",
+                    fix=f"delete {path} and run snakemake all_features: finished parts are kept",
+                )
+            with _open(file_path) as file:
+                ids, sizes = file["ids"].asstr()[()], file["sizes"][()].tolist()
+            for image_id, size_row in zip(ids, sizes, strict=True):
+                if image_id in self._rows:
+                    raise StoreError(
+                        f"the image {image_id} occurs twice",
+                        found=path,
+                        fix="give every shard once",
+                    )
+                self._rows[image_id] = (len(self._parts), *size_row)
+            self._parts.append(file_path)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._rows
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The un-padded grid (h, w) of an image."""
+        return self._row(image_id)[3:5]
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The original size (H, W) of an image, px."""
+        return self._row(image_id)[1:3]
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """The features of an image, (h, w, C) float16.
+
+        Raises:
+            StoreError: The image or the level is not in the store, or its part is damaged.
+        """
+        path = self._parts[self._row(image_id)[0]]
+        if level not in self.channels:
+            raise StoreError(
+                f"the store has no level {level!r}",
+                expected=f"one of {self.levels}",
+                fix="name the level in the features block and extract again",
+            )
+        try:
+            return self._file(path)[f"features/{level}/{image_id}"][()]
+        except (OSError, KeyError) as error:
+            raise StoreError(
+                f"{path} is damaged: {level} of {image_id} cannot be read ({error})",
+                fix="delete the part and its manifest, run snakemake all_features",
+            ) from error
+
+    def _row(self, image_id: str) -> Any:
+        try:
+            return self._rows[image_id]
+        except KeyError:
+            raise StoreError(
+                f"the store has no image {image_id!r}",
+                expected=f"one of {len(self)} images such as {self.ids[:2]}",
+                fix="extract the features of its split",
+            ) from None
+
+    def _file(self, path: Path) -> h5py.File:
+        """The open part: handles of another process or thread are never used."""
+        files: OrderedDict[Path, h5py.File] | None = getattr(self._local, "files", None)
+        if files is None or self._local.process != os.getpid():
+            files = OrderedDict()
+            self._local.files, self._local.process = files, os.getpid()
+        if path in files:
+            files.move_to_end(path)
+        else:
+            if len(files) >= OPEN_FILES:
+                files.popitem(last=False)[1].close()
+            files[path] = _open(path)
+        return files[path]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _local=threading.local())

@@ -1,0 +1,41 @@
+"""What training and evaluation ask of every meta-learner.
+
+Shapes: B batch, h w feature grid, S S target grid.
+"""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.models.layers.dice import dice_loss
+
+
+class MetaLearner(nn.Module):
+    """A few-shot segmenter on frozen features.
+
+    Attributes:
+        align_corners: How the feature grid maps to pixels, as the backbone says: True for a
+            dilated ResNet, False (default) for a ViT.
+        ignore_in_loss: Whether label 255 is left out of the loss.
+    """
+
+    align_corners: bool = False
+    ignore_in_loss: bool = True
+
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The dice loss of the logits, upsampled to the target.
+
+        Args:
+            logits: (B, 2, h, w).
+            target: (B, S, S) int64 in {0, 1, 255}.
+        """
+        return dice_loss(logits, target, self.ignore_in_loss, self.align_corners)
+
+    def transformer_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that AdamW optimises; SGD takes the others."""
+        return iter(())

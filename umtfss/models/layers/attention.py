@@ -1,0 +1,194 @@
+"""Transformer blocks and multi-head attention.
+
+Shapes: B batch, N query tokens, M context tokens, d model width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def _keep_mask(x: Tensor, rate: float) -> Tensor:
+    """A bool mask of the shape of `x`, True with probability 1 - rate.
+
+    16 random bits an element (so the rate is met to 2^-16) take a third of the time that one
+    Bernoulli number an element takes on a CPU, a noticeable part of a training step.
+    """
+    words = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,), device=x.device)
+    bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+    return bits >= round(rate * 2**16) - 2**15
+
+
+class _ReluDropout(torch.autograd.Function):
+    """ReLU and dropout in place; the output alone, which the next layer keeps, gives the gradient.
+
+    An element passes its gradient on if and only if the output is positive.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
+        ctx.scale = 1 / (1 - rate)
+        ctx.mark_dirty(x)
+        x.relu_().mul_(_keep_mask(x, rate).to(x.dtype).mul_(ctx.scale))
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (output,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradient, output, 0).mul_(ctx.scale), None
+
+
+class FeedForward(nn.Module):
+    """Two layers with ReLU and dropout between them.
+
+    Args:
+        width: d.
+        ratio: Hidden width over d.
+        dropout: Rate on the hidden layer.
+    """
+
+    def __init__(self, width: int, ratio: int, dropout: float) -> None:
+        super().__init__()
+        self.rate = dropout
+        self.expand = nn.Linear(width, ratio * width)
+        self.reduce = nn.Linear(ratio * width, width)
+        for layer in (self.expand, self.reduce):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) tokens, each by itself.
+
+        Args:
+            x: (B, N, d).
+        """
+        hidden = self.expand(x.flatten(0, 1))  # flat: working in place on a view costs copies
+        if self.training and self.rate > 0:
+            hidden = _ReluDropout.apply(hidden, self.rate)
+        else:
+            hidden = F.relu(hidden, inplace=True)
+        return self.reduce(hidden).view(x.shape)
+
+
+class Dropout(nn.Module):
+    """Dropout of single elements.
+
+    Args:
+        rate: Probability that an element is dropped, below 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The input, with elements dropped and the rest scaled up while training."""
+        if not self.training or self.rate == 0:
+            return x
+        return x * _keep_mask(x, self.rate).to(x.dtype).mul_(1 / (1 - self.rate))
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention of several heads, Eq. 1 of the paper in parallel.
+
+    As in Eq. 1 the projections of query, key and value have no bias. The attention weights are
+    not dropped out: the fused kernels do not materialise them.
+
+    Args:
+        width: d.
+        heads: Number of heads, a divisor of d.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.output = nn.Linear(width, width)
+        for layer in (self.query, self.key, self.value, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
+        """(B, N, d) attended values.
+
+        Args:
+            query: (B, N, d).
+            key: (B, M, d).
+            value: (B, M, d).
+            keep: (B, M) bool, context tokens that may be attended to.
+        """
+        q, k, v = (
+            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None])
+        return self.output(attended.transpose(1, 2).flatten(2))
+
+
+class SelfAttention(MultiHeadAttention):
+    """Multi-head attention among an image's tokens; queries and keys carry their position."""
+
+    def forward(  # type: ignore[override]  # one input plays all three parts
+        self, x: Tensor, position: Tensor, valid: Tensor
+    ) -> Tensor:
+        """(B, N, d) attended tokens.
+
+        Args:
+            x: (B, N, d).
+            position: (B, N, d), position encoding.
+            valid: (B, h, w) bool with h * w = N.
+        """
+        placed = x + position
+        return super().forward(placed, placed, x, valid.flatten(1))
+
+
+class CrossAttention(MultiHeadAttention):
+    """Multi-head attention from query tokens to context tokens (Eq. 1, or 6 on prototypes)."""
+
+    def forward(  # type: ignore[override]  # the context is key and value
+        self, x: Tensor, context: Tensor, keep: Tensor
+    ) -> Tensor:
+        """(B, N, d) attended context.
+
+        Args:
+            x: (B, N, d).
+            context: (B, M, d).
+            keep: (B, M) bool.
+        """
+        return super().forward(x, context, context, keep)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and a feed-forward network, each with a residual and a norm behind it (Eq. 2).
+
+    Args:
+        attention: Called with the tokens and whatever context the block is given.
+        width: d.
+        ffn_ratio: Hidden width of the feed-forward network over d.
+        dropout: Rate, on the hidden layer and on both branches.
+    """
+
+    def __init__(self, attention: nn.Module, width: int, ffn_ratio: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_norm = nn.LayerNorm(width)
+        self.ffn = FeedForward(width, ffn_ratio, dropout)
+        self.ffn_norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        """(B, N, d) tokens.
+
+        Args:
+            x: (B, N, d).
+            *context: Passed on to the attention.
+        """
+        x = self.attention_norm(x + self.dropout(self.attention(x, *context)))
+        return self.ffn_norm(x + self.dropout(self.ffn(x)))

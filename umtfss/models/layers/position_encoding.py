@@ -1,0 +1,68 @@
+"""Where the valid tokens are, and the sine code of their position.
+
+Shapes: B batch, d model width, h w feature grid. Padding stands at the right and at the bottom.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def valid_extent(valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns (each (...,) int64, at least 1) of the area that holds every valid token.
+
+    Holes in it (label 255) do not matter.
+
+    Args:
+        valid: (..., h, w) bool.
+    """
+    height, width = valid.shape[-2:]
+    rows = torch.arange(1, height + 1, device=valid.device)
+    columns = torch.arange(1, width + 1, device=valid.device)
+    return (
+        (valid.any(-1) * rows).amax(-1).clamp(min=1),
+        (valid.any(-2) * columns).amax(-1).clamp(min=1),
+    )
+
+
+def sine_position_encoding(valid: Tensor, width: int) -> Tensor:
+    """(B, h, w, d) float32 sine code (arXiv 2005.12872) of each token's place in the valid area.
+
+    Half of the channels code the row and half the column, both scaled to (0, 2 pi) over the
+    valid area, so that the code of a token does not depend on the padding.
+
+    Args:
+        valid: (B, h, w) bool.
+        width: d, a multiple of 4.
+    """
+    grid_height, grid_width = valid.shape[-2:]
+    pair = torch.arange(width // 4, device=valid.device)
+    rate = 10_000.0 ** (-pair / (width // 4))
+    codes = []
+    for side, extent in zip((grid_height, grid_width), valid_extent(valid), strict=True):
+        place = (torch.arange(side, device=valid.device) + 0.5) * (2 * math.pi)
+        angle = (place / extent[:, None])[..., None] * rate
+        codes.append(torch.cat([angle.sin(), angle.cos()], -1))
+    encoding = codes[0].new_empty(len(valid), grid_height, grid_width, width)
+    encoding[..., : width // 2] = codes[0][:, :, None]
+    encoding[..., width // 2 :] = codes[1][:, None]
+    return encoding
+
+
+def repeat_edge(logits: Tensor, valid: Tensor) -> Tensor:
+    """The logits with every padded position replaced by its nearest one in the valid area.
+
+    Upsampling then treats the border of the valid area like that of an un-padded image.
+
+    Args:
+        logits: (B, C, h, w).
+        valid: (B, h, w) bool.
+    """
+    height, width = valid.shape[-2:]
+    rows, columns = valid_extent(valid)
+    row = torch.arange(height, device=valid.device).minimum(rows[:, None] - 1)
+    column = torch.arange(width, device=valid.device).minimum(columns[:, None] - 1)
+    nearest = (row[:, :, None] * width + column[:, None]).flatten(1)
+    index = nearest[:, None].expand(-1, logits.shape[1], -1)
+    return logits.flatten(2).gather(2, index).view(logits.shape)

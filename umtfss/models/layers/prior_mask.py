@@ -1,0 +1,63 @@
+"""What the support's mask says about the query without learning: global vector and prior mask.
+
+Shapes: B batch, K shots, C channels, h w feature grid, N = h * w.
+"""
+
+import torch
+from torch import Tensor
+
+_AREA = 0.0005  # in the denominator of masked average pooling, as in PFENet (arXiv 2008.01449)
+_RANGE = 1e-7  # in the denominator of the min-max normalisation, likewise
+_NORM = 1e-12
+
+
+def masked_average(features: Tensor, weight: Tensor) -> Tensor:
+    """(B, C) mean of the features over the grid, weighted by the mask; 0 for an empty mask.
+
+    Args:
+        features: (B, N, C).
+        weight: (B, N) float, part of each token that is foreground.
+    """
+    total = torch.bmm(weight[:, None], features)[:, 0]
+    return total / (weight.sum(1, keepdim=True) + _AREA)
+
+
+@torch.no_grad()
+def prior_mask(query: Tensor, query_valid: Tensor, support: Tensor, foreground: Tensor) -> Tensor:
+    """(B, h, w) float in [0, 1]: how much each query token looks like the support's foreground.
+
+    The maximum over support-foreground tokens of the cosine of high features, min-max normalised
+    over the query's valid tokens, then averaged over the shots (arXiv 2008.01449, section 3.2).
+    A shot without a foreground token counts as zeros; so does padding.
+
+    Args:
+        query: (B, C, h, w).
+        query_valid: (B, h, w) bool.
+        support: (B, K, C, h, w).
+        foreground: (B, K, h, w) bool, valid foreground tokens.
+    """
+    batch, shots, channels = support.shape[:3]
+    valid = query_valid.flatten(1)
+    query_tokens = query.flatten(2).transpose(1, 2)
+    query_norm = torch.linalg.vector_norm(query_tokens, dim=2).clamp(min=_NORM)
+    prior = torch.zeros_like(query_norm)
+    for shot in range(shots):
+        # Most tokens are background: only the foreground ones are gathered, and a sample with
+        # fewer of them than the largest repeats its first, which leaves the maximum alone.
+        member = foreground[:, shot].flatten(1)
+        count = member.sum(1, keepdim=True)
+        largest = int(count.max())
+        if largest == 0:
+            continue
+        index = (~member).to(torch.uint8).argsort(dim=1, stable=True)[:, :largest]
+        rank = torch.arange(largest, device=index.device)
+        index = torch.where(rank < count, index, index[:, :1])
+        tokens = support[:, shot].flatten(2)
+        tokens = tokens.gather(2, index[:, None].expand(batch, channels, largest))
+        tokens = tokens / torch.linalg.vector_norm(tokens, dim=1, keepdim=True).clamp(min=_NORM)
+        cosine = torch.bmm(query_tokens, tokens).amax(2) / query_norm
+        low = cosine.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
+        high = cosine.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
+        normalised = (cosine - low) / (high - low + _RANGE)
+        prior += torch.where(valid & (count > 0), normalised, 0)
+    return (prior / shots).view(query_valid.shape)

@@ -1,0 +1,325 @@
+"""The heart: from the tables asked for to the distinct runs, and where every file lies.
+
+Snakemake asks the plan for targets and inputs, the scripts for settings, the tables for where a
+number lies. Nothing else builds a path below results/.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from umtfss.config import EmbeddingConfig, Experiment, ModelConfig, TrainingConfig
+from umtfss.errors import ConfigError
+from umtfss.runs import RunSpec
+from umtfss.tables.layout import Table, all_tables
+
+
+@dataclass(frozen=True, order=True)
+class FeatureCache:
+    """The frozen features of one split: one backbone, one image size, one or more levels."""
+
+    dataset: str
+    split: str
+    backbone: str
+    long_side: int
+    levels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The cache's folder name."""
+        return f"{self.backbone}-{self.long_side}"
+
+
+@dataclass(frozen=True, order=True)
+class EvaluationSpec:
+    """One evaluation file: a run tested on a data set with K shots, folds and seeds together."""
+
+    run: RunSpec
+    dataset: str
+    shot: int
+    folds: tuple[int, ...]
+    seeds: int
+
+
+class Plan:
+    """What an experiment computes.
+
+    Args:
+        experiment: The validated experiment.
+        tables: Names of the tables asked for, e.g. ("table4",); all if none are named. They
+            select targets only: what a shared run is, never depends on what was asked for.
+
+    Raises:
+        ConfigError: The experiment has no such table.
+    """
+
+    def __init__(self, experiment: Experiment, tables: Iterable[str] = ()) -> None:
+        self.experiment = experiment
+        self.every_table = all_tables(experiment)
+        known = {table.name: table for table in self.every_table}
+        asked = tuple(tables) or tuple(known)
+        for name in asked:
+            if name not in known:
+                raise ConfigError(
+                    f"experiment {experiment.name} has no table {name!r}",
+                    expected=f"one of {sorted(known)}",
+                    fix=f"add a block tables.{name} to its file",
+                )
+        self.tables: tuple[Table, ...] = tuple(known[name] for name in asked)
+        self.root = f"results/{experiment.name}"
+
+    # What is computed
+
+    @cached_property
+    def sharing(self) -> dict[RunSpec, int]:
+        """Distinct runs of the tables asked for -> number of cells that use them."""
+        cells: Counter[RunSpec] = Counter()
+        for table in self.tables:
+            for cell in table.cells:
+                cells.update({measurement.run for measurement in cell.measurements})
+        return dict(sorted(cells.items()))
+
+    @property
+    def trained_runs(self) -> list[RunSpec]:
+        """Runs that have to be trained."""
+        return [run for run in self.sharing if run.is_trained]
+
+    @cached_property
+    def evaluations(self) -> dict[tuple[str, str, int], EvaluationSpec]:
+        """(run path, data set, shot) -> the evaluation, over every table of the experiment."""
+        folds: dict[tuple[RunSpec, str, int], set[int]] = {}
+        seeds: Counter[tuple[RunSpec, str, int]] = Counter()
+        for table in self.every_table:
+            for m in table.measurements:
+                key = (m.run, m.dataset, m.shot)
+                folds.setdefault(key, set()).add(m.fold)
+                seeds[key] = max(seeds[key], m.seeds)
+        return {
+            (run.path, dataset, shot): EvaluationSpec(
+                run, dataset, shot, tuple(sorted(tested)), seeds[run, dataset, shot]
+            )
+            for (run, dataset, shot), tested in folds.items()
+        }
+
+    def evaluations_of(self, table: Table) -> list[EvaluationSpec]:
+        """The evaluations that a table reads."""
+        keys = {(m.run.path, m.dataset, m.shot) for m in table.measurements}
+        return [self.evaluations[key] for key in sorted(keys)]
+
+    def run_at(self, path: str) -> RunSpec:
+        """The run whose results lie at `path` below training/.
+
+        Raises:
+            ConfigError: No table of the experiment needs such a run.
+        """
+        for spec in self.evaluations.values():
+            if spec.run.path == path:
+                return spec.run
+        known = sorted({spec.run.path for spec in self.evaluations.values()})
+        raise ConfigError(
+            f"no table of experiment {self.experiment.name} needs the run {path}",
+            expected="one of " + ", ".join(known),
+            fix="correct the path, or add the table or cell to the experiment's file",
+        )
+
+    def model_settings(self, run: RunSpec) -> ModelConfig:
+        """The model block with the run's overrides."""
+        return ModelConfig.model_validate(
+            {**self.experiment.model.model_dump(), **dict(run.overrides)}
+        )
+
+    def training_settings(self, run: RunSpec) -> TrainingConfig:
+        """The training block of the run's pool."""
+        return self.experiment.training[run.pool]
+
+    # Frozen features
+
+    def feature_cache(self, dataset: str, split: str, backbone: str, side: int) -> FeatureCache:
+        """The cache of a split for a backbone and an image size, with every level needed of it."""
+        features = self.experiment.features
+        embeddings, model = (features.clustering, features.assignment), features.model
+        uses = {(e.backbone, e.long_side, e.level) for e in embeddings}
+        if model.cache:
+            uses |= {(model.backbone, model.long_side, level) for level in (*model.mid, model.high)}
+        levels = sorted({level for b, s, level in uses if (b, s) == (backbone, side)})
+        return FeatureCache(dataset, split, backbone, side, tuple(levels))
+
+    def embedding_caches(self, pool: str, embedding: EmbeddingConfig) -> list[FeatureCache]:
+        """The caches of a pool's images for clustering or for assignment."""
+        return [
+            self.feature_cache(dataset, split, embedding.backbone, embedding.long_side)
+            for dataset, split in _pairs(self.experiment.pools[pool].images)
+        ]
+
+    def model_caches(self, splits: Iterable[str]) -> list[FeatureCache]:
+        """The caches of `splits` that a meta-learner reads; empty if its features are live."""
+        model = self.experiment.features.model
+        if not model.cache:
+            return []
+        return [
+            self.feature_cache(dataset, split, model.backbone, model.long_side)
+            for dataset, split in _pairs(splits)
+        ]
+
+    @cached_property
+    def feature_caches(self) -> list[FeatureCache]:
+        """Every cache that the tables asked for need."""
+        features, caches = self.experiment.features, set()
+        for pool in sorted({run.pool for run in self.trained_runs}):
+            for embedding in (features.clustering, features.assignment):
+                caches.update(self.embedding_caches(pool, embedding))
+            caches.update(self.model_caches(self.experiment.pools[pool].images))
+        tested = {m.dataset for table in self.tables for m in table.measurements}
+        caches.update(self.model_caches(f"{dataset}/val" for dataset in sorted(tested)))
+        return sorted(caches)
+
+    # Where it lies
+
+    def dataset_root(self, dataset: str) -> Path:
+        """The raw files of a data set."""
+        settings = self.experiment.datasets[dataset]
+        if settings.kind == "shapes":
+            return Path(self.root) / "data" / dataset / "raw"
+        assert settings.folder is not None
+        return self.experiment.raw_data_root / settings.folder
+
+    def pool_roots(self, pool: str) -> dict[str, Path]:
+        """Data sets of a pool -> their raw files."""
+        names = sorted({dataset for dataset, _ in _pairs(self.experiment.pools[pool].images)})
+        return {name: self.dataset_root(name) for name in names}
+
+    def raw_marker(self, dataset: str) -> list[str]:
+        """The file that says that the raw files are complete; none if the user brings them."""
+        settings = self.experiment.datasets[dataset]
+        if settings.kind == "shapes":
+            return [f"{self.root}/data/{dataset}/generated.json"]
+        return [f"{self.root}/data/{dataset}/downloaded.json"] if settings.download else []
+
+    def index(self, dataset: str, split: str) -> str:
+        """The verified list of a split's images."""
+        return f"{self.root}/data/{dataset}/{split}.json"
+
+    def pool_indexes(self, pool: str) -> list[str]:
+        """The verified lists of a pool's images."""
+        return [self.index(*pair) for pair in _pairs(self.experiment.pools[pool].images)]
+
+    def feature_manifests(self, caches: Iterable[FeatureCache]) -> list[str]:
+        """The manifests of all shards of the caches."""
+        return [
+            f"{self.root}/features/{c.dataset}/{c.split}/{c.name}/shard{shard}/manifest.json"
+            for c in caches
+            for shard in range(self.experiment.features.shards)
+        ]
+
+    def centroids(self, pool: str) -> str:
+        """The cluster centroids of a pool."""
+        return f"{self.root}/clustering/{pool}/centroids.h5"
+
+    def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
+        """The pseudo-mask shards of a pool (`.h5`), or their manifests (`.json`)."""
+        return [
+            f"{self.root}/pseudo_masks/{pool}/{name.replace('/', '-')}-shard{shard}{suffix}"
+            for name in self.experiment.pools[pool].images
+            for shard in range(self.experiment.features.shards)
+        ]
+
+    def training_episodes(self, run: RunSpec, suffix: str = ".h5") -> str:
+        """The pseudo-episodes of a run (`.h5`), or their manifest (`.json`)."""
+        return (
+            f"{self.root}/episodes/train/{run.pool}/{run.tasks}-{run.fold}-seed{run.seed}{suffix}"
+        )
+
+    def test_episodes(self, dataset: str, fold: int, shot: int, seed: int) -> str:
+        """The test episodes of a fold."""
+        return f"{self.root}/episodes/test/{dataset}/fold{fold}-{shot}shot-seed{seed}.h5"
+
+    def training_folder(self, run: RunSpec) -> str:
+        """The folder of a run's weights."""
+        return f"{self.root}/training/{run.path}"
+
+    def evaluation(self, spec: EvaluationSpec) -> str:
+        """The per-episode results of an evaluation."""
+        return f"{self.root}/evaluation/{spec.run.path}/{spec.dataset}-{spec.shot}shot.json"
+
+    def table(self, name: str) -> list[str]:
+        """The files of a table."""
+        return [f"{self.root}/tables/{name}.{suffix}" for suffix in ("tex", "csv", "md")]
+
+    @property
+    def pools(self) -> list[str]:
+        """The unlabelled pools that the tables asked for train on."""
+        return sorted({run.pool for run in self.trained_runs})
+
+    @property
+    def indexes(self) -> list[str]:
+        """The verified lists of every split that the tables asked for read."""
+        tested = {m.dataset for table in self.tables for m in table.measurements}
+        lists = {self.index(dataset, "val") for dataset in tested}
+        return sorted(lists.union(*(self.pool_indexes(pool) for pool in self.pools)))
+
+    @property
+    def test_seeds(self) -> int:
+        """Number of episode seeds that are drawn."""
+        return max(self.experiment.evaluation.seeds, self.experiment.tables.ablation_seeds)
+
+    @property
+    def episode_files(self) -> list[str]:
+        """Every episode file that the tables asked for read."""
+        specs = [spec for table in self.tables for spec in self.evaluations_of(table)]
+        test = {path for spec in specs for path in self.evaluation_inputs(spec)["episodes"]}
+        return sorted(test | {self.training_episodes(run, ".json") for run in self.trained_runs})
+
+    def table_named(self, name: str) -> Table:
+        """A table of the experiment."""
+        return next(table for table in self.every_table if table.name == name)
+
+    @property
+    def panel(self) -> EvaluationSpec:
+        """The evaluation whose predictions are drawn: the run that most cells share, 1-shot."""
+        run = max(self.trained_runs, key=lambda run: self.sharing[run])
+        return next(e for e in self.evaluations.values() if e.run == run and e.shot == 1)
+
+    @property
+    def figures(self) -> list[str]:
+        """The pictures of the tables asked for."""
+        names = [f"clusters-{pool}.png" for pool in self.pools]
+        if any(table.name == "table4" for table in self.tables):
+            names.append("table4_heatmap.png")
+        return [f"{self.root}/figures/{name}" for name in (*names, "qualitative.png")]
+
+    # What a job reads
+
+    def training_inputs(self, run: RunSpec) -> dict[str, Any]:
+        """Manifests and files that the training of a run reads."""
+        live = not self.experiment.features.model.cache
+        images = self.experiment.pools[run.pool].images
+        return {
+            "episodes": self.training_episodes(run, ".json"),
+            "pseudo_masks": self.pseudo_masks(run.pool, ".json"),
+            "features": self.feature_manifests(self.model_caches(images)),
+            "indexes": self.pool_indexes(run.pool) if live else [],
+        }
+
+    def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
+        """Manifests and files that an evaluation reads."""
+        caches = self.model_caches([f"{spec.dataset}/val"])
+        return {
+            "weights": [f"{self.training_folder(spec.run)}/manifest.json"]
+            if spec.run.is_trained
+            else [],
+            "features": self.feature_manifests(caches),
+            "index": self.index(spec.dataset, "val"),
+            "episodes": [
+                self.test_episodes(spec.dataset, fold, spec.shot, seed)
+                for fold in spec.folds
+                for seed in range(spec.seeds)
+            ],
+        }
+
+
+def _pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """The data set and the split that each name ("pascal/train") stands for."""
+    return [(dataset, split) for dataset, _, split in (name.partition("/") for name in names)]

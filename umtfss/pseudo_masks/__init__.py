@@ -1,0 +1,1 @@
+"""From clusters to pseudo-masks: assignment, superpixel vote, regions and their store."""

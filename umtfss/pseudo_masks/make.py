@@ -1,0 +1,159 @@
+"""From features to pseudo-masks: every image of a pool, in processes.
+
+Protocol section 3.4 to 3.7. Shapes: H W pixels, h w grid, C channels, N clusters.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from umtfss.clustering.pixel_kmeans import unit_tokens
+from umtfss.config import PseudoMasksConfig
+from umtfss.data.dataset import Catalog
+from umtfss.errors import DataError, StoreError
+from umtfss.features.store import FeatureStore
+from umtfss.provenance import atomic_path
+from umtfss.pseudo_masks.assign import assign_pixels
+from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_regions
+from umtfss.pseudo_masks.store import ImageRegions, ShardWriter
+from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
+
+SLAB = 64  # images per process that are under way at once
+
+
+@dataclass(frozen=True)
+class PseudoMasker:
+    """Computes the pseudo-masks of one image; can be sent to another process.
+
+    Attributes:
+        store: Features for assignment.
+        level: Level of the features.
+        catalog: Where the images are read; only for superpixels.
+        centroids: (N, C) float32.
+        settings: Superpixels and the validity of regions.
+    """
+
+    store: FeatureStore
+    level: str
+    catalog: Catalog
+    centroids: np.ndarray
+    settings: PseudoMasksConfig
+
+    def compute(self, image_id: str) -> ImageRegions:
+        """The label map and the valid regions of an image.
+
+        Raises:
+            DataError: The image differs in size from the one whose features are stored.
+        """
+        grid, size = self.store.grid(image_id), self.store.image_size(image_id)
+        tokens = unit_tokens(self.store, image_id, self.level)
+        labels = assign_pixels(tokens, grid, self.centroids, size, self.store.align_corners)
+        if self.settings.superpixels == "felzenszwalb":
+            image = self.catalog.image(image_id)
+            if image.shape[:2] != tuple(size):
+                raise DataError(
+                    f"image {image_id} is not the one whose features are stored",
+                    expected=f"{size[0]} x {size[1]} px",
+                    found=f"{image.shape[0]} x {image.shape[1]} px",
+                    fix="delete its features and run snakemake all_features",
+                )
+            labels = majority_vote(labels, felzenszwalb_superpixels(image, self.settings))
+        clusters, area = valid_regions(labels, len(self.centroids), self.settings)
+        feature = region_features(labels, clusters, tokens, grid)
+        return ImageRegions(keep_clusters(labels, clusters), clusters, area, feature)
+
+
+def make_pseudo_masks(
+    store: FeatureStore,
+    level: str,
+    catalog: Catalog,
+    ids: Sequence[str],
+    centroids: np.ndarray,
+    settings: PseudoMasksConfig,
+    path: Path,
+    workers: int,
+) -> str:
+    """The content digest of the shard written at `path`; the same for any number of workers.
+
+    Args:
+        store: Features for assignment.
+        level: Level of the features.
+        catalog: Where the images are read.
+        ids: Qualified ids of the shard's images, in the order stored.
+        centroids: (N, C) float32, N <= 254.
+        settings: Superpixels and the validity of regions.
+        path: The shard, a `.h5` file, written atomically.
+        workers: Processes, each on one thread; 1 computes in this process.
+
+    Raises:
+        StoreError: The centres do not fit the features.
+        DataError: An image differs in size from the one whose features are stored.
+    """
+    if centroids.shape[1] != store.channels[level]:
+        raise StoreError(
+            f"the cluster centres do not fit the features of level {level}",
+            expected=f"{store.channels[level]} channels",
+            found=f"{centroids.shape[1]} channels",
+            fix="run snakemake all_clustering again for these features",
+        )
+    masker = PseudoMasker(store, level, catalog, centroids, settings)
+    with (
+        _one_thread(),
+        atomic_path(path) as temporary,
+        h5py.File(temporary, "w", libver="latest") as file,
+    ):
+        writer = ShardWriter(
+            file,
+            ids,
+            clusters=len(centroids),
+            channels=centroids.shape[1],
+            centroids=sha256(centroids.astype("<f4").tobytes()).hexdigest(),
+            settings={**settings.model_dump(mode="json"), "level": level},
+        )
+        images = _compute_all(masker, ids, workers)
+        for image in tqdm(images, "pseudo-masks", total=len(ids), unit="image"):
+            writer.append(image)
+        return writer.finish()
+
+
+_worker_masker: PseudoMasker  # set once per process, so that it is not sent with every image
+
+
+def _start_worker(masker: PseudoMasker) -> None:
+    global _worker_masker
+    _worker_masker = masker
+    torch.set_num_threads(1)
+
+
+def _compute_one(image_id: str) -> ImageRegions:
+    return _worker_masker.compute(image_id)
+
+
+def _compute_all(masker: PseudoMasker, ids: Sequence[str], workers: int) -> Iterator[ImageRegions]:
+    """The pseudo-masks of every image in order; a slab of images waits in memory at most."""
+    if workers == 1:
+        yield from map(masker.compute, ids)
+        return
+    slab = SLAB * workers
+    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(masker,)) as pool:
+        for start in range(0, len(ids), slab):
+            yield from pool.map(_compute_one, ids[start : start + slab], chunksize=2)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread, as in a worker process: results do not depend on `workers`."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

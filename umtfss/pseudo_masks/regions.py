@@ -1,0 +1,64 @@
+"""Regions: all pixels of one cluster in one image (protocol section 3.6 and 3.7).
+
+Shapes: H W pixels, h w grid, C channels, N clusters, V valid regions of the image.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from umtfss.config import PseudoMasksConfig
+
+NO_REGION = 255
+
+
+def valid_regions(
+    labels: np.ndarray, clusters: int, settings: PseudoMasksConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """The clusters whose region is valid, (V,) ascending, and the regions' areas, (V,) px.
+
+    A region is valid if it is not small and not background-like. Background-like: at least
+    `background_span` of the image's rows, or of its columns, hold a pixel of the region. Rows
+    and columns are counted where the region occurs, so two far specks do not span the image.
+
+    Args:
+        labels: (H, W) uint8, cluster of every pixel.
+        clusters: N.
+        settings: Smallest area and largest span.
+    """
+    height, width = labels.shape
+    rows = np.arange(height)[:, None] * clusters + labels
+    columns = np.arange(width) * clusters + labels
+    in_row = np.bincount(rows.ravel(), minlength=height * clusters).reshape(height, clusters)
+    in_column = np.bincount(columns.ravel(), minlength=width * clusters).reshape(width, clusters)
+    area = in_row.sum(0)
+    row_span, column_span = (in_row > 0).mean(0), (in_column > 0).mean(0)
+    background = np.maximum(row_span, column_span) >= settings.background_span
+    valid = np.flatnonzero((area >= settings.min_area) & ~background)
+    return valid, area[valid]
+
+
+def region_features(
+    labels: np.ndarray, clusters: np.ndarray, tokens: np.ndarray, grid: tuple[int, int]
+) -> np.ndarray:
+    """The masked mean of the tokens over each region, (V, C) float32, L2-normalised.
+
+    The weight of a token is the part of its cell that the region covers.
+
+    Args:
+        labels: (H, W) uint8, cluster of every pixel.
+        clusters: (V,) int, clusters whose region is wanted; each occurs in `labels`.
+        tokens: (h * w, C) float32, L2-normalised.
+        grid: (h, w).
+    """
+    masks = torch.from_numpy(labels == clusters.astype(np.uint8)[:, None, None])
+    weights = F.adaptive_avg_pool2d(masks.float(), grid).flatten(1)
+    sums = weights @ torch.from_numpy(tokens)  # the mean's length is lost in the next line
+    return F.normalize(sums, dim=1).numpy()
+
+
+def keep_clusters(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """The labels with every cluster but `clusters` set to `NO_REGION`, (H, W) uint8."""
+    table = np.full(256, NO_REGION, dtype=np.uint8)
+    table[clusters] = clusters
+    return table[labels]

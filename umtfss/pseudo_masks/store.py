@@ -1,0 +1,272 @@
+"""The pseudo-masks on disk: label maps and regions. The HDF5 schema lives here only.
+
+Shapes: H W pixels, N clusters, R regions of all images, C channels.
+
+A shard is one file. Attributes: `format`, `version`, `digest`, `clusters` (N), `centroids` (their
+digest) and `settings` (JSON). `image_ids` holds the qualified ids; `label_map/<row>` the (H, W)
+uint8 map of the image in that row, one compressed chunk; `regions/image`, `cluster` and `area`
+one entry per region, image after image; `regions/feature/<cluster>` the features of that
+cluster's regions in the same order, so that one cluster is read in one go.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from umtfss.errors import StoreError
+from umtfss.provenance import digest_json
+
+FORMAT = "umtfss-pseudo-masks"
+FORMAT_VERSION = 1
+CHUNK_BYTES = 1 << 16
+FIX = "delete it and run snakemake all_pseudo_masks"
+
+
+@dataclass(frozen=True)
+class RegionTable:
+    """The valid regions of a set of images.
+
+    Attributes:
+        image: (R,) int32, row of the image in the store's ids.
+        cluster: (R,) int32.
+        area: (R,) int32, px.
+        cluster_features: Reads the features of one cluster's regions, (R', C) float32,
+            L2-normalised, in the order of the table. They stay on disk until asked for.
+    """
+
+    image: np.ndarray
+    cluster: np.ndarray
+    area: np.ndarray
+    cluster_features: Callable[[int], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @cached_property
+    def feature(self) -> np.ndarray:
+        """The features of all regions, (R, C) float32; they must fit into memory."""
+        clusters = np.unique(self.cluster)
+        blocks = [self.cluster_features(int(c)) for c in clusters]
+        if not blocks:
+            return np.empty((0, 0), dtype=np.float32)
+        feature = np.empty((len(self), blocks[0].shape[1]), dtype=np.float32)
+        for cluster, block in zip(clusters, blocks, strict=True):
+            feature[self.cluster == cluster] = block
+        return feature
+
+
+@dataclass(frozen=True)
+class ImageRegions:
+    """What is stored of one image.
+
+    Attributes:
+        label_map: (H, W) uint8, cluster of every pixel, 255 where no valid region is.
+        cluster: (V,) int, clusters of the valid regions, ascending.
+        area: (V,) int, px.
+        feature: (V, C) float32, L2-normalised.
+    """
+
+    label_map: np.ndarray
+    cluster: np.ndarray
+    area: np.ndarray
+    feature: np.ndarray
+
+
+class ShardWriter:
+    """Writes one shard image by image; memory does not grow with their number.
+
+    Args:
+        file: An empty HDF5 file, open for writing.
+        image_ids: Qualified ids, in the order in which the images are appended.
+        clusters: N.
+        channels: C.
+        centroids: Digest of the cluster centres.
+        settings: What decided the masks, JSON-able.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        image_ids: Sequence[str],
+        clusters: int,
+        channels: int,
+        centroids: str,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._file = file
+        head = {"clusters": clusters, "centroids": centroids, "settings": dict(settings)}
+        self._digest = hashlib.sha256(digest_json({**head, "ids": list(image_ids)}).encode())
+        file.attrs.update(
+            format=FORMAT,
+            version=FORMAT_VERSION,
+            clusters=clusters,
+            centroids=centroids,
+            settings=json.dumps(settings, sort_keys=True),
+        )
+        file["image_ids"] = np.array(image_ids, dtype=h5py.string_dtype())
+        self._maps = file.create_group("label_map")
+        self._features = file.create_group("regions/feature")
+        chunk = (max(1, CHUNK_BYTES // (4 * channels)), channels)
+        for cluster in range(clusters):
+            self._features.create_dataset(
+                str(cluster), (0, channels), "f4", maxshape=(None, channels), chunks=chunk
+            )
+        self._counts: list[int] = []
+        self._clusters: list[np.ndarray] = []
+        self._areas: list[np.ndarray] = []
+
+    def append(self, image: ImageRegions) -> None:
+        """Write the next image."""
+        labels = image.label_map
+        self._maps.create_dataset(
+            str(len(self._counts)), data=labels, chunks=labels.shape, compression="gzip"
+        )
+        for cluster, feature in zip(image.cluster, image.feature, strict=True):
+            dataset = self._features[str(cluster)]
+            dataset.resize(len(dataset) + 1, axis=0)
+            dataset[-1] = feature
+        self._counts.append(len(image.cluster))
+        self._clusters.append(image.cluster)
+        self._areas.append(image.area)
+        self._digest.update(repr(labels.shape).encode())
+        for array in (labels, image.cluster.astype("<i4"), image.area.astype("<i4")):
+            self._digest.update(np.ascontiguousarray(array).tobytes())
+        self._digest.update(image.feature.astype("<f4").tobytes())
+
+    def finish(self) -> str:
+        """The content digest, equal for equal content, after the last image."""
+        regions = self._file["regions"]
+        regions["image"] = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)
+        for name, parts in (("cluster", self._clusters), ("area", self._areas)):
+            regions[name] = np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)
+        self._file.attrs["digest"] = self._digest.hexdigest()
+        return self._digest.hexdigest()
+
+
+class PseudoMaskStore:
+    """Label maps and regions of one or more shards, read as one.
+
+    Files are opened when first read, once per process, so a store can be pickled and used in
+    loader processes.
+
+    Args:
+        paths: The shards.
+
+    Attributes:
+        ids: Qualified ids of all images, shard after shard.
+        clusters: N.
+        digest: Content digest of all shards.
+
+    Raises:
+        StoreError: A shard is missing, of another format or version, repeats an image, or was
+            made with other centres or settings than the first.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            raise StoreError("no pseudo-masks given", expected="at least one shard")
+        self.paths = tuple(map(Path, paths))
+        self._files: dict[int, h5py.File] = {}
+        self._pid = os.getpid()
+        heads = [_read_head(path) for path in self.paths]
+        for path, head in zip(self.paths, heads, strict=True):
+            for key in ("clusters", "centroids", "settings"):
+                if head[key] != heads[0][key]:
+                    raise StoreError(
+                        f"{path} and {self.paths[0]} differ in {key}",
+                        expected=heads[0][key],
+                        found=head[key],
+                        fix="delete both and run snakemake all_pseudo_masks",
+                    )
+        self.clusters = int(heads[0]["clusters"])
+        self.digest = digest_json([head["digest"] for head in heads])
+        self._starts = np.cumsum([0, *(len(head["ids"]) for head in heads)])
+        self.ids: tuple[str, ...] = tuple(i for head in heads for i in head["ids"])
+        self._rows = {image_id: row for row, image_id in enumerate(self.ids)}
+        if len(self._rows) != len(self.ids):
+            repeated = next(i for row, i in enumerate(self.ids) if self._rows[i] != row)
+            raise StoreError(
+                f"image {repeated} is in two shards",
+                expected="every image once",
+                found=", ".join(map(str, self.paths)),
+                fix="give each shard once",
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "regions"} | {"_files": {}}
+
+    def _file(self, shard: int) -> h5py.File:
+        if self._pid != os.getpid():  # a handle must not be shared with the parent process
+            self._files, self._pid = {}, os.getpid()
+        if shard not in self._files:
+            self._files[shard] = h5py.File(self.paths[shard], locking=False)
+        return self._files[shard]
+
+    def label_map(self, image_id: str) -> np.ndarray:
+        """The cluster of every pixel, (H, W) uint8; 255 where no valid region is.
+
+        Raises:
+            StoreError: There is no such image.
+        """
+        if image_id not in self._rows:
+            raise StoreError(
+                f"there are no pseudo-masks of image {image_id}",
+                expected=f"one of {len(self)} images such as {self.ids[0] if self.ids else '-'}",
+                fix="run snakemake all_pseudo_masks for a pool that holds it",
+            )
+        row = self._rows[image_id]
+        shard = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._file(shard)[f"label_map/{row - self._starts[shard]}"][()]
+
+    @cached_property
+    def regions(self) -> RegionTable:
+        """The valid regions of all images, image after image in the order of `ids`."""
+        tables = [self._file(shard)["regions"] for shard in range(len(self.paths))]
+        image = [t["image"][()] + s for t, s in zip(tables, self._starts, strict=False)]
+        return RegionTable(
+            np.concatenate(image).astype(np.int32),
+            np.concatenate([t["cluster"][()] for t in tables]),
+            np.concatenate([t["area"][()] for t in tables]),
+            self._cluster_features,
+        )
+
+    def _cluster_features(self, cluster: int) -> np.ndarray:
+        shards = range(len(self.paths))
+        return np.concatenate([self._file(s)[f"regions/feature/{cluster}"][()] for s in shards])
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    """A shard's attributes and `ids`, checked."""
+    if not path.is_file():
+        raise StoreError(
+            f"{path} does not exist",
+            expected="a file of pseudo-masks",
+            fix="run the rule that makes it (snakemake all_pseudo_masks)",
+        )
+    try:
+        with h5py.File(path, locking=False) as file:
+            found = (file.attrs.get("format"), file.attrs.get("version"))
+            if found == (FORMAT, FORMAT_VERSION):
+                return {**file.attrs, "ids": file["image_ids"].asstr()[()].tolist()}
+    except OSError as error:
+        raise StoreError(f"{path} is not an HDF5 file ({error})", fix=FIX) from error
+    raise StoreError(
+        f"{path} is not a pseudo-mask file of this version",
+        expected=(FORMAT, FORMAT_VERSION),
+        found=found,
+        fix=FIX,
+    )

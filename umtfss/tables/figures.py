@@ -1,0 +1,142 @@
+"""Pictures of results: the heat map of Table 4 and a panel of predictions.
+
+Shapes: H W pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from umtfss.errors import TableError
+from umtfss.provenance import atomic_path
+
+PREDICTED, TRUE, IGNORED = (0.90, 0.10, 0.15), (0.10, 0.65, 0.25), (0.95, 0.85, 0.20)
+IGNORE = 255
+DPI = 150
+
+
+@dataclass(frozen=True)
+class PanelItem:
+    """One episode of the panel.
+
+    Attributes:
+        title: E.g. the class.
+        support_image: (H, W, 3) uint8.
+        support_mask: (H, W) uint8 in {0, 1, 255}.
+        query_image: (H, W, 3) uint8.
+        query_mask: (H, W) uint8 in {0, 1, 255}.
+        prediction: (H, W) bool.
+    """
+
+    title: str
+    support_image: np.ndarray
+    support_mask: np.ndarray
+    query_image: np.ndarray
+    query_mask: np.ndarray
+    prediction: np.ndarray
+
+
+def table4_heatmap(table: str | Path, path: str | Path) -> None:
+    """Draw the grid of prototype numbers, ours and the paper's side by side.
+
+    Args:
+        table: `table4.csv`: a line per cell, rows K_bg, columns K_fg.
+        path: Picture.
+
+    Raises:
+        TableError: The file lacks a column.
+    """
+    cells = pd.read_csv(table)
+    lacking = {"row", "column", "miou", "low", "high", "paper"} - set(cells.columns)
+    if lacking:
+        raise TableError(
+            f"{table} lacks the columns {sorted(lacking)}",
+            found=list(cells.columns),
+            fix="run snakemake all_tables",
+        )
+    ours, low, high, paper = (
+        cells.pivot(index="row", columns="column", values=name)
+        for name in ("miou", "low", "high", "paper")
+    )
+    texts = [
+        [f"{m:.1f}\n[{a:.1f}, {b:.1f}]" for m, a, b in zip(*three, strict=True)]
+        for three in zip(ours.to_numpy(), low.to_numpy(), high.to_numpy(), strict=True)
+    ]
+    printed = [["" if np.isnan(m) else f"{m:.1f}" for m in row] for row in paper.to_numpy()]
+    figure = Figure(
+        figsize=(2.6 + 2.1 * ours.shape[1], 1.4 + 0.6 * ours.shape[0]), layout="constrained"
+    )
+    left, right = figure.subplots(1, 2)
+    _heatmap(left, ours, texts, "ours")
+    _heatmap(right, paper, printed, "paper")
+    figure.suptitle("mIoU (%) by the numbers of prototypes; the colours of each grid are its own")
+    _save(figure, path)
+
+
+def _heatmap(axes: Axes, grid: pd.DataFrame, texts: Sequence[Sequence[str]], title: str) -> None:
+    values = grid.to_numpy(dtype=float)
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.9")
+    axes.imshow(np.ma.masked_invalid(values), cmap=colours, aspect="auto")
+    known = values[np.isfinite(values)]
+    middle = (known.min() + known.max()) / 2 if known.size else 0.0
+    for (row, column), value in np.ndenumerate(values):
+        dark = value < middle
+        axes.text(
+            column,
+            row,
+            texts[row][column],
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
+    axes.set_xticks(range(values.shape[1]), [str(k) for k in grid.columns])
+    axes.set_yticks(range(values.shape[0]), [str(k) for k in grid.index])
+    axes.set(xlabel="$K_{fg}$", ylabel="$K_{bg}$", title=title)
+
+
+def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
+    """Draw episodes as columns: support and mask, query and true mask, query and prediction.
+
+    Args:
+        items: At least one episode.
+        path: Picture.
+    """
+    figure = Figure(figsize=(0.4 + 1.9 * len(items), 5.6), layout="constrained")
+    axes = figure.subplots(3, len(items), squeeze=False)
+    for column, item in enumerate(items):
+        rows = (
+            (item.support_image, item.support_mask, TRUE),
+            (item.query_image, item.query_mask, TRUE),
+            (item.query_image, item.prediction.astype(np.uint8), PREDICTED),
+        )
+        for row, (image, mask, colour) in enumerate(rows):
+            axes[row, column].imshow(overlay(image, mask, colour))
+            axes[row, column].set(xticks=[], yticks=[])
+        axes[0, column].set_title(item.title, fontsize=9)
+    for row, name in enumerate(("support", "query, true mask", "prediction")):
+        axes[row, 0].set_ylabel(name)
+    _save(figure, path)
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
+    """The image, darkened, with its foreground tinted and ignored pixels yellow, (H, W, 3)."""
+    picture = image.astype(np.float32) / 255
+    foreground, ignored = mask == 1, mask == IGNORE
+    picture[~foreground] *= 0.7
+    picture[foreground] = 0.45 * picture[foreground] + 0.55 * np.array(colour, np.float32)
+    picture[ignored] = IGNORED
+    return picture
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    """Write the picture atomically, without the time, so that equal pictures are equal files."""
+    with atomic_path(path) as temporary:
+        metadata = {"Software": None} if Path(path).suffix == ".png" else None
+        figure.savefig(temporary, dpi=DPI, metadata=metadata)

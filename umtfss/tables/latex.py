@@ -1,0 +1,152 @@
+"""A table as LaTeX, CSV and Markdown: our number with its interval, the paper's beside it."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from umtfss.errors import TableError
+from umtfss.provenance import atomic_path
+from umtfss.runs import FOLDS
+from umtfss.tables.layout import Table
+from umtfss.tables.values import Value, Values
+
+COLUMNS = ("row", "column", "miou", "low", "high", "paper", "episodes", "seeds")
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "×": r"$\times$",
+    "[": "{[}",  # after a line break it would open an argument
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def write_table(table: Table, values: Values, stem: str | Path) -> None:
+    """Write `stem`.tex (a document of its own), `stem`.csv (one cell a line) and `stem`.md.
+
+    Args:
+        table: The layout.
+        values: (row title, column title) -> number, of every cell.
+        stem: Path without suffix.
+
+    Raises:
+        TableError: A cell has no value.
+    """
+    missing = [(c.row, c.column) for c in table.cells if (c.row, c.column) not in values]
+    if missing:
+        raise TableError(
+            f"{table.name} lacks the value of {len(missing)} cells",
+            found=missing,
+            fix="run snakemake all_tables",
+        )
+    renderings: dict[str, Callable[[Table, Values], str]] = {
+        ".tex": latex,
+        ".csv": tidy_csv,
+        ".md": markdown,
+    }
+    for suffix, render in renderings.items():
+        with atomic_path(f"{stem}{suffix}") as temporary:
+            temporary.write_text(render(table, values), encoding="utf-8")
+
+
+def latex(table: Table, values: Values) -> str:
+    """A document that holds the table alone, cropped to it."""
+    environment = Environment(
+        loader=PackageLoader("umtfss", "tables"),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        autoescape=False,  # the filter `tex` escapes
+    )
+    environment.filters["tex"] = escape
+    return _render(environment, "table.tex.jinja", table, values)
+
+
+def markdown(table: Table, values: Values) -> str:
+    """A GitHub table with its caption."""
+    environment = Environment(
+        loader=PackageLoader("umtfss", "tables"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        autoescape=False,  # the filter `md` escapes
+    )
+    environment.filters["md"] = lambda text: re.sub(r"([\\|<>*`])", r"\\\1", text)
+    return _render(environment, "table.md.jinja", table, values)
+
+
+def tidy_csv(table: Table, values: Values) -> str:
+    """One line per cell; numbers in percent."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cell in table.cells:
+        value = values[cell.row, cell.column]
+        numbers = [f"{number:.3f}" for number in (value.miou, value.low, value.high)]
+        paper = "" if cell.paper is None else cell.paper
+        writer.writerow([cell.row, cell.column, *numbers, paper, value.episodes, value.seeds])
+    return stream.getvalue()
+
+
+def escape(text: str) -> str:
+    """The text with LaTeX's special characters escaped."""
+    return "".join(SPECIAL.get(character, character) for character in text)
+
+
+def caption(table: Table, values: Iterable[Value]) -> str:
+    """Title, unit, interval, sample size and note of a table, as plain text."""
+    values = list(values)
+    sizes = sorted({(value.episodes, value.seeds) for value in values})
+    sample = " or ".join(
+        f"{episodes:,} episodes × {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        for episodes, seeds in sizes
+    )
+    coverages = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
+    parts = [
+        table.title,
+        f"mIoU in percent with its {coverages} bootstrap interval over {sample} per fold.",
+    ]
+    if any(cell.paper is not None for cell in table.cells):
+        parts.append("In parentheses: the paper's number.")
+    if len(table.folds) < len(FOLDS):
+        folds = ", ".join(map(str, table.folds))
+        parts.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
+    return " ".join(part for part in (*parts, table.note) if part)
+
+
+def column_groups(columns: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    """Columns that share their title's first word, as (first word, rest of the titles).
+
+    One group with an empty first word if some title has one word only.
+    """
+    if not all(" " in column for column in columns):
+        return [("", list(columns))]
+    split = [tuple(column.split(" ", 1)) for column in columns]
+    return [(word, [rest for _, rest in group]) for word, group in groupby(split, lambda s: s[0])]
+
+
+def _render(environment: Environment, template: str, table: Table, values: Values) -> str:
+    papers = {(cell.row, cell.column): cell.paper for cell in table.cells}
+    rows = [
+        (row, [(values.get((row, column)), papers.get((row, column))) for column in table.columns])
+        for row in table.rows
+    ]
+    return environment.get_template(template).render(
+        table=table,
+        groups=column_groups(table.columns),
+        rows=rows,
+        caption=caption(table, values.values()),
+    )

@@ -1,0 +1,127 @@
+"""From evaluation files to the numbers of a table, each with its interval."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umtfss.errors import TableError
+from umtfss.evaluation.intervals import miou_interval
+from umtfss.evaluation.results import RunResult, load_result
+from umtfss.plan import Plan
+from umtfss.runs import Measurement
+from umtfss.tables.layout import Cell, Table
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of a table.
+
+    Attributes:
+        miou: Percent; the mean over the cell's folds.
+        low: Percent, lower end of the interval.
+        high: Percent, upper end of the interval.
+        episodes: Episodes per fold and seed.
+        seeds: Episode seeds pooled.
+        coverage: Of the interval, e.g. 0.95.
+    """
+
+    miou: float
+    low: float
+    high: float
+    episodes: int
+    seeds: int
+    coverage: float
+
+
+Values = Mapping[tuple[str, str], Value]  # by row title and column title
+
+
+def table_values(table: Table, plan: Plan) -> Values:
+    """(row title, column title) -> value, of every cell of the table.
+
+    Raises:
+        TableError: An evaluation is missing; the message names every missing file. Or a mean
+            does not cover the table's folds.
+    """
+    paths = {
+        (m.run.path, m.dataset, m.shot): Path(
+            plan.evaluation(plan.evaluations[m.run.path, m.dataset, m.shot])
+        )
+        for m in table.measurements
+    }
+    missing = sorted({str(path) for path in paths.values() if not path.is_file()})
+    if missing:
+        raise TableError(
+            f"{table.name} lacks {len(missing)} of {len(paths)} evaluations",
+            expected="\n            ".join(missing),
+            fix="run snakemake all_tables, which makes them",
+        )
+    results = {key: load_result(path) for key, path in paths.items()}
+    settings = plan.experiment.evaluation
+    return {
+        (cell.row, cell.column): cell_value(
+            cell,
+            lambda m: results[m.run.path, m.dataset, m.shot],
+            folds=table.folds,
+            resamples=settings.bootstrap,
+            coverage=settings.interval,
+        )
+        for cell in table.cells
+    }
+
+
+def cell_value(
+    cell: Cell,
+    load: Callable[[Measurement], RunResult],
+    *,
+    folds: Sequence[int],
+    resamples: int,
+    coverage: float,
+) -> Value:
+    """The mean over the cell's measurements, and its interval.
+
+    Args:
+        cell: One measurement, or one for each of `folds`.
+        load: The evaluation that holds a measurement.
+        folds: The folds that a mean of this table covers.
+        resamples: Of the bootstrap.
+        coverage: Of the interval.
+
+    Raises:
+        TableError: The cell is a mean over some of the folds only, or an evaluation lacks its
+            fold.
+    """
+    where = f"row {cell.row!r}, column {cell.column!r}"
+    found = [m.fold for m in cell.measurements]
+    if len(found) > 1 and sorted(found) != sorted(folds):
+        raise TableError(
+            f"{where}: a mean over fewer folds than the table's is not printed",
+            expected=list(folds),
+            found=found,
+            fix="test every fold, or set tables.folds, and the caption will say so",
+        )
+    parts = []
+    for measurement in cell.measurements:
+        result = load(measurement)
+        if measurement.fold not in result.folds:
+            raise TableError(
+                f"{where}: the evaluation of {measurement.run.path} on {measurement.dataset}, "
+                f"{measurement.shot}-shot, lacks a fold",
+                expected=measurement.fold,
+                found=sorted(result.folds),
+                fix="run snakemake all_evaluation",
+            )
+        parts.append(result.folds[measurement.fold].pooled(measurement.seeds))
+    seeds = cell.measurements[0].seeds
+    counts = {len(part) // seeds for part in parts}
+    if len(counts) != 1:
+        raise TableError(
+            f"{where}: folds were tested on different numbers of episodes",
+            expected="one number",
+            found=sorted(counts),
+            fix="run snakemake all_evaluation",
+        )
+    interval = miou_interval(parts, resamples=resamples, coverage=coverage)
+    return Value(
+        100 * interval.value, 100 * interval.low, 100 * interval.high, counts.pop(), seeds, coverage
+    )

@@ -1,0 +1,1 @@
+"""Meta-training: the loop, optimisers, checkpoints, several processes."""

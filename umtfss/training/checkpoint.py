@@ -1,0 +1,135 @@
+"""What a training leaves on disk: the checkpoint while it runs, the weights when it is done.
+
+Both are written under a temporary name and renamed, so a killed process leaves the last good one.
+"""
+
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from umtfss.errors import TrainingError, WeightsError
+from umtfss.provenance import atomic_path, digest_file, read_manifest
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+MANIFEST = "manifest.json"
+FORMAT = "umtfss-checkpoint-1"
+
+logger = logging.getLogger("umtfss")
+
+
+def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
+    """Write the state of a training (tensors, numbers, text, lists and dicts of them)."""
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, "identity": identity, **state}, temporary)
+
+
+def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+    """The state to go on from, on the CPU; None where training starts anew.
+
+    A file that cannot be read, or that another training wrote, is set aside under another name,
+    never used and never overwritten; the log says so.
+    """
+    for leftover in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
+        leftover.unlink()  # of a process that was killed while it saved
+    if not path.is_file():
+        return None
+    state = _read(path)
+    if state is None:
+        _set_aside(path, ".corrupt", "cannot be read")
+        return None
+    if state["identity"] != identity:
+        _set_aside(path, ".other", "belongs to other settings, code or episodes")
+        return None
+    return state
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        with ZipFile(path) as archive:
+            whole = archive.testzip() is None  # torch itself does not look at the checksums
+        state = torch.load(path, map_location="cpu", weights_only=True) if whole else None
+    except (BadZipFile, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+        return None
+    return state if isinstance(state, dict) and state.get("format") == FORMAT else None
+
+
+def _set_aside(path: Path, suffix: str, problem: str) -> None:
+    aside = path.with_name(path.name + suffix)
+    path.replace(aside)
+    logger.warning("%s %s: training starts anew; it is kept as %s", path, problem, aside.name)
+
+
+def check_finite(model: nn.Module, step: int) -> None:
+    """Refuse to save weights that are not finite.
+
+    Raises:
+        TrainingError: A weight is infinite or not a number.
+    """
+    bad = [
+        name
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    if bad:
+        raise TrainingError(
+            f"after step {step}, {len(bad)} weight tensors are not finite; nothing was saved",
+            found=", ".join(bad[:3]),
+            fix=DIVERGED,
+        )
+
+
+DIVERGED = (
+    "lower training.<pool>.sgd_lr or lr_multiplier, set clip_norm (e.g. 1.0), or use amp: off; "
+    "then run again, which starts anew"
+)
+
+
+def save_weights(path: Path, model: nn.Module) -> str:
+    """Write the weights as safetensors; returns the file's sha256, equal for equal weights."""
+    tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+    return digest_file(path)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Fill the model with the weights of a finished training.
+
+    Raises:
+        StoreError: The training has not finished.
+        WeightsError: The weights were altered, or belong to another model.
+    """
+    manifest = read_manifest(folder / MANIFEST, "training")
+    path = folder / WEIGHTS
+    found = digest_file(path) if path.is_file() else "no file"
+    if found != manifest["digest"]:
+        raise WeightsError(
+            f"{path} is not what the training wrote",
+            expected=f"sha256 {manifest['digest']}",
+            found=found,
+            fix=f"delete {folder} and train again, or fetch it again with dvc pull",
+        )
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} does not fit the model {type(model).__name__}: {error}",
+            fix="use the model settings that it was trained with",
+        ) from error
+
+
+def is_finished(folder: Path, identity: str) -> bool:
+    """Whether this very training has already ended here, its weights intact."""
+    manifest, weights = folder / MANIFEST, folder / WEIGHTS
+    if not manifest.is_file() or not weights.is_file():
+        return False
+    facts = read_manifest(manifest, "training")
+    return facts.get("identity") == identity and facts["digest"] == digest_file(weights)

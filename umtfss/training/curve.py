@@ -1,0 +1,76 @@
+"""The training curve: `log.csv`, which equal trainings write to the same bytes, and its picture."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from umtfss.provenance import atomic_path
+
+HEADER = "step,loss,iou,sgd_rate"
+
+
+@dataclass
+class Curve:
+    """Loss and IoU of every step, averaged over `every` steps into one line of `log.csv`.
+
+    Attributes:
+        path: The csv file; `start` begins it, every full line is appended at once.
+        every: Steps averaged into one line.
+        lines: The lines so far.
+        window: (loss, IoU) of the steps since the last line.
+        step: Steps so far.
+    """
+
+    path: Path
+    every: int
+    lines: list[str] = field(default_factory=list)
+    window: list[tuple[float, float]] = field(default_factory=list)
+    step: int = 0
+
+    def start(self) -> None:
+        """Write the header and the lines so far, which drops what an interrupted run had added."""
+        self.path.write_text("\n".join([HEADER, *self.lines]) + "\n")
+
+    def add(self, loss: float, iou: float, rate: float) -> None:
+        """Count a step; `rate` is printed for the last step of a line."""
+        self.step += 1
+        self.window.append((loss, iou))
+        if len(self.window) == self.every:
+            self._close_window(rate)
+
+    def finish(self, rate: float) -> None:
+        """Write what is left of the window as the last line."""
+        if self.window:
+            self._close_window(rate)
+
+    def latest(self, steps: int = 100) -> tuple[float, float]:
+        """Mean loss and IoU of about the last `steps` steps, from whole lines."""
+        table = pd.DataFrame(
+            [line.split(",") for line in self.lines[-max(1, steps // self.every) :]]
+        )
+        return float(table[1].astype(float).mean()), float(table[2].astype(float).mean())
+
+    def _close_window(self, rate: float) -> None:
+        loss, iou = (sum(values) / len(values) for values in zip(*self.window, strict=True))
+        self.lines.append(f"{self.step},{loss:.6f},{iou:.6f},{rate:.6g}")
+        self.window.clear()
+        with open(self.path, "a") as stream:
+            stream.write(self.lines[-1] + "\n")
+
+
+def draw_curve(log: Path, picture: Path) -> None:
+    """Draw loss and IoU of a `log.csv` over the steps, smoothed over a twentieth of its lines."""
+    table = pd.read_csv(log)
+    smooth = table[["loss", "iou"]].rolling(max(1, len(table) // 20), min_periods=1).mean()
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    for axes, column, title in zip(
+        figure.subplots(1, 2), ("loss", "iou"), ("loss", "IoU on pseudo-tasks"), strict=True
+    ):
+        axes.plot(table["step"], table[column], color="tab:blue", alpha=0.3, linewidth=0.8)
+        axes.plot(table["step"], smooth[column], color="tab:blue")
+        axes.set(xlabel="step", title=title)
+        axes.grid(alpha=0.3)
+    with atomic_path(picture) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})

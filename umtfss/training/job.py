@@ -1,0 +1,144 @@
+"""One training job: from a run of the plan to its weights, in one process or under torchrun."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from umtfss.backbones.extractor import build_extractor
+from umtfss.backbones.facts import backbone_facts
+from umtfss.config import load_experiment
+from umtfss.data.dataset import Catalog, open_datasets
+from umtfss.device import prepare_process
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
+from umtfss.episodes.loader import CachedEpisodes, PseudoMasks, collate
+from umtfss.features.store import FeatureStore
+from umtfss.log import job_log
+from umtfss.models import build_model
+from umtfss.plan import Plan
+from umtfss.provenance import digest_code, digest_json, read_manifest
+from umtfss.pseudo_masks.store import PseudoMaskStore
+from umtfss.randomness import seed64
+from umtfss.runs import RunSpec
+from umtfss.training import distributed
+from umtfss.training.loop import train
+
+
+def train_run(
+    experiment: str, seed: int, run_path: str, *, threads: int, gpus: int = 0, log: str = ""
+) -> None:
+    """Train one run of an experiment; its files end in the plan's folder.
+
+    Args:
+        experiment: Name of the experiment.
+        seed: The experiment's seed.
+        run_path: The run, as `python -m umtfss plan` prints it.
+        threads: CPU threads of a process.
+        gpus: More than one replaces this process by torchrun with that many processes.
+        log: Log file of the first of those processes.
+    """
+    if gpus > 1 and "WORLD_SIZE" not in os.environ:
+        # exec, so that signals reach torchrun, which lets its processes save and stop.
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(gpus), "-m", "umtfss.training.job"]
+        os.execv(sys.executable, [*command, experiment, str(seed), run_path, str(threads), log])
+    plan = Plan(load_experiment(experiment, seed))
+    run = plan.run_at(run_path)
+    features = plan.experiment.features.model
+    facts = backbone_facts(features.backbone)
+    manifest = read_manifest(plan.training_episodes(run, ".json"), "episodes")
+
+    with distributed.process_group(prepare_process(threads)) as device:
+        torch.manual_seed(seed64("weights", run.seed))  # equal layers start equal in every variant
+        model = build_model(
+            run.model,
+            plan.model_settings(run),
+            sum(facts.channels[level] for level in features.mid),
+            facts.channels[features.high],
+            align_corners=facts.align_corners,
+        )
+        train(
+            model,
+            folder=Path(plan.training_folder(run)),
+            settings=plan.training_settings(run),
+            identity=_identity(plan, run, manifest["digest"]),
+            seed=run.seed,
+            device=device,
+            images_per_epoch=manifest["images_per_epoch"],
+            **_episodes(plan, run, device),
+        )
+
+
+def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
+    """The digest of everything that decides the weights."""
+    inputs = plan.training_inputs(run)
+    manifests = [
+        *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["pseudo_masks"]),
+        *(read_manifest(path, "features")["digest"] for path in inputs["features"]),
+    ]
+    return digest_json(
+        {
+            "run": run.path,
+            "model": plan.model_settings(run).model_dump(mode="json"),
+            "training": plan.training_settings(run).model_dump(
+                mode="json", exclude={"workers", "checkpoint_minutes"}
+            ),
+            "features": plan.experiment.features.model.model_dump(mode="json"),
+            "inputs": [episodes, *manifests],
+            "code": digest_code(
+                "umtfss/training",
+                "umtfss/models",
+                "umtfss/episodes",
+                "umtfss/clustering/hamming_kmeans.py",
+            ),
+        }
+    )
+
+
+def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
+    """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
+    experiment, settings = plan.experiment, plan.training_settings(run)
+    features = experiment.features.model
+    episodes = EpisodeList.load(plan.training_episodes(run))
+    masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.pseudo_masks(run.pool)]))
+    splits = experiment.pools[run.pool].images
+    target_side = settings.loss_side or features.long_side
+    if features.cache:
+        store = FeatureStore(plan.feature_manifests(plan.model_caches(splits)))
+        cached = CachedEpisodes(
+            episodes,
+            store,
+            features.mid,
+            features.high,
+            masks,
+            seed=run.seed,
+            target_side=target_side,
+            flip=settings.augment.flip,
+        )
+        return {"episodes": cached, "collate": collate}
+    catalog = Catalog(open_datasets(experiment, plan.pool_roots(run.pool)))
+    extractor = build_extractor(
+        features.backbone,
+        (*features.mid, features.high),
+        experiment.features.weights.get(features.backbone),
+    ).to(device)
+    live = LiveEpisodes(
+        episodes,
+        catalog,
+        masks,
+        extractor=extractor,
+        long_side=features.long_side,
+        augment=settings.augment,
+        seed=run.seed,
+    )
+    featuriser = Featuriser(extractor, features.mid, features.high, target_side)
+    return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
+
+
+if __name__ == "__main__":
+    name, seed_text, path, thread_text, log_file = sys.argv[1:]
+    with job_log(log_file if os.environ.get("RANK", "0") == "0" else None):
+        train_run(name, int(seed_text), path, threads=int(thread_text))

@@ -1,0 +1,49 @@
+"""How long a training is and which rate a step has; needs no torch, so that the plan can ask too.
+
+Legend: E steps of an epoch, T steps of the training, W steps of warm-up.
+"""
+
+from math import ceil
+
+from umtfss.config import TrainingConfig
+from umtfss.errors import TrainingError
+
+
+def total_steps(settings: TrainingConfig, images_per_epoch: int) -> int:
+    """T, the optimiser steps of a training; it needs T * batch_size episodes."""
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None  # the configuration has one of the two
+    return settings.epochs * ceil(images_per_epoch / settings.batch_size)
+
+
+def warmup_steps(settings: TrainingConfig, images_per_epoch: int) -> int:
+    """W: `warmup_steps`, else the first epoch, which is capped to half of a short training.
+
+    Raises:
+        TrainingError: `warmup_steps` leaves no step at the full rate.
+    """
+    total = total_steps(settings, images_per_epoch)
+    if settings.warmup_steps is None:
+        return min(ceil(images_per_epoch / settings.batch_size), total // 2)
+    if settings.warmup_steps >= total:
+        raise TrainingError(
+            "the warm-up is as long as the training",
+            expected=f"training.<pool>.warmup_steps below the {total} steps of the training",
+            found=settings.warmup_steps,
+            fix="lower warmup_steps, or leave it out to warm up over the first epoch",
+        )
+    return settings.warmup_steps
+
+
+def sgd_rate(step: int, settings: TrainingConfig, images_per_epoch: int) -> float:
+    """The SGD rate of a step counted from 0 (protocol section 5).
+
+    `sgd_lr * lr_multiplier * (1 - step / T) ** poly_power * min(1, (step + 1) / W)`: the decay runs
+    over all steps, the warm-up included, so the rate has no jump.
+    """
+    total = total_steps(settings, images_per_epoch)
+    warmup = warmup_steps(settings, images_per_epoch)
+    decay = (1 - step / total) ** settings.poly_power
+    warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return settings.sgd_lr * settings.lr_multiplier * decay * warm

@@ -1,0 +1,20 @@
+"""Draw the most central regions of every cluster, and say how pure clusters are."""
+
+from umtfss.clustering.gallery import cluster_gallery
+from umtfss.config import load_experiment
+from umtfss.data.dataset import Catalog, open_datasets
+from umtfss.log import job_log
+from umtfss.plan import Plan
+from umtfss.provenance import write_json
+from umtfss.pseudo_masks.purity import cluster_purity
+from umtfss.pseudo_masks.store import PseudoMaskStore
+
+with job_log(snakemake.log[0]):
+    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
+    pool = snakemake.wildcards.pool
+    catalog = Catalog(open_datasets(plan.experiment, plan.pool_roots(pool)))
+    store = PseudoMaskStore(snakemake.input.masks)
+    cluster_gallery(store, catalog, snakemake.output.gallery, snakemake.params.regions)
+    labelled = [i for i in store.ids if catalog.datasets[i.split("/")[0]].has_masks]
+    purity = cluster_purity(store, catalog, labelled) if labelled else {"images": 0}
+    write_json(snakemake.output.purity, purity)

@@ -1,0 +1,37 @@
+"""Draw the pseudo-episodes of a pool."""
+
+from umtfss.config import load_experiment
+from umtfss.data.index import DatasetIndex
+from umtfss.data.splits import base_classes
+from umtfss.episodes.draw import draw_pseudo_episodes, epoch_length
+from umtfss.log import job_log
+from umtfss.plan import Plan
+from umtfss.provenance import digest_file, write_manifest
+from umtfss.pseudo_masks.store import PseudoMaskStore
+from umtfss.training.schedule import total_steps
+
+with job_log(snakemake.log[0]):
+    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
+    pool, fold, seed = (snakemake.wildcards[key] for key in ("pool", "fold", "seed"))
+    stage = plan.experiment.training[pool]
+    store = PseudoMaskStore(plan.pseudo_masks(pool))
+    allowed = None
+    if fold != "all":
+        allowed = set()
+        for index in map(DatasetIndex.load, snakemake.input.indexes):
+            settings = plan.experiment.datasets[index.dataset]
+            classes = base_classes(settings.kind, int(fold.removeprefix("fold")))
+            allowed.update(index.images_with(classes, settings.min_class_area))
+    images = epoch_length(store.ids, store.regions, shot=stage.shot, allowed_ids=allowed)
+    draw_pseudo_episodes(
+        store.ids,
+        store.regions,
+        shot=stage.shot,
+        count=total_steps(stage, images) * stage.batch_size,
+        seed=int(seed),
+        settings=plan.experiment.episodes,
+        allowed_ids=allowed,
+        key=f"train/{pool}/unsup-{fold}",
+    ).save(snakemake.output.episodes)
+    digest = digest_file(snakemake.output.episodes)
+    write_manifest(snakemake.output.manifest, "episodes", digest, images_per_epoch=images)

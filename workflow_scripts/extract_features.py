@@ -1,0 +1,32 @@
+"""Write one shard of a split's frozen features."""
+
+from pathlib import Path
+
+from umtfss.backbones.extractor import build_extractor
+from umtfss.config import load_experiment
+from umtfss.data.dataset import open_dataset
+from umtfss.data.index import DatasetIndex
+from umtfss.device import prepare_process
+from umtfss.features.extract import extract_features, shard_ids
+from umtfss.log import job_log
+from umtfss.plan import Plan
+
+with job_log(snakemake.log[0]):
+    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
+    name, settings = snakemake.wildcards.dataset, plan.experiment.features
+    backbone, side = snakemake.wildcards.cache.rsplit("-", 1)
+    cache = plan.feature_cache(name, snakemake.wildcards.split, backbone, int(side))
+    device = prepare_process(snakemake.threads)
+    index = DatasetIndex.load(snakemake.input[0])
+    extract_features(
+        open_dataset(name, plan.experiment.datasets[name], plan.dataset_root(name)),
+        shard_ids(index.image_ids, int(snakemake.wildcards.shard), settings.shards),
+        build_extractor(backbone, cache.levels, settings.weights.get(backbone)),
+        cache.long_side,
+        Path(snakemake.output[0]).parent,
+        source=index.checksum,
+        batch_size=settings.batch_size,
+        precision=settings.precision,
+        part_mb=settings.part_mb,
+        device=device,
+    )

@@ -1,0 +1,14 @@
+"""Verify every image and mask of a split and list what they hold."""
+
+from umtfss.config import load_experiment
+from umtfss.data.dataset import open_dataset
+from umtfss.data.index import build_index
+from umtfss.log import job_log
+from umtfss.plan import Plan
+
+with job_log(snakemake.log[0]):
+    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
+    name, split = snakemake.wildcards.dataset, snakemake.wildcards.split
+    settings = plan.experiment.datasets[name]
+    dataset = open_dataset(name, settings, plan.dataset_root(name))
+    build_index(dataset, split, settings, snakemake.threads).save(snakemake.output[0])

@@ -1,0 +1,13 @@
+"""Draw the procedural data set."""
+
+from pathlib import Path
+
+from umtfss.config import ShapesConfig
+from umtfss.data.shapes import write_shapes
+from umtfss.log import job_log
+from umtfss.provenance import write_manifest
+
+with job_log(snakemake.log[0]):
+    settings = ShapesConfig.model_validate(snakemake.params.settings["shapes"])
+    digest = write_shapes(Path(snakemake.output[0]).parent / "raw", settings)
+    write_manifest(snakemake.output[0], "shapes", digest, settings=settings.model_dump())

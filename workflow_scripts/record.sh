@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Bring every result of config.yaml's experiment up to date, then record and push it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+snakemake --cores all -- all_tables all_figures
+dvc commit -f
+dvc push

@@ -1,0 +1,14 @@
+"""Meta-train one run."""
+
+from umtfss.log import job_log
+from umtfss.training.job import train_run
+
+with job_log(snakemake.log[0]):
+    train_run(
+        snakemake.config["experiment"],
+        snakemake.config["seed"],
+        snakemake.wildcards.run,
+        threads=snakemake.threads,
+        gpus=snakemake.resources.gpus,
+        log=snakemake.log[0],
+    )

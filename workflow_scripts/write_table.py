@@ -1,0 +1,13 @@
+"""Write one table as LaTeX, CSV and Markdown."""
+
+from umtfss.config import load_experiment
+from umtfss.log import job_log
+from umtfss.plan import Plan
+from umtfss.tables.latex import write_table
+from umtfss.tables.values import table_values
+
+with job_log(snakemake.log[0]):
+    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
+    table = plan.table_named(snakemake.wildcards.table)
+    values = table_values(table, plan)
+    write_table(table, values, snakemake.output[0].removesuffix(".tex"))
