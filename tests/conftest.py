@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Two test processes on two cores: more threads only wait for each other. Commands inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -23,7 +23,13 @@ class Project:
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy, with the copy's own package."""
         result = subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=540,
         )
         if check and result.returncode:
             pytest.fail(

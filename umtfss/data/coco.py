@@ -44,7 +44,8 @@ class CocoDataset:
     """COCO, splits train and val: the images that have an annotation.
 
     The annotations are read when a list or a mask is first asked for, once per process. They stay
-    behind when the data set is sent to another process; processes forked later share them.
+    behind when the data set is sent to another process; data loader processes, which are
+    forked later, share them.
 
     Args:
         name: Name in the experiment.

@@ -6,11 +6,11 @@ Shapes: n images, H W pixels.
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
 from umtfss.config import DatasetConfig
@@ -149,6 +149,7 @@ def build_index(
         _start_worker(dataset)
         facts = [_examine(image_id) for image_id in _progress(ids, dataset, split)]
     else:
+        # loky starts its processes afresh: a fork of one whose OpenMP threads have run may hang
         with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(dataset,)) as pool:
             results = pool.map(_examine, ids, chunksize=16)
             facts = list(_progress(results, dataset, split, len(ids)))

@@ -190,7 +190,7 @@ class FeatureStore:
     """The features of one or more shards, read as one.
 
     Parts are opened when first read, per process and thread, so that the store can be pickled
-    to data loader workers and survives a fork.
+    to another process and survives the fork of a data loader's.
 
     Args:
         manifests: The shards' manifests, of one or more data sets.

@@ -4,7 +4,6 @@ Protocol section 3.4 to 3.7. Shapes: H W pixels, h w grid, C channels, N cluster
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
 from umtfss.clustering.pixel_kmeans import unit_tokens
@@ -143,6 +143,7 @@ def _compute_all(masker: PseudoMasker, ids: Sequence[str], workers: int) -> Iter
         yield from map(masker.compute, ids)
         return
     slab = SLAB * workers
+    # loky starts its processes afresh: a fork of one whose OpenMP threads have run may hang
     with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(masker,)) as pool:
         for start in range(0, len(ids), slab):
             yield from pool.map(_compute_one, ids[start : start + slab], chunksize=2)

@@ -175,7 +175,7 @@ def test_a_killed_process_goes_on_from_its_checkpoint(tiny, tmp_path, reference)
         "--kill-at",
         "22",
     ]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    killed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (tmp_path / "checkpoint.pt").exists()
     loaded = []
