@@ -6,7 +6,7 @@ from snakemake.utils import min_version
 
 from umtfss.config import load_experiment
 from umtfss.errors import UmtfssError
-from umtfss.plan import Plan
+from umtfss.plan import Plan, table_names
 from umtfss.provenance import digest_code as code
 
 min_version("9.0")
@@ -17,7 +17,7 @@ configfile: "config.yaml"
 
 try:
     experiment = load_experiment(config["experiment"], config["seed"])
-    plan = Plan(experiment)
+    plan = Plan(experiment, table_names(config.get("tables", [])))
 except UmtfssError as error:
     raise WorkflowError(str(error)) from None
 
@@ -38,8 +38,11 @@ wildcard_constraints:
     table="headline|table[1-6]",
 
 
+# Tables and evaluations are in git. The lists of images are not: asking for them too makes a fresh
+# clone compute its tables, instead of taking the committed ones as made with these settings.
 rule all_tables:
     input:
+        plan.indexes,
         [path for table in plan.tables for path in plan.table(table.name)],
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from umtfss.config import load_experiment
 from umtfss.errors import UmtfssError
 from umtfss.estimate import estimate
-from umtfss.plan import Plan
+from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -29,9 +29,9 @@ def plan(
     """Print the distinct runs, how many cells share each, and the estimated cost."""
     console = Console(width=None)
     config = yaml.safe_load((PACKAGE_ROOT / "config.yaml").read_text())
-    names = [f"table{name}" if name.isdigit() else name for name in table or []]
     try:
-        chosen = Plan(load_experiment(experiment or config["experiment"], config["seed"]), names)
+        loaded = load_experiment(experiment or config["experiment"], config["seed"])
+        chosen = Plan(loaded, table_names(table or []))
         costs = estimate(chosen)
     except UmtfssError as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False)

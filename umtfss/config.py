@@ -407,7 +407,7 @@ def experiment_file(name: str) -> Path:
             f"there is no experiment {name!r}",
             expected=f"one of {known}, or the path of a .yaml file",
             found=str(path),
-            fix="snakemake --config experiment=demo all_tables",
+            fix="snakemake --cores all --config experiment=demo -- all_tables",
         )
     return path
 

@@ -14,7 +14,7 @@ from typing import Any
 from umtfss.config import EmbeddingConfig, Experiment, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.runs import RunSpec
-from umtfss.tables.layout import Table, all_tables
+from umtfss.tables.layout import Table, all_tables, unsupervised_run
 
 
 @dataclass(frozen=True, order=True)
@@ -75,7 +75,12 @@ class Plan:
 
     @cached_property
     def sharing(self) -> dict[RunSpec, int]:
-        """Distinct runs of the tables asked for -> number of cells that use them."""
+        """Distinct runs of the tables asked for -> number of cells that use them.
+
+        An experiment without tables trains the model block once on every pool.
+        """
+        if not self.every_table:
+            return {unsupervised_run(self.experiment, p): 0 for p in sorted(self.experiment.pools)}
         cells: Counter[RunSpec] = Counter()
         for table in self.tables:
             for cell in table.cells:
@@ -115,15 +120,18 @@ class Plan:
         Raises:
             ConfigError: No table of the experiment needs such a run.
         """
-        for spec in self.evaluations.values():
-            if spec.run.path == path:
-                return spec.run
-        known = sorted({spec.run.path for spec in self.evaluations.values()})
-        raise ConfigError(
-            f"no table of experiment {self.experiment.name} needs the run {path}",
-            expected="one of " + ", ".join(known),
-            fix="correct the path, or add the table or cell to the experiment's file",
-        )
+        if path not in self._runs:
+            raise ConfigError(
+                f"no table of experiment {self.experiment.name} needs the run {path}",
+                expected="one of " + ", ".join(self._runs),
+                fix="correct the path, or add the table or cell to the experiment's file",
+            )
+        return self._runs[path]
+
+    @cached_property
+    def _runs(self) -> dict[str, RunSpec]:
+        """Path -> run, over every table of the experiment."""
+        return {run.path: run for run in Plan(self.experiment).sharing}
 
     def model_settings(self, run: RunSpec) -> ModelConfig:
         """The model block with the run's overrides."""
@@ -276,11 +284,16 @@ class Plan:
         """A table of the experiment."""
         return next(table for table in self.every_table if table.name == name)
 
+    @cached_property
+    def main_run(self) -> RunSpec:
+        """The trained run that most cells share, over every table of the experiment."""
+        sharing = Plan(self.experiment).sharing
+        return max((run for run in sharing if run.is_trained), key=lambda run: sharing[run])
+
     @property
     def panel(self) -> EvaluationSpec:
-        """The evaluation whose predictions are drawn: the run that most cells share, 1-shot."""
-        run = max(self.trained_runs, key=lambda run: self.sharing[run])
-        return next(e for e in self.evaluations.values() if e.run == run and e.shot == 1)
+        """The evaluation whose predictions are drawn: the main run, 1-shot."""
+        return next(e for e in self.evaluations.values() if e.run == self.main_run and e.shot == 1)
 
     @property
     def figures(self) -> list[str]:
@@ -288,7 +301,9 @@ class Plan:
         names = [f"clusters-{pool}.png" for pool in self.pools]
         if any(table.name == "table4" for table in self.tables):
             names.append("table4_heatmap.png")
-        return [f"{self.root}/figures/{name}" for name in (*names, "qualitative.png")]
+        if any(m.run == self.main_run and m.shot == 1 for t in self.tables for m in t.measurements):
+            names.append("qualitative.png")
+        return [f"{self.root}/figures/{name}" for name in names]
 
     # What a job reads
 
@@ -318,6 +333,17 @@ class Plan:
                 for seed in range(spec.seeds)
             ],
         }
+
+
+def table_names(asked: object) -> list[str]:
+    """The tables that a user asked for, named in full.
+
+    Args:
+        asked: A name or a list of names, separated by commas or not; `4` stands for `table4`.
+    """
+    several = asked if isinstance(asked, list | tuple) else str(asked).split(",")
+    names = [str(name).strip() for name in several]
+    return [f"table{name}" if name.isdigit() else name for name in names if name]
 
 
 def _pairs(names: Iterable[str]) -> list[tuple[str, str]]:

@@ -1,10 +1,12 @@
 """From tables to distinct runs."""
 
 import pytest
+import yaml
 
 from umtfss.config import load_experiment
 from umtfss.errors import ConfigError
-from umtfss.plan import Plan
+from umtfss.plan import Plan, table_names
+from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec
 
 
@@ -46,6 +48,38 @@ def test_asking_for_one_table_selects_but_does_not_change(paper):
     assert only.evaluations == paper.evaluations
     with pytest.raises(ConfigError, match="no table 'table9'"):
         Plan(paper.experiment, ["table9"])
+
+
+def test_the_panel_does_not_depend_on_the_tables_asked_for(paper):
+    only = Plan(paper.experiment, ["table4"])
+    assert only.main_run == paper.main_run == RunSpec("umtfss", "coco", "unsup", "all")
+    assert only.figures == ["results/paper/figures/clusters-pascal.png",
+                            "results/paper/figures/table4_heatmap.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (4, ["table4"]),
+        ("headline, 3", ["headline", "table3"]),
+        (["4", "table5"], ["table4", "table5"]),
+        ([], []),
+        ("", []),
+    ],
+)
+def test_tables_are_asked_for_by_name_or_number(asked, names):
+    assert table_names(asked) == names
+
+
+def test_without_tables_every_pool_is_trained_once(tmp_path):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**raw, "tables": {}}))
+    plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
+    run = RunSpec("umtfss", "shapes", "unsup", "all")
+    assert plan.trained_runs == [run] == [plan.run_at(run.path)] == [plan.main_run]
+    assert plan.figures == ["results/mine/figures/clusters-shapes.png"]
+    assert plan.indexes == ["results/mine/data/shapes/train.json"]
+    assert [cache.split for cache in plan.feature_caches] == ["train"]
 
 
 def test_an_evaluation_covers_the_folds_and_seeds_of_every_table(paper):

@@ -1,6 +1,11 @@
 """What Snakemake would do, before any file exists."""
 
+import shutil
+
 import pytest
+
+from umtfss.config import load_experiment
+from umtfss.plan import Plan
 
 RUNS = {"tiny": 1 + 1 + 1 + 4, "demo": 1 + 1 + 3 + 4, "paper": 25 + 2 + 4 + 4}
 
@@ -19,6 +24,32 @@ def test_table4_alone_runs_only_what_it_needs(fresh):
     jobs = fresh.planned("results/tiny/tables/table4.csv")
     assert jobs["train_model"] == jobs["evaluate_run"] == 2
     assert jobs["write_table"] == 1
+
+
+def test_tables_of_a_clone_do_not_pass_for_made(fresh):
+    """Tables and evaluations come with git: without their provenance they prove nothing."""
+    project = Plan(load_experiment(str(fresh.root / "experiments/tiny.yaml")))
+    committed = [p for table in project.tables for p in project.table(table.name)]
+    committed += [project.evaluation(spec) for spec in project.evaluations.values()]
+    for name in committed:
+        path = fresh.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("committed")
+    try:
+        jobs = fresh.planned("all_tables")
+        assert jobs["train_model"] == RUNS["tiny"]
+        assert jobs["write_table"] == 5
+        jobs = fresh.planned("--config", "tables=4", "--", "all_tables")
+        assert jobs["train_model"] == jobs["evaluate_run"] == 2
+        assert jobs["write_table"] == 1
+    finally:
+        shutil.rmtree(fresh.root / "results/tiny")
+
+
+def test_an_unknown_table_is_named(fresh):
+    printed = fresh.snakemake("-n", "--config", "tables=table7", "--", "all_tables", check=False)
+    assert "experiment tiny has no table 'table7'" in printed
+    assert "Traceback" not in printed
 
 
 def test_one_arrow_alone(fresh):

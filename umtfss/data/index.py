@@ -84,7 +84,7 @@ class DatasetIndex:
         Raises:
             StoreError: The file is missing, of another version, or altered.
         """
-        fix = "delete it and run snakemake all_data"
+        fix = "delete it and run snakemake --cores all all_data"
         if not Path(path).is_file():
             raise StoreError(f"{path} does not exist", expected="the index of a split", fix=fix)
         try:

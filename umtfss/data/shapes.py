@@ -96,7 +96,7 @@ class ShapesDataset:
                 f"{root} does not hold the shapes that the experiment describes",
                 expected=expected,
                 found=found,
-                fix="run snakemake all_data; an unfinished drawing goes on where it stopped",
+                fix="run snakemake --cores all all_data; an unfinished drawing goes on",
             )
 
     def ids(self, split: str) -> list[str]:

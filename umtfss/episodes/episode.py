@@ -108,7 +108,7 @@ class EpisodeList(Sequence[Episode]):
             raise StoreError(
                 f"{path} does not exist",
                 expected="an episode file",
-                fix="run the rule that draws it (snakemake all_episodes)",
+                fix="run the rule that draws it (snakemake --cores all all_episodes)",
             )
         with h5py.File(path) as file:
             found = (file.attrs.get("format"), file.attrs.get("version"))
@@ -117,7 +117,7 @@ class EpisodeList(Sequence[Episode]):
                     f"{path} is not an episode file of this version",
                     expected=(FORMAT, FORMAT_VERSION),
                     found=found,
-                    fix="delete it and run snakemake all_episodes",
+                    fix="delete it and run snakemake --cores all all_episodes",
                 )
             return cls(
                 file["image_ids"].asstr()[()],

@@ -47,7 +47,7 @@ class FoldResult:
                 f"fold {self.fold} was not tested with the episode seeds {missing}",
                 expected=wanted,
                 found=sorted(self.seeds),
-                fix="run snakemake all_evaluation again",
+                fix="run snakemake --cores all all_evaluation again",
             )
         return EpisodeScores.concatenate([self.seeds[seed] for seed in wanted])
 
@@ -113,12 +113,12 @@ def load_result(path: str | Path) -> RunResult:
         StoreError: The file is missing, broken or of another version.
     """
     path = Path(path)
-    fix = "delete it and run snakemake all_evaluation"
+    fix = "delete it and run snakemake --cores all all_evaluation"
     if not path.is_file():
         raise StoreError(
             f"{path} does not exist",
             expected="scores of episodes",
-            fix="run snakemake all_evaluation",
+            fix="run snakemake --cores all all_evaluation",
         )
     try:
         value = json.loads(path.read_text())

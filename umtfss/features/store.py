@@ -181,7 +181,7 @@ def _open(path: Path) -> h5py.File:
             f"{path} is not a feature file of this version",
             expected=(FORMAT, FORMAT_VERSION),
             found=found,
-            fix="delete its folder and run snakemake all_features",
+            fix="delete its folder and run snakemake --cores all all_features",
         )
     return file
 
@@ -238,7 +238,8 @@ class FeatureStore:
                     f"{file_path} is missing, truncated or altered",
                     expected=f"{part['bytes']} bytes",
                     found="no file" if size is None else f"{size} bytes",
-                    fix=f"delete {path} and run snakemake all_features: finished parts are kept",
+                    fix=f"delete {path} and run snakemake --cores all all_features; "
+                    "finished parts are kept",
                 )
             with _open(file_path) as file:
                 ids, sizes = file["ids"].asstr()[()], file["sizes"][()].tolist()
@@ -284,7 +285,7 @@ class FeatureStore:
         except (OSError, KeyError) as error:
             raise StoreError(
                 f"{path} is damaged: {level} of {image_id} cannot be read ({error})",
-                fix="delete the part and its manifest, run snakemake all_features",
+                fix="delete the part and its manifest, run snakemake --cores all all_features",
             ) from error
 
     def _row(self, image_id: str) -> Any:

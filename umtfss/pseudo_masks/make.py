@@ -63,7 +63,7 @@ class PseudoMasker:
                     f"image {image_id} is not the one whose features are stored",
                     expected=f"{size[0]} x {size[1]} px",
                     found=f"{image.shape[0]} x {image.shape[1]} px",
-                    fix="delete its features and run snakemake all_features",
+                    fix="delete its features and run snakemake --cores all all_features",
                 )
             labels = majority_vote(labels, felzenszwalb_superpixels(image, self.settings))
         clusters, area = valid_regions(labels, len(self.centroids), self.settings)
@@ -102,7 +102,7 @@ def make_pseudo_masks(
             f"the cluster centres do not fit the features of level {level}",
             expected=f"{store.channels[level]} channels",
             found=f"{centroids.shape[1]} channels",
-            fix="run snakemake all_clustering again for these features",
+            fix="run snakemake --cores all all_clustering again for these features",
         )
     masker = PseudoMasker(store, level, catalog, centroids, settings)
     with (

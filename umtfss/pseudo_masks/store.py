@@ -27,7 +27,7 @@ from umtfss.provenance import digest_json
 FORMAT = "umtfss-pseudo-masks"
 FORMAT_VERSION = 1
 CHUNK_BYTES = 1 << 16
-FIX = "delete it and run snakemake all_pseudo_masks"
+FIX = "delete it and run snakemake --cores all all_pseudo_masks"
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class PseudoMaskStore:
                         f"{path} and {self.paths[0]} differ in {key}",
                         expected=heads[0][key],
                         found=head[key],
-                        fix="delete both and run snakemake all_pseudo_masks",
+                        fix="delete both and run snakemake --cores all all_pseudo_masks",
                     )
         self.clusters = int(heads[0]["clusters"])
         self.digest = digest_json([head["digest"] for head in heads])
@@ -226,7 +226,7 @@ class PseudoMaskStore:
             raise StoreError(
                 f"there are no pseudo-masks of image {image_id}",
                 expected=f"one of {len(self)} images such as {self.ids[0] if self.ids else '-'}",
-                fix="run snakemake all_pseudo_masks for a pool that holds it",
+                fix="run snakemake --cores all all_pseudo_masks for a pool that holds it",
             )
         row = self._rows[image_id]
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -255,7 +255,7 @@ def _read_head(path: Path) -> dict[str, Any]:
         raise StoreError(
             f"{path} does not exist",
             expected="a file of pseudo-masks",
-            fix="run the rule that makes it (snakemake all_pseudo_masks)",
+            fix="run the rule that makes it (snakemake --cores all all_pseudo_masks)",
         )
     try:
         with h5py.File(path, locking=False) as file:

@@ -58,7 +58,7 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
         raise TableError(
             f"{table} lacks the columns {sorted(lacking)}",
             found=list(cells.columns),
-            fix="run snakemake all_tables",
+            fix="run snakemake --cores all all_tables",
         )
     ours, low, high, paper = (
         cells.pivot(index="row", columns="column", values=name)

@@ -44,7 +44,7 @@ def write_table(table: Table, values: Values, stem: str | Path) -> None:
         raise TableError(
             f"{table.name} lacks the value of {len(missing)} cells",
             found=missing,
-            fix="run snakemake all_tables",
+            fix="run snakemake --cores all all_tables",
         )
     renderings: dict[str, Callable[[Table, Values], str]] = {
         ".tex": latex,

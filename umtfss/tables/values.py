@@ -54,7 +54,7 @@ def table_values(table: Table, plan: Plan) -> Values:
         raise TableError(
             f"{table.name} lacks {len(missing)} of {len(paths)} evaluations",
             expected="\n            ".join(missing),
-            fix="run snakemake all_tables, which makes them",
+            fix="run snakemake --cores all all_tables, which makes them",
         )
     results = {key: load_result(path) for key, path in paths.items()}
     settings = plan.experiment.evaluation
@@ -109,7 +109,7 @@ def cell_value(
                 f"{measurement.shot}-shot, lacks a fold",
                 expected=measurement.fold,
                 found=sorted(result.folds),
-                fix="run snakemake all_evaluation",
+                fix="run snakemake --cores all all_evaluation",
             )
         parts.append(result.folds[measurement.fold].pooled(measurement.seeds))
     seeds = cell.measurements[0].seeds
@@ -119,7 +119,7 @@ def cell_value(
             f"{where}: folds were tested on different numbers of episodes",
             expected="one number",
             found=sorted(counts),
-            fix="run snakemake all_evaluation",
+            fix="run snakemake --cores all all_evaluation",
         )
     interval = miou_interval(parts, resamples=resamples, coverage=coverage)
     return Value(

@@ -345,5 +345,5 @@ def _check(settings: TrainingConfig, device: torch.device, steps: int, episodes:
             "there are too few training episodes",
             expected=f"{steps} steps of {settings.batch_size}: {needed} episodes",
             found=episodes,
-            fix="draw them again (snakemake all_episodes)",
+            fix="draw them again (snakemake --cores all all_episodes)",
         )
