@@ -1,5 +1,9 @@
-"""The command line beside Snakemake: what an experiment will do and cost."""
+"""The command line beside Snakemake: what an experiment will cost, and its models at work."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from umtfss.config import load_experiment
-from umtfss.errors import UmtfssError
+from umtfss.errors import DataError, UmtfssError
 from umtfss.estimate import estimate
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
+from umtfss.tables.layout import FLOOR
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -28,14 +33,9 @@ def plan(
 ) -> None:
     """Print the distinct runs, how many cells share each, and the estimated cost."""
     console = Console(width=None)
-    config = yaml.safe_load((PACKAGE_ROOT / "config.yaml").read_text())
-    try:
-        loaded = load_experiment(experiment or config["experiment"], config["seed"])
-        chosen = Plan(loaded, table_names(table or []))
+    with _errors_as_text():
+        chosen = _plan(experiment, table_names(table or []))
         costs = estimate(chosen)
-    except UmtfssError as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
     runs = Table("run", "cells", title=f"Runs of {chosen.experiment.name}", title_justify="left")
     for run, cells in chosen.sharing.items():
         runs.add_row(run.path, str(cells))
@@ -54,3 +54,74 @@ def plan(
     hours, disk = sum(c.hours for c in costs), sum(c.gigabytes for c in costs)
     rows.add_row("all", str(sum(c.jobs for c in costs)), f"{hours:.2f}", f"{disk:.2f}")
     console.print(rows)
+
+
+@app.command()
+def predict(
+    queries: Annotated[list[Path], typer.Argument(help="photos to segment, or folders of them")],
+    support_image: Annotated[
+        list[Path], typer.Option(help="a photo that shows the object; repeat it for more shots")
+    ],
+    support_mask: Annotated[
+        list[Path], typer.Option(help="its mask: black background; one per --support-image")
+    ],
+    out: Annotated[Path, typer.Option(help="folder of the results")] = Path("predictions"),
+    experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
+    run: Annotated[
+        str,
+        typer.Option(
+            help="a path that `plan` prints, or `prototype` (training-free); "
+            "default: the trained run that most cells share"
+        ),
+    ] = "",
+    mask_value: Annotated[
+        int | None,
+        typer.Option(help="the object's value in the masks; default: all that is not black"),
+    ] = None,
+) -> None:
+    """Segment your own photos, given K photos of the object with their masks."""
+    from umtfss.device import prepare_process  # torch takes seconds to load
+    from umtfss.evaluation.predict import find_queries, output_paths, segment, write_prediction
+
+    console = Console(soft_wrap=True)
+    with _errors_as_text():
+        if len(support_image) != len(support_mask):
+            raise DataError(
+                "support photos and masks do not go together",
+                expected="as many --support-mask as --support-image, in the same order",
+                found=f"{len(support_image)} photos and {len(support_mask)} masks",
+                fix="add what is missing",
+            )
+        chosen = _plan(experiment)
+        runs = {"": chosen.main_run, "prototype": FLOOR}
+        spec = runs[run] if run in runs else chosen.run_at(run)
+        found = find_queries(queries, out)
+        console.print(f"{len(support_image)}-shot, {spec.path} of {chosen.experiment.name}")
+        masks = segment(
+            chosen,
+            spec,
+            list(zip(support_image, support_mask, strict=True)),
+            [query.path for query in found],
+            value=mask_value,
+            device=prepare_process(os.cpu_count() or 1),
+        )
+        for query, mask in zip(found, masks, strict=True):
+            write_prediction(mask, query, out)
+            console.print(f"{output_paths(out, query)[0]}: {100 * mask.mean():.1f} % object")
+
+
+def _plan(experiment: str, tables: list[str] | None = None) -> Plan:
+    config = yaml.safe_load((PACKAGE_ROOT / "config.yaml").read_text())
+    return Plan(load_experiment(experiment or config["experiment"], config["seed"]), tables or ())
+
+
+@contextmanager
+def _errors_as_text() -> Iterator[None]:
+    """A user's error is printed without our call stack, and the status is 1."""
+    try:
+        yield
+    except UmtfssError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False
+        )
+        raise typer.Exit(1) from None

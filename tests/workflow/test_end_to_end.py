@@ -7,7 +7,9 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from umtfss.provenance import digest_file
 
@@ -95,3 +97,23 @@ def test_a_killed_training_goes_on_to_the_same_bits(finished):
     log = finished.root / "results/tiny/logs/training/shapes/umtfss/unsup-all/seed0.log"
     assert "going on after step" in log.read_text()
     assert digest_file(weights) == expected
+
+
+@pytest.mark.parametrize("run", [(), ("--run", "prototype")], ids=["trained", "prototype"])
+def test_the_users_own_photos_are_segmented(finished, tmp_path, run):
+    raw = finished.root / "results/tiny/data/shapes/raw"
+    mask = Image.open(raw / "masks/val_00000.png")
+    value = int(np.unique(np.array(mask))[1])
+    command = ["python", "-m", "umtfss", "predict", "--out", str(tmp_path), *run]
+    command += ["--support-image", str(raw / "images/val_00000.png")]
+    command += ["--support-mask", str(raw / "masks/val_00000.png"), "--mask-value", str(value)]
+    printed = finished.run(*command, str(raw / "images/val_00001.png")).stdout
+    assert ("training_free" if run else "shapes/umtfss/unsup-all/seed0 of tiny") in printed
+    predicted = np.array(Image.open(tmp_path / "val_00001.png"))
+    assert predicted.shape == mask.size[::-1]
+    assert set(np.unique(predicted)) <= {0, 255}
+    assert {p.name for p in tmp_path.iterdir()} == {"val_00001.png", "val_00001-overlay.png"}
+    refused = finished.run(*command, "nothing.jpg", check=False)
+    assert refused.returncode == 1
+    assert "nothing.jpg is no photo" in refused.stderr
+    assert "Traceback" not in refused.stderr

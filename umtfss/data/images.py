@@ -10,6 +10,8 @@ from PIL import Image, ImageOps
 
 from umtfss.errors import DataError
 
+IGNORE = 255
+
 
 def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
     """The image, (H, W, 3) uint8 RGB.
@@ -50,6 +52,38 @@ def read_mask(path: Path) -> np.ndarray:
             fix="use the label files as published; colours cannot be read as classes",
         )
     return np.array(image)
+
+
+def read_object_mask(path: Path, value: int | None = None) -> np.ndarray:
+    """A user's mask of one object, (H, W) uint8: 1 object, 0 background, 255 ignored.
+
+    Unlike in the data sets, white (255) is the object: drawing programs write black and white.
+
+    Args:
+        path: A lossless picture; transparent counts as black.
+        value: The object's value in a palette or grey mask, whose 255 is then ignored; None: every
+            pixel that is not black is the object.
+
+    Raises:
+        DataError: The file is missing, damaged or a JPEG, or has colours and `value` is given.
+    """
+    image = _open(path)
+    if image.format == "JPEG":
+        raise DataError(
+            f"{path} cannot be used as a mask",
+            expected="a lossless picture, e.g. PNG, black where the object is not",
+            found="a JPEG, whose borders are blurred",
+            fix="save the mask as PNG",
+        )
+    if value is not None:
+        labels = read_mask(path)
+        mask = (labels == value).astype(np.uint8)
+        mask[(labels == IGNORE) & (value != IGNORE)] = IGNORE
+        return mask
+    if image.mode in ("P", "L", "1", "I", "I;16", "F"):  # a palette's index 0 is its background
+        return (np.array(image) != 0).astype(np.uint8)
+    colours = np.array(image.convert("RGBA"))
+    return (colours[..., :3].any(2) & (colours[..., 3] > 0)).astype(np.uint8)
 
 
 def _open(path: Path) -> Image.Image:

@@ -10,6 +10,7 @@ from umtfss.data.dataset import Catalog, open_dataset
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.live import LiveFeatures
+from umtfss.episodes.loader import LabelledImages
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import TestImages, evaluate
 from umtfss.features.store import FeatureStore
@@ -44,9 +45,15 @@ def tested_images(plan: Plan, dataset: str, device: torch.device) -> TestImages:
     if features.cache:
         manifests = plan.feature_manifests(plan.model_caches([f"{dataset}/val"]))
         return TestImages(catalog, FeatureStore(manifests))
-    weights = experiment.features.weights.get(features.backbone)
+    return TestImages(catalog, live_features(plan, catalog, device))
+
+
+def live_features(plan: Plan, catalog: LabelledImages, device: torch.device) -> LiveFeatures:
+    """The model's features of the catalog's images, computed when they are read."""
+    features = plan.experiment.features.model
+    weights = plan.experiment.features.weights.get(features.backbone)
     extractor = build_extractor(features.backbone, (*features.mid, features.high), weights)
-    return TestImages(catalog, LiveFeatures(extractor.to(device), catalog, features.long_side))
+    return LiveFeatures(extractor.to(device), catalog, features.long_side)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:

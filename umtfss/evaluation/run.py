@@ -153,7 +153,7 @@ def predict_episode(
     model = model.to(device).eval()
     difference = _foreground_minus_background(model, collate([dataset[index]]), device, "off")
     query = episodes[index].query
-    size = images.mask(query).shape
+    size = images.image_size(query)
     return _at_original_size(difference[0], images.grid(query), size, images.align_corners)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from umtfss.data.images import read_image, read_mask
+from umtfss.data.images import read_image, read_mask, read_object_mask
 from umtfss.errors import DataError
 
 
@@ -71,3 +71,32 @@ def test_read_mask_refuses_colours(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "m.png")
     with pytest.raises(DataError, match=r"class ids(?s:.*)RGB"):
         read_mask(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA"])
+def test_an_object_mask_is_what_is_not_black(tmp_path, mode):
+    drawn = np.zeros((4, 6), np.uint8)
+    drawn[1:3, 2:5] = 255
+    Image.fromarray(drawn).convert(mode).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_object_mask(tmp_path / "m.png"), drawn // 255)
+
+
+def test_what_is_transparent_in_an_object_mask_is_background(tmp_path):
+    drawn = np.full((4, 6, 4), 255, np.uint8)
+    drawn[:2, :, 3] = 0
+    Image.fromarray(drawn).save(tmp_path / "m.png")
+    assert read_object_mask(tmp_path / "m.png").tolist() == [[0] * 6] * 2 + [[1] * 6] * 2
+
+
+def test_a_value_of_an_object_mask_can_be_picked(tmp_path):
+    drawn = np.array([[0, 1, 2, 255]], np.uint8)
+    Image.fromarray(drawn).save(tmp_path / "m.png")
+    assert read_object_mask(tmp_path / "m.png").tolist() == [[0, 1, 1, 1]]
+    assert read_object_mask(tmp_path / "m.png", 2).tolist() == [[0, 0, 1, 255]]
+    assert read_object_mask(tmp_path / "m.png", 255).tolist() == [[0, 0, 0, 1]]
+
+
+def test_an_object_mask_is_no_jpeg(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "m.jpg")
+    with pytest.raises(DataError, match=r"m\.jpg(?s:.*)save the mask as PNG"):
+        read_object_mask(tmp_path / "m.jpg")

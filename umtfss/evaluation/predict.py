@@ -1,0 +1,207 @@
+"""Segmenting a user's own images: K photos with masks show an object, other photos are searched.
+
+No data set, index or cache is needed: features are computed when they are read.
+
+Shapes: H W pixels, K shots.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from umtfss.data.folder import SUFFIXES, FolderDataset
+from umtfss.data.images import read_image, read_object_mask
+from umtfss.episodes.episode import EpisodeList
+from umtfss.errors import DataError, StoreError
+from umtfss.evaluation.job import live_features, tested_model
+from umtfss.evaluation.run import TestImages, predict_episode
+from umtfss.plan import Plan
+from umtfss.provenance import atomic_path
+from umtfss.runs import RunSpec
+from umtfss.tables.figures import PREDICTED, overlay
+from umtfss.training.checkpoint import MANIFEST
+
+OBJECT = 1  # the class id of what the masks show
+
+
+@dataclass(frozen=True)
+class Query:
+    """A photo to segment.
+
+    Attributes:
+        path: The photo.
+        name: Its name below the output folder, without suffix.
+    """
+
+    path: Path
+    name: str
+
+
+class SupportImages:
+    """Photos by path, with the masks of some of them: what `TestImages` asks of a catalog.
+
+    Args:
+        masks: Photo -> its mask file.
+        value: The object's pixel value in the masks; None: every value but 0.
+    """
+
+    def __init__(self, masks: dict[str, Path], value: int | None) -> None:
+        self.masks, self.value = masks, value
+
+    def image(self, qualified: str) -> np.ndarray:
+        """The photo, (H, W, 3) uint8 RGB, turned upright."""
+        return read_image(Path(qualified), upright=True)
+
+    def mask(self, qualified: str) -> np.ndarray:
+        """The mask of a support photo, (H, W) uint8: 0 or `OBJECT`, 255 ignored.
+
+        Raises:
+            DataError: It is of another size than the photo, or shows nothing or everything.
+        """
+        path = self.masks[qualified]
+        mask = read_object_mask(path, self.value)
+        size = self.image(qualified).shape[:2]
+        if mask.shape != size:
+            turned = mask.shape[::-1] == size
+            raise DataError(
+                f"the mask {path} does not fit its photo {qualified}",
+                expected=f"{size[1]} x {size[0]} px, width x height of the upright photo",
+                found=f"{mask.shape[1]} x {mask.shape[0]} px",
+                fix="turn the mask as the photo is shown" if turned else "draw it on this photo",
+            )
+        part = float((mask == OBJECT).mean())
+        if part in (0.0, 1.0):
+            raise DataError(
+                f"the mask {path} shows {'the object everywhere' if part else 'no object'}",
+                expected="black background, and an object of another value on a part of the photo",
+                found=f"{100 * part:.0f} % object"
+                + ("" if self.value is None else f", which has the value {self.value}"),
+                fix="draw the object in white on black, or name its value with --mask-value",
+            )
+        return mask
+
+
+def find_queries(paths: Sequence[Path], folder: Path) -> list[Query]:
+    """The photos to segment, each with a name of its own below `folder`.
+
+    Args:
+        paths: Photos, or folders that are searched with their sub-folders.
+        folder: Where the results go; the photos must not be overwritten.
+
+    Raises:
+        DataError: A path does not exist, a folder holds no photo, or two photos would get the
+            same name.
+    """
+    queries: list[Query] = []
+    for path in paths:
+        if path.is_dir():
+            ids = FolderDataset("queries", path).ids("all")
+            queries += [Query(path / i, str(Path(i).with_suffix(""))) for i in ids]
+        elif path.is_file() and path.suffix.lower() in SUFFIXES:
+            queries.append(Query(path, path.stem))
+        else:
+            raise DataError(
+                f"{path} is no photo and no folder of photos",
+                expected=f"a file ending in {', '.join(sorted(SUFFIXES))}, or a folder",
+                found="another kind of file" if path.exists() else "nothing there",
+                fix="correct the path",
+            )
+    taken: dict[str, Path] = {}
+    for query in queries:
+        if query.name in taken:
+            raise DataError(
+                f"two photos would be written to {folder / query.name}.png",
+                found=f"{taken[query.name]} and {query.path}",
+                fix="rename one of them, or segment them into different --out folders",
+            )
+        taken[query.name] = query.path
+    written = {path.resolve() for query in queries for path in output_paths(folder, query)}
+    if read := sorted(str(q.path) for q in queries if q.path.resolve() in written):
+        raise DataError(
+            f"the result would overwrite the photo {read[0]}",
+            expected="another folder than that of the photos",
+            found=str(folder),
+            fix="give another --out",
+        )
+    return queries
+
+
+def output_paths(folder: Path, query: Query) -> tuple[Path, Path]:
+    """Where a photo's mask and its overlay go."""
+    return folder / f"{query.name}.png", folder / f"{query.name}-overlay.png"
+
+
+def segment(
+    plan: Plan,
+    run: RunSpec,
+    supports: Sequence[tuple[Path, Path]],
+    queries: Sequence[Path],
+    *,
+    value: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[np.ndarray]:
+    """The masks of the photos, one after the other, (H, W) bool at the upright photo's size.
+
+    A photo's mask depends on the supports alone, and not on the other photos.
+
+    Args:
+        plan: The experiment whose features and model are used.
+        run: One of its runs; the training-free prototype needs no training.
+        supports: K photos and their masks.
+        queries: The photos to segment.
+        value: The object's pixel value in the masks; None: every value but 0.
+        device: Where the model runs.
+
+    Raises:
+        DataError: A photo or mask cannot be used.
+        StoreError: The run has not been trained.
+        WeightsError: Weights are missing or altered.
+    """
+    features = plan.experiment.features.model
+    masks = {str(image): mask for image, mask in supports}
+    if len(masks) < len(supports) or not masks:
+        raise DataError(
+            "the support photos cannot be used",
+            expected="one photo or more, each once, each with its mask",
+            found=", ".join(str(image) for image, _ in supports) or "none",
+            fix="give a --support-image and a --support-mask for every shot",
+        )
+    catalog = SupportImages(masks, value)
+    for image in masks:  # before the backbone is loaded
+        catalog.mask(image)
+    manifest = Path(plan.training_folder(run)) / MANIFEST
+    if run.is_trained and not manifest.is_file():
+        name = plan.experiment.name
+        raise StoreError(
+            f"the run {run.path} of experiment {name} has not been trained here",
+            expected=f"{manifest} (paths count from the project's folder)",
+            fix=f"snakemake --cores all --config experiment={name} -- {manifest}\n"
+            "            or --run prototype, which needs no training",
+        )
+    model = tested_model(plan, run)
+    images = TestImages(catalog, live_features(plan, catalog, torch.device(device)))
+    rows = [list(range(1, len(masks) + 1))]
+    for query in queries:
+        episode = EpisodeList([str(query), *masks], [0], [OBJECT], rows, "predict")  # type: ignore[arg-type]
+        yield predict_episode(
+            model, episode, 0, images, mid=features.mid, high=features.high, device=device
+        )
+
+
+def write_prediction(mask: np.ndarray, query: Query, folder: Path) -> None:
+    """Write a photo's mask (0 or 255) and an overlay on the photo, see `output_paths`.
+
+    Args:
+        mask: (H, W) bool.
+        query: The photo.
+        folder: Where they go.
+    """
+    picture = overlay(read_image(query.path, upright=True), mask.astype(np.uint8), PREDICTED)
+    results = (mask.astype(np.uint8) * 255, (picture * 255).round().astype(np.uint8))
+    for path, pixels in zip(output_paths(folder, query), results, strict=True):
+        with atomic_path(path) as temporary:
+            Image.fromarray(pixels).save(temporary)
