@@ -3,6 +3,7 @@
 Protocol section 3.4 to 3.7. Shapes: H W pixels, h w grid, C channels, N clusters.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_re
 from umtfss.pseudo_masks.store import ImageRegions, ShardWriter
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
 
+LOG = logging.getLogger(__name__)
 SLAB = 64  # images per process that are under way at once
 
 
@@ -119,8 +121,19 @@ def make_pseudo_masks(
             settings={**settings.model_dump(mode="json"), "level": level},
         )
         images = _compute_all(masker, ids, workers)
+        used = 0
         for image in tqdm(images, "pseudo-masks", total=len(ids), unit="image"):
             writer.append(image)
+            used += len(image.cluster) > 0
+        if 2 * used < len(ids):
+            LOG.warning(
+                "only %d of %d images hold a valid region, and only they are learnt from: lower "
+                "pseudo_masks.min_area (%d px) or the number of clusters (%d)",
+                used,
+                len(ids),
+                settings.min_area,
+                len(centroids),
+            )
         return writer.finish()
 
 

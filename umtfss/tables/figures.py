@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.ndimage import binary_erosion
 
 from umtfss.errors import TableError
 from umtfss.provenance import atomic_path
 
-PREDICTED, TRUE, IGNORED = (0.90, 0.10, 0.15), (0.10, 0.65, 0.25), (0.95, 0.85, 0.20)
+PREDICTED, TRUE = (1.0, 0.15, 0.2), (0.15, 0.85, 0.3)
 IGNORE = 255
+LEAST_SPAN = 5.0  # mIoU points from the darkest to the lightest colour
 DPI = 150
 
 
@@ -40,6 +42,13 @@ class PanelItem:
     query_image: np.ndarray
     query_mask: np.ndarray
     prediction: np.ndarray
+
+    @property
+    def iou(self) -> float:
+        """The prediction's IoU, label 255 ignored; 0 if nothing is predicted and nothing true."""
+        used = self.query_mask != IGNORE
+        true, predicted = (self.query_mask == 1)[used], self.prediction[used]
+        return float((true & predicted).sum() / max(1, (true | predicted).sum()))
 
 
 def table4_heatmap(table: str | Path, path: str | Path) -> None:
@@ -73,20 +82,35 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
         figsize=(2.6 + 2.1 * ours.shape[1], 1.4 + 0.6 * ours.shape[0]), layout="constrained"
     )
     left, right = figure.subplots(1, 2)
-    _heatmap(left, ours, texts, "ours")
-    _heatmap(right, paper, printed, "paper")
-    figure.suptitle("mIoU (%) by the numbers of prototypes; the colours of each grid are its own")
+    span = max(_span(ours), _span(paper), LEAST_SPAN)
+    _heatmap(left, ours, texts, "ours", span)
+    _heatmap(right, paper, printed, "paper", span)
+    figure.suptitle(f"mIoU (%) by the numbers of prototypes; both scales span {span:.0f} points")
     _save(figure, path)
 
 
-def _heatmap(axes: Axes, grid: pd.DataFrame, texts: Sequence[Sequence[str]], title: str) -> None:
+def _span(grid: pd.DataFrame) -> float:
+    """The distance of the greatest and the smallest number, 0 if there is none."""
+    values = grid.to_numpy(dtype=float)
+    known = values[np.isfinite(values)]
+    return float(np.ptp(known)) if known.size else 0.0
+
+
+def _heatmap(
+    axes: Axes, grid: pd.DataFrame, texts: Sequence[Sequence[str]], title: str, span: float
+) -> None:
+    """Draw one grid, in colours that span `span` about the middle of its numbers.
+
+    A step of colour is the same difference in both grids, and noise does not look like an effect.
+    """
     values = grid.to_numpy(dtype=float)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.9")
-    axes.imshow(np.ma.masked_invalid(values), cmap=colours, aspect="auto")
     known = values[np.isfinite(values)]
     middle = (known.min() + known.max()) / 2 if known.size else 0.0
+    low, high = middle - span / 2, middle + span / 2
+    axes.imshow(np.ma.masked_invalid(values), cmap=colours, aspect="auto", vmin=low, vmax=high)
     for (row, column), value in np.ndenumerate(values):
-        dark = value < middle
+        dark = value < middle - span / 20
         axes.text(
             column,
             row,
@@ -108,7 +132,9 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
         items: At least one episode.
         path: Picture.
     """
-    figure = Figure(figsize=(0.4 + 1.9 * len(items), 5.6), layout="constrained")
+    shapes = [image.shape for item in items for image in (item.support_image, item.query_image)]
+    tall = min(1.5, max(height / width for height, width, _ in shapes))
+    figure = Figure(figsize=(0.4 + 1.9 * len(items), 0.7 + 5.7 * tall), layout="constrained")
     axes = figure.subplots(3, len(items), squeeze=False)
     for column, item in enumerate(items):
         rows = (
@@ -120,18 +146,25 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
             axes[row, column].imshow(overlay(image, mask, colour))
             axes[row, column].set(xticks=[], yticks=[])
         axes[0, column].set_title(item.title, fontsize=9)
+        axes[2, column].set_xlabel(f"IoU {100 * item.iou:.0f} %", fontsize=9)
     for row, name in enumerate(("support", "query, true mask", "prediction")):
         axes[row, 0].set_ylabel(name)
     _save(figure, path)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
-    """The image, darkened, with its foreground tinted and ignored pixels yellow, (H, W, 3)."""
+    """The image in grey, its foreground in its own colours with a border, (H, W, 3) in [0, 1].
+
+    Grey and not a tint alone: a tint is lost on what has its colour. Ignored pixels are grey too.
+    """
+    foreground = mask == 1
     picture = image.astype(np.float32) / 255
-    foreground, ignored = mask == 1, mask == IGNORE
-    picture[~foreground] *= 0.7
-    picture[foreground] = 0.45 * picture[foreground] + 0.55 * np.array(colour, np.float32)
-    picture[ignored] = IGNORED
+    grey = picture.mean(2, keepdims=True)
+    picture = np.where(foreground[..., None], 0.75 * picture, 0.15 + 0.55 * grey)
+    picture[foreground] += 0.25 * np.array(colour, np.float32)
+    width = max(1, round(max(mask.shape) / 150))  # visible in a small print of a large photo
+    inner = binary_erosion(foreground, iterations=width, border_value=1)
+    picture[foreground & ~inner] = colour
     return picture
 
 

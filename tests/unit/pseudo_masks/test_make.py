@@ -86,9 +86,12 @@ def test_without_superpixels_no_image_is_read(tmp_path):
         assert (inside & truth).sum() / (inside | truth).sum() > 0.9
 
 
-def test_small_regions_are_left_out(tmp_path):
+def test_small_regions_are_left_out_and_said_to_be(tmp_path, caplog):
+    make(tmp_path, LITERAL)
+    assert not caplog.records
     settings = PseudoMasksConfig(superpixels="off", min_area=2048)
     _, store, _ = make(tmp_path, settings)
+    assert "only 0 of 6 images hold a valid region" in caplog.text
     assert len(store.regions) == 0
     assert all((store.label_map(i) == 255).all() for i in store.ids)
 

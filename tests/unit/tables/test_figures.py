@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from umtfss.errors import TableError
-from umtfss.tables.figures import PREDICTED, PanelItem, overlay, qualitative_panel, table4_heatmap
+from umtfss.tables.figures import (
+    PREDICTED,
+    TRUE,
+    PanelItem,
+    overlay,
+    qualitative_panel,
+    table4_heatmap,
+)
 
 HEADER = "row,column,miou,low,high,paper,episodes,seeds\n"
 
@@ -38,22 +45,49 @@ def test_heat_map_without_any_paper_number(tmp_path: Path) -> None:
     assert heatmap(tmp_path, ("",)).std() > 10
 
 
+def test_heat_map_does_not_blow_up_noise(tmp_path: Path) -> None:
+    """A tenth of a point is one colour, whatever the other grid spans."""
+    cells = [(1, 1, 40.0, 41.9), (1, 9, 40.1, 56.8), (2, 1, 40.0, 44.8), (2, 9, 40.1, 60.2)]
+    lines = [f"{b},{f},{m},39,41,{p},100,1" for b, f, m, p in cells]
+    (tmp_path / "table4.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    table4_heatmap(tmp_path / "table4.csv", tmp_path / "h.png")
+    picture = np.array(Image.open(tmp_path / "h.png").convert("RGB")).astype(int)
+    row = picture[int(0.35 * len(picture))]  # through the upper cells, above their numbers
+    coloured = row[np.ptp(row, axis=1) > 30]
+    ours, paper = np.split(coloured, [len(coloured) // 2])
+    assert np.ptp(ours[5:-5], axis=0).max() < 10
+    assert np.ptp(paper[5:-5], axis=0).max() > 100
+
+
 def test_heat_map_names_lacking_columns(tmp_path: Path) -> None:
     (tmp_path / "table4.csv").write_text("row,column,miou\n1,2,3\n")
     with pytest.raises(TableError, match=r"lacks the columns \['high', 'low', 'paper'\]"):
         table4_heatmap(tmp_path / "table4.csv", tmp_path / "h.png")
 
 
-def test_overlay_tints_the_foreground_only() -> None:
-    image = np.full((2, 3, 3), 200, np.uint8)
-    mask = np.array([[1, 0, 255], [0, 0, 0]], np.uint8)
-    picture = overlay(image, mask, PREDICTED)
-    assert picture[0, 0, 0] > picture[0, 0, 1] + 0.2
-    np.testing.assert_allclose(picture[0, 1], 0.7 * 200 / 255, atol=1e-6)
-    assert picture[0, 2, 2] < 0.5 < picture[0, 2, 0]
+@pytest.mark.parametrize("colour", [PREDICTED, TRUE])
+def test_overlay_keeps_colour_in_the_foreground_only(colour: tuple[float, float, float]) -> None:
+    """The object is told from its surroundings even where all has the colour of the border."""
+    image = np.broadcast_to(np.uint8(255 * np.array(colour)), (30, 30, 3)).copy()
+    before = image.copy()
+    mask = np.zeros((30, 30), np.uint8)
+    mask[5:20, 5:20] = 1
+    mask[20:25] = 255
+    picture = overlay(image, mask, colour)
+    np.testing.assert_allclose(picture[5, 5:20], np.tile(colour, (15, 1)), atol=1e-6)
+    assert (np.ptp(picture, axis=2) > 0.5).sum() == 15 * 15
+    assert (np.ptp(picture, axis=2)[mask != 1] < 1e-6).all()
     assert picture.min() >= 0
     assert picture.max() <= 1
-    assert (image == 200).all()
+    np.testing.assert_array_equal(image, before)
+
+
+def test_the_iou_of_an_item_ignores_label_255() -> None:
+    true = np.array([[1, 1, 0, 0, 255]], np.uint8)
+    empty = np.zeros((1, 5, 3), np.uint8)
+    predicted = np.array([[True, False, True, False, True]])
+    assert PanelItem("", empty, true, empty, true, predicted).iou == pytest.approx(1 / 3)
+    assert PanelItem("", empty, true, empty, true * 0, predicted & False).iou == 0
 
 
 @pytest.mark.parametrize("count", [1, 3])
