@@ -8,6 +8,13 @@ def raw_marker(wildcards):
     return plan.raw_marker(wildcards.dataset)
 
 
+# The files that a user brings have no marker: their names and sizes tell that some are new.
+def raw_listing(wildcards):
+    if plan.raw_marker(wildcards.dataset):
+        return ""
+    return digest_listing(plan.dataset_root(wildcards.dataset))
+
+
 # features
 
 

@@ -57,5 +57,6 @@ rule index_split:
     params:
         code=code("workflow_scripts/index_split.py", "umtfss/data"),
         settings=lookup(dpath="datasets/{dataset}", within=settings),
+        files=raw_listing,
     script:
         "../workflow_scripts/index_split.py"

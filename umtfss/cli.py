@@ -13,7 +13,7 @@ from rich.table import Table
 
 from umtfss.config import load_experiment
 from umtfss.errors import DataError, UmtfssError
-from umtfss.estimate import estimate
+from umtfss.estimate import estimate, warnings
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.tables.layout import FLOOR
@@ -35,16 +35,15 @@ def plan(
     console = Console(width=None)
     with _errors_as_text():
         chosen = _plan(experiment, table_names(table or []))
-        costs = estimate(chosen)
+        costs, lacking = estimate(chosen), warnings(chosen)
     runs = Table("run", "cells", title=f"Runs of {chosen.experiment.name}", title_justify="left")
     for run, cells in chosen.sharing.items():
         runs.add_row(run.path, str(cells))
     console.print(runs)
     used = sum(cells for run, cells in chosen.sharing.items() if run.is_trained)
-    console.print(
-        f"{len(chosen.trained_runs)} trainings serve {used} uses in cells of "
-        f"{', '.join(t.name for t in chosen.tables)}.\n"
-    )
+    tables = ", ".join(t.name for t in chosen.tables) or "no table"
+    count = len(chosen.trained_runs)
+    console.print(f"{count} training(s) serve {used} uses in cells of {tables}.\n")
     rows = Table(
         "arrow", "jobs", "hours", "GB", title="Cost on this machine's CPU, rough",
         title_justify="left",
@@ -54,6 +53,8 @@ def plan(
     hours, disk = sum(c.hours for c in costs), sum(c.gigabytes for c in costs)
     rows.add_row("all", str(sum(c.jobs for c in costs)), f"{hours:.2f}", f"{disk:.2f}")
     console.print(rows)
+    for line in lacking:
+        console.print(f"Note: {line}.", soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()

@@ -69,6 +69,27 @@ def image_count(plan: Plan, dataset: str, split: str) -> int:
     return sum(1 for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
+def warnings(plan: Plan) -> list[str]:
+    """What the estimate lacks, and what the experiment will lack when it runs; one line each."""
+    experiment = plan.experiment
+    splits = {name for pool in plan.pools for name in experiment.pools[pool].images}
+    splits |= {f"{m.dataset}/val" for table in plan.tables for m in table.measurements}
+    lines = [
+        f"{name} holds no images yet at {plan.dataset_root(name.split('/')[0])}: counted as 0"
+        for name in sorted(splits)
+        if image_count(plan, *name.split("/")) == 0
+    ]
+    features = experiment.features
+    for name in sorted({features.clustering.backbone, features.model.backbone}):
+        facts = backbone_facts(name)
+        if facts.source is None and name not in features.weights:
+            lines.append(
+                f"features.weights.{name} needs a `source:` and a `sha256:`; "
+                f"the official file is {facts.official}"
+            )
+    return lines
+
+
 def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1) -> float:
     """GFLOP of one forward pass of UMTFSS on one episode, rough.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from umtfss.config import ModelConfig, load_experiment
-from umtfss.estimate import episode_gflop, estimate, image_count, matmul_rate
+from umtfss.estimate import episode_gflop, estimate, image_count, matmul_rate, warnings
 from umtfss.plan import Plan
 
 
@@ -24,6 +24,15 @@ def test_disk_of_the_features_follows_from_grid_and_channels(plan):
     # 180x240 at long side 280: 210x280 px, 15x20 tokens of 14 px, 2 levels of 384 fp16 channels
     assert features.gigabytes == pytest.approx(640 * 15 * 20 * 2 * 384 * 2 / 1e9)
     assert features.hours > 0
+
+
+def test_what_is_not_there_is_said(plan, monkeypatch, tmp_path):
+    assert warnings(plan) == []
+    monkeypatch.setenv("UMTFSS_DATA_ROOT", str(tmp_path / "nowhere"))
+    (images,) = warnings(Plan(load_experiment("own_photos")))
+    assert images.startswith(f"photos/all holds no images yet at {tmp_path}/nowhere/my_photos")
+    (weights,) = warnings(Plan(load_experiment("paper")))
+    assert weights.startswith("features.weights.resnet50_moco_v2 needs")
 
 
 def test_every_arrow_is_counted(plan):

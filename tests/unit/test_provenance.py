@@ -1,6 +1,8 @@
 """Manifests, digests and atomic writes."""
 
 import json
+import os
+import shutil
 
 import pytest
 
@@ -10,6 +12,7 @@ from umtfss.provenance import (
     digest_code,
     digest_file,
     digest_json,
+    digest_listing,
     read_manifest,
     write_manifest,
 )
@@ -73,3 +76,20 @@ def test_a_missing_or_broken_manifest_is_explained(tmp_path):
     (tmp_path / "half.json").write_text('{"kind":')
     with pytest.raises(StoreError, match="is not JSON"):
         read_manifest(tmp_path / "half.json", "features")
+
+
+def test_a_listing_shows_what_came_went_or_was_exchanged(tmp_path):
+    folder = tmp_path / "photos"
+    assert digest_listing(folder) == ""
+    (folder / "deep").mkdir(parents=True)
+    digests = [digest_listing(folder)]
+    for name, content in (("b", "1"), ("deep/a", "1"), ("b", "22"), ("deep/b", "22")):
+        (folder / name).write_text(content)
+        digests.append(digest_listing(folder))
+    (folder / "b").unlink()
+    digests.append(digest_listing(folder))
+    assert len(set(digests)) == len(digests)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    os.utime(copy / "deep/a", (0, 0))
+    (copy / ".hidden").write_text("x")
+    assert digest_listing(copy) == digests[-1]

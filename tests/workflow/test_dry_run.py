@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from PIL import Image
 
 from umtfss.config import load_experiment
 from umtfss.plan import Plan
@@ -52,6 +53,20 @@ def test_an_unknown_table_is_named(fresh):
     assert "Traceback" not in printed
 
 
+def test_new_photos_are_noticed(fresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("UMTFSS_DATA_ROOT", str(tmp_path))
+    (tmp_path / "my_photos").mkdir()
+    own = ("--config", "experiment=own_photos", "--", "all_data")
+    try:
+        for number in range(2):
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"my_photos/{number}.png")
+            assert fresh.planned(*own)["index_split"] == 1
+            fresh.snakemake(*own)
+            assert fresh.planned(*own) == {}
+    finally:
+        shutil.rmtree(fresh.root / "results/own_photos")
+
+
 def test_one_arrow_alone(fresh):
     assert set(fresh.planned("all_data")) == {"all_data", "make_shapes", "index_split"}
 
@@ -66,5 +81,5 @@ def test_a_bad_key_stops_everything_with_its_name(fresh):
 
 def test_the_plan_is_printed(fresh):
     printed = fresh.run("python", "-m", "umtfss", "plan", "--table", "4").stdout
-    assert "2 trainings serve" in printed
+    assert "2 training(s) serve" in printed
     assert "shapes/umtfss/unsup-all/seed0+k_fg=1" in printed
