@@ -77,3 +77,18 @@ def test_experiments_hold_every_block_that_dvc_watches(file):
         if path.startswith("experiments/")
     }
     assert watched <= set(yaml.safe_load(file.read_text()))
+
+
+def test_numbers_in_the_readme_are_those_of_the_committed_table():
+    def rows(text: str) -> dict[str, dict[str, str]]:
+        """Row title -> column title -> cell, of the first table whose columns name shots."""
+        lines = [[c.strip() for c in r.strip("| \n").split("|")] for r in text.splitlines()]
+        head = next(i for i, cells in enumerate(lines) if "1-shot mean" in cells)
+        body = lines[head + 2 : head + 4]
+        return {cells[0]: dict(zip(lines[head][1:], cells[1:], strict=True)) for cells in body}
+
+    readme = rows((PACKAGE_ROOT / "README.md").read_text())
+    table = rows((PACKAGE_ROOT / "results/voc_cpu/tables/headline.md").read_text())
+    assert readme.keys() == table.keys()
+    for title, cells in readme.items():
+        assert cells.items() <= table[title].items()
