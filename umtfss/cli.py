@@ -82,7 +82,7 @@ def predict(
 ) -> None:
     """Segment your own photos, given K photos of the object with their masks."""
     from umtfss.device import prepare_process  # torch takes seconds to load
-    from umtfss.evaluation.predict import find_queries, output_paths, segment, write_prediction
+    from umtfss.predict import find_queries, output_paths, segment, write_prediction
 
     console = Console(soft_wrap=True)
     with _errors_as_text():

@@ -13,8 +13,8 @@ from umtfss.backbones.facts import BackboneFacts
 from umtfss.config import load_experiment
 from umtfss.errors import DataError, StoreError
 from umtfss.evaluation import job
-from umtfss.evaluation.predict import find_queries, output_paths, segment, write_prediction
 from umtfss.plan import Plan
+from umtfss.predict import find_queries, output_paths, segment, write_prediction
 from umtfss.tables.layout import FLOOR
 
 RED, GREEN = (220, 20, 20), (20, 160, 20)
