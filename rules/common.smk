@@ -80,6 +80,7 @@ def training_settings(wildcards):
             mode="json", exclude={"workers", "checkpoint_minutes"}
         ),
         "features": settings["features"]["model"],
+        "live": plan.live_backbone,
     }
 
 
@@ -108,6 +109,7 @@ def evaluation_settings(wildcards):
         "amp": settings["evaluation"]["amp"],
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
         "features": settings["features"]["model"],
+        "live": plan.live_backbone,
     }
 
 

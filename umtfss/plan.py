@@ -13,6 +13,7 @@ from typing import Any
 
 from umtfss.config import EmbeddingConfig, Experiment, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
+from umtfss.provenance import digest_code
 from umtfss.runs import RunSpec
 from umtfss.tables.layout import Table, all_tables, unsupervised_run
 
@@ -183,6 +184,21 @@ class Plan:
         tested = {m.dataset for table in self.tables for m in table.measurements}
         caches.update(self.model_caches(f"{dataset}/val" for dataset in sorted(tested)))
         return sorted(caches)
+
+    @cached_property
+    def live_backbone(self) -> dict[str, Any]:
+        """What decides features that are computed live; empty if they come from a cache.
+
+        A cache's manifest tells its readers of another backbone. Live features have none.
+        """
+        features = self.experiment.features
+        if features.model.cache:
+            return {}
+        weights = features.weights.get(features.model.backbone)
+        return {
+            "weights": weights and weights.model_dump(mode="json"),
+            "code": digest_code("umtfss/backbones"),
+        }
 
     # Where it lies
 

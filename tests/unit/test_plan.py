@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from umtfss.config import load_experiment
+from umtfss.config import WeightsConfig, load_experiment
 from umtfss.errors import ConfigError
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
@@ -98,6 +98,16 @@ def test_settings_of_a_run_hold_its_overrides(paper):
 def test_live_features_need_no_cache_for_the_model(paper):
     assert {cache.backbone for cache in paper.feature_caches} == {"resnet50_moco_v2"}
     assert {cache.long_side for cache in paper.feature_caches} == {473, 640}
+
+
+def test_live_features_are_decided_by_weights_and_code(paper):
+    assert Plan(load_experiment("voc_cpu")).live_backbone == {}
+    before = paper.live_backbone
+    weights = WeightsConfig(source="/elsewhere.pth")
+    features = paper.experiment.features.model_copy(update={"weights": {"resnet50": weights}})
+    other = Plan(paper.experiment.model_copy(update={"features": features})).live_backbone
+    assert before["code"] == other["code"]
+    assert (before["weights"], other["weights"]["source"]) == (None, "/elsewhere.pth")
 
 
 def test_equal_embeddings_share_one_cache():

@@ -87,6 +87,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 mode="json", exclude={"workers", "checkpoint_minutes"}
             ),
             "features": plan.experiment.features.model.model_dump(mode="json"),
+            "live": plan.live_backbone,
             "inputs": [episodes, *manifests],
             "code": digest_code(
                 "umtfss/training",
