@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from umtfss.backbones.facts import BACKBONES, backbone_facts
 from umtfss.errors import ConfigError
 from umtfss.provenance import PACKAGE_ROOT
 
@@ -125,6 +126,25 @@ class FeaturesConfig(Block):
         one, other = self.clustering, self.assignment
         if (one.backbone, one.level) != (other.backbone, other.level):
             raise ValueError("clustering and assignment must use one backbone and one level")
+        return self
+
+    @model_validator(mode="after")
+    def _check_backbones(self) -> "FeaturesConfig":
+        """Refuse now what the jobs would refuse after hours of other work."""
+        model = self.model
+        uses: list[tuple[EmbeddingConfig | ModelFeaturesConfig, list[str]]] = [
+            (self.clustering, [self.clustering.level]),
+            (self.assignment, [self.assignment.level]),
+            (model, [*model.mid, model.high]),
+        ]
+        for block, levels in uses:
+            try:
+                backbone_facts(block.backbone).deepest(levels)
+                backbone_facts(block.backbone).resized(1, 1, block.long_side)
+            except ConfigError as error:
+                raise ValueError(f"{error.problem}; expected {error.expected}") from error
+        for name in self.weights:
+            _known(name, BACKBONES, "weights")
         return self
 
 
@@ -403,8 +423,9 @@ def experiment_file(name: str) -> Path:
     path = Path(name) if name.endswith(".yaml") else PACKAGE_ROOT / "experiments" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
+        near = get_close_matches(name, known, 1)
         raise ConfigError(
-            f"there is no experiment {name!r}",
+            f"there is no experiment {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
             expected=f"one of {known}, or the path of a .yaml file",
             found=str(path),
             fix="snakemake --cores all --config experiment=demo -- all_tables",
@@ -457,7 +478,7 @@ def _explain(path: Path, error: ValidationError) -> str:
             message += f" (known: {', '.join(siblings)})" if siblings else ""
         elif problem["type"] == "missing":
             message = "required, but absent"
-        elif key != "(whole file)":
+        elif not isinstance(problem["input"], dict):  # a whole block would hide the message
             message += f", found {problem['input']!r}"
         lines.append(f"  {key}: {message}")
     return "\n".join(lines)

