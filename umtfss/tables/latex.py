@@ -15,7 +15,7 @@ from umtfss.runs import FOLDS
 from umtfss.tables.layout import Table
 from umtfss.tables.values import Value, Values
 
-COLUMNS = ("row", "column", "miou", "low", "high", "paper", "episodes", "seeds")
+COLUMNS = ("row", "column", "miou", "low", "high", "fb_iou", "paper", "episodes", "seeds")
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -95,15 +95,18 @@ def tidy_csv(table: Table, values: Values) -> str:
     writer.writerow(COLUMNS)
     for cell in table.cells:
         value = values[cell.row, cell.column]
-        numbers = [f"{number:.3f}" for number in (value.miou, value.low, value.high)]
+        numbers = [f"{number:.3f}" for number in (value.miou, value.low, value.high, value.fb_iou)]
         paper = "" if cell.paper is None else cell.paper
         writer.writerow([cell.row, cell.column, *numbers, paper, value.episodes, value.seeds])
     return stream.getvalue()
 
 
 def escape(text: str) -> str:
-    """The text with LaTeX's special characters escaped."""
-    return "".join(SPECIAL.get(character, character) for character in text)
+    """The text with LaTeX's special characters escaped, and K_fg and K_bg as formulas."""
+    parts = re.split(r"\b(K_(?:fg|bg))\b", text)  # every second part is a number of prototypes
+    parts[1::2] = [rf"$K_\mathrm{{{part[2:]}}}$" for part in parts[1::2]]
+    parts[::2] = ["".join(SPECIAL.get(c, c) for c in part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def caption(table: Table, values: Iterable[Value]) -> str:

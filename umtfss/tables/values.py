@@ -6,6 +6,7 @@ from pathlib import Path
 
 from umtfss.errors import TableError
 from umtfss.evaluation.intervals import miou_interval
+from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.results import RunResult, load_result
 from umtfss.plan import Plan
 from umtfss.runs import Measurement
@@ -23,6 +24,7 @@ class Value:
         episodes: Episodes per fold and seed.
         seeds: Episode seeds pooled.
         coverage: Of the interval, e.g. 0.95.
+        fb_iou: Percent, mean IoU of foreground and background; the mean over the cell's folds.
     """
 
     miou: float
@@ -31,6 +33,7 @@ class Value:
     episodes: int
     seeds: int
     coverage: float
+    fb_iou: float
 
 
 Values = Mapping[tuple[str, str], Value]  # by row title and column title
@@ -123,5 +126,11 @@ def cell_value(
         )
     interval = miou_interval(parts, resamples=resamples, coverage=coverage)
     return Value(
-        100 * interval.value, 100 * interval.low, 100 * interval.high, counts.pop(), seeds, coverage
+        100 * interval.value,
+        100 * interval.low,
+        100 * interval.high,
+        counts.pop(),
+        seeds,
+        coverage,
+        100 * sum(summarise(part).fb_iou for part in parts) / len(parts),
     )

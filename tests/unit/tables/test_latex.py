@@ -31,7 +31,7 @@ def make(
     )[:-1]
     table = Table("table9", "A title.", "model", rows, columns, cells, folds, note)
     values = {
-        (cell.row, cell.column): Value(40 + n, 39.04 + n, 41.06 + n, 1000, 5, 0.95)
+        (cell.row, cell.column): Value(40 + n, 39.04 + n, 41.06 + n, 1000, 5, 0.95, 70.5)
         for n, cell in enumerate(cells)
     }
     return table, values
@@ -46,7 +46,7 @@ def write(folder: Path, table: Table, values: dict[tuple[str, str], Value]) -> d
 def test_csv_is_tidy(tmp_path: Path) -> None:
     text = write(tmp_path, *make())["csv"]
     lines = list(csv.DictReader(text.splitlines()))
-    assert list(lines[0]) == ["row", "column", "miou", "low", "high", "paper", "episodes", "seeds"]
+    assert ",".join(lines[0]) == "row,column,miou,low,high,fb_iou,paper,episodes,seeds"
     assert len(lines) == 7
     assert list(lines[-1].values()) == [
         "[ours]",
@@ -54,6 +54,7 @@ def test_csv_is_tidy(tmp_path: Path) -> None:
         "46.000",
         "45.040",
         "47.060",
+        "70.500",
         "60.2",
         "1000",
         "5",
@@ -108,7 +109,8 @@ def test_columns_are_grouped_by_their_first_word() -> None:
 
 
 def test_special_characters_are_escaped() -> None:
-    assert escape("5 % of K_fg & {x}") == r"5 \% of K\_fg \& \{x\}"
+    assert escape("5 % of K_x & {x}") == r"5 \% of K\_x \& \{x\}"
+    assert escape("K_bg / K_fg, k_fg") == r"$K_\mathrm{bg}$ / $K_\mathrm{fg}$, k\_fg"
     assert escape("a\\b") == r"a\textbackslash{}b"
 
 

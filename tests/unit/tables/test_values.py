@@ -56,6 +56,10 @@ def test_a_mean_pools_seeds_and_averages_folds() -> None:
 def test_a_single_fold_is_its_own() -> None:
     got = value(cell((2,), seeds=1))
     assert got.miou == pytest.approx(100 * miou_interval([RESULT.folds[2].seeds[0]]).value)
+    one = RESULT.folds[2].seeds[0]
+    foreground = one.intersection.sum() / one.union.sum()
+    background = one.bg_intersection.sum() / one.bg_union.sum()
+    assert got.fb_iou == pytest.approx(50 * (foreground + background))
     assert got.seeds == 1
 
 
