@@ -9,4 +9,4 @@ if ! dvc status -q; then
     echo "where). Check out the commit that recorded it, or run: snakemake --cores all all_tables" >&2
     exit 1
 fi
-snakemake --cores 1 --touch --forceall -- all_tables all_figures
+snakemake --cores 1 --touch --forceall -- all_tables all_figures all_training
