@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dvc pull
+# Neither git nor DVC brings the empty folders of an experiment without tables (see record.sh).
+experiment=$(sed -n 's/^experiment: *//p' config.yaml)
+mkdir -p "results/$experiment/evaluation" "results/$experiment/tables"
 if ! dvc status -q; then
     echo "What was pulled does not fit the sources or settings of this tree (dvc status says" >&2
     echo "where). Check out the commit that recorded it, or run: snakemake --cores all all_tables" >&2
