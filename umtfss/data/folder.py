@@ -3,6 +3,7 @@
 Shapes: H W pixels.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image
 from umtfss.errors import DataError
 
+LOG = logging.getLogger(__name__)
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -19,7 +21,7 @@ class FolderDataset:
     """The images below a folder, in the one split `all`.
 
     An image id is the path below the folder, suffix included, so that it is unique. Hidden files
-    and files of other kinds are passed over.
+    are passed over; so are files of other kinds, and the log names these.
 
     Args:
         name: Name in the experiment.
@@ -41,12 +43,17 @@ class FolderDataset:
             DataError: There is no such split, or the folder holds no image.
         """
         known_split(self, split)
-        below = (path.relative_to(self.root) for path in self.root.rglob("*"))
-        found = sorted(
-            path.as_posix()
-            for path in below
-            if path.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in path.parts)
-        )
+        files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        shown = [path for path in files if not any(part.startswith(".") for part in path.parts)]
+        found = sorted(path.as_posix() for path in shown if path.suffix.lower() in SUFFIXES)
+        others = sorted({path.suffix for path in shown if path.suffix.lower() not in SUFFIXES})
+        if others:  # photos among them, e.g. .heic, would be missed without a word
+            LOG.warning(
+                "passing over %d files below %s that are of other kinds: %s",
+                len(shown) - len(found),
+                self.root,
+                ", ".join(suffix or "(no suffix)" for suffix in others[:10]),
+            )
         if not found:
             raise DataError(
                 f"{self.root} holds no images",

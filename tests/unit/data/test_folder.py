@@ -26,3 +26,16 @@ def test_wrong_uses_are_named(tmp_path):
         dataset.ids("train")
     with pytest.raises(DataError, match="without masks"):
         dataset.mask("a.png")
+
+
+def test_files_that_are_passed_over_are_named(tmp_path, caplog):
+    for name in ("a.jpg", ".hidden.txt"):
+        (tmp_path / name).touch()
+    FolderDataset("photos", tmp_path).ids("all")
+    assert not caplog.records
+    for name in ("b.HEIC", "deep/c.heic", "notes"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert FolderDataset("photos", tmp_path).ids("all") == ["a.jpg"]
+    assert "passing over 3 files" in caplog.text
+    assert "(no suffix), .HEIC, .heic" in caplog.text
