@@ -6,6 +6,8 @@ Shapes: B batch, K shots, C channels, h w feature grid, N = h * w.
 import torch
 from torch import Tensor
 
+from umtfss.models.layers.linear import linear
+
 _AREA = 0.0005  # in the denominator of masked average pooling, as in PFENet (arXiv 2008.01449)
 _RANGE = 1e-7  # in the denominator of the min-max normalisation, likewise
 _NORM = 1e-12
@@ -55,7 +57,8 @@ def prior_mask(query: Tensor, query_valid: Tensor, support: Tensor, foreground: 
         tokens = support[:, shot].flatten(2)
         tokens = tokens.gather(2, index[:, None].expand(batch, channels, largest))
         tokens = tokens / torch.linalg.vector_norm(tokens, dim=1, keepdim=True).clamp(min=_NORM)
-        cosine = torch.bmm(query_tokens, tokens).amax(2) / query_norm
+        products = map(linear, query_tokens, tokens.transpose(1, 2))
+        cosine = torch.stack([product.amax(1) for product in products]) / query_norm
         low = cosine.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
         high = cosine.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
         normalised = (cosine - low) / (high - low + _RANGE)
