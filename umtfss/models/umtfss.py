@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.linear import Pointwise, linear
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.attention import CrossAttention, SelfAttention, TransformerBlock
 from umtfss.models.layers.deformable_attention import DeformableAttention
-from umtfss.models.layers.linear import Pointwise, linear
 from umtfss.models.layers.position_encoding import repeat_edge, sine_position_encoding
 from umtfss.models.layers.prior_mask import masked_average, prior_mask
 from umtfss.models.layers.prototype_attention import (

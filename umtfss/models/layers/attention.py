@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from umtfss.models.layers.linear import Linear
+from umtfss.linear import Linear
 
 
 def _keep_mask(x: Tensor, rate: float) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: B batch, K shots, C channels, h w feature grid, N = h * w.
 import torch
 from torch import Tensor
 
-from umtfss.models.layers.linear import linear
+from umtfss.linear import linear
 
 _AREA = 0.0005  # in the denominator of masked average pooling, as in PFENet (arXiv 2008.01449)
 _RANGE = 1e-7  # in the denominator of the min-max normalisation, likewise

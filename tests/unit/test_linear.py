@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from umtfss.models.layers.linear import Linear, Pointwise, linear
+from umtfss.linear import Linear, Pointwise, linear
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
