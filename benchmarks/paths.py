@@ -168,17 +168,17 @@ class CachedRun:
         self.setting, self.store = setting, write_features(folder, setting, images)
         self.labels = DiscImages(self.store.ids, setting.label_size)
 
-    def train_step(self, model: MetaLearner, batch_size: int, amp: str, shot: int = 1) -> None:
+    def train_step(self, learning: "Learning", batch_size: int, amp: str) -> None:
         """Read a batch of episodes, and take one step of both optimisers."""
         episodes = CachedEpisodes(
-            draw_episodes(self.store.ids, batch_size, shot),
+            draw_episodes(self.store.ids, batch_size, shot=1),
             self.store,
             self.setting.mid,
             self.setting.high,
             self.labels,
             target_side=self.setting.pixels,
         )
-        optimise(model, [collate([episodes[row] for row in range(batch_size)])], amp)
+        learning.step(collate([episodes[row] for row in range(batch_size)]), amp)
 
     def test(self, model: MetaLearner, count: int, amp: str, shot: int = 1) -> EpisodeScores:
         """Test on `count` episodes; every image is read once."""
@@ -194,19 +194,30 @@ class CachedRun:
         )
 
 
-def optimise(model: MetaLearner, batches: Sequence[EpisodeBatch], amp: str = "off") -> None:
-    """One optimiser step on the mean loss of the batches, which are passed through in turn."""
+class Learning:
+    """A model and its optimisers.
 
-    def autocast() -> torch.autocast:
-        return torch.autocast("cpu", dtype=AMP_DTYPES[amp], enabled=amp != "off")
+    Args:
+        model: The model.
+    """
 
-    model.train()
-    optimisers = build_optimisers(model, model.transformer_parameters(), TrainingConfig(steps=1))
-    objective = Objective(model, autocast)
-    for batch in batches:
-        (objective(batch)[0] / len(batches)).backward()
-    for one in optimisers.values():
-        one.step()
+    def __init__(self, model: MetaLearner) -> None:
+        self.model = model
+        settings = TrainingConfig(steps=1)
+        self.optimisers = build_optimisers(model, model.transformer_parameters(), settings)
+
+    def step(self, batch: EpisodeBatch, amp: str = "off") -> None:
+        """One step of the optimisers; the gradients stay for whoever wants to compare them."""
+
+        def autocast() -> torch.autocast:
+            return torch.autocast("cpu", dtype=AMP_DTYPES[amp], enabled=amp != "off")
+
+        self.model.train()
+        for one in self.optimisers.values():
+            one.zero_grad(set_to_none=True)
+        Objective(self.model, autocast)(batch)[0].backward()
+        for one in self.optimisers.values():
+            one.step()
 
 
 class PlainDeformableAttention(DeformableAttention):
@@ -260,7 +271,8 @@ class PlainRun:
         self.images = torch.rand(2, 3, setting.pixels, setting.pixels)
         self.label = DiscImages((), setting.label_size).mask("")
 
-    def _episode(self) -> EpisodeBatch:
+    def episode(self) -> EpisodeBatch:
+        """An episode whose features have just been computed."""
         setting, side = self.setting, self.setting.grid
         levels = [self.backbone(image[None]) for image in self.images]  # query, then support
         mid = [torch.cat([found[name] for name in setting.mid], 1) for found in levels]
@@ -279,14 +291,14 @@ class PlainRun:
             target=target,
         )
 
-    def train_step(self, model: MetaLearner) -> None:
+    def train_step(self, learning: Learning) -> None:
         """A step on one episode."""
-        optimise(model, [self._episode()])
+        learning.step(self.episode())
 
     @torch.no_grad()
     def test(self, model: MetaLearner) -> EpisodeScores:
         """One test episode."""
-        logits = model.eval()(replace(self._episode(), target=None))
+        logits = model.eval()(replace(self.episode(), target=None))
         upsampled = F.interpolate(
             logits, self.label.shape, mode="bilinear", align_corners=self.setting.align
         )

@@ -26,6 +26,7 @@ from benchmarks.paths import (
     RESNET,
     VOC_CPU,
     CachedRun,
+    Learning,
     PlainRun,
     Setting,
     SimulatedTokens,
@@ -143,6 +144,7 @@ class Bench:
         sizes, setting = self.sizes, self.sizes.model
         cached, plain = CachedRun(setting, folder / "model", 6), PlainRun(setting)
         model, replica = setting.learner(), plain_layers(setting.learner())
+        learning, plain_learning = Learning(model), Learning(replica)
         tokens, channels = setting.grid**2, sum(setting.channels[level] for level in setting.mid)
         # estimate.episode_gflop leaves the prior mask out: a fifth of the tokens are foreground
         prior = 0.4e-9 * tokens**2 * setting.channels[setting.high]
@@ -153,11 +155,11 @@ class Bench:
             step[amp] = self.add(
                 task,
                 f"umtfss, {_precision(amp)}",
-                partial(cached.train_step, model, batch, amp),
+                partial(cached.train_step, learning, batch, amp),
                 items=batch,
                 gflop=3 * forward + prior,
             ).seconds
-        self.add(task, "recompute everything", lambda: plain.train_step(replica), repeats=2)
+        self.add(task, "recompute everything", lambda: plain.train_step(plain_learning), repeats=2)
         self.goal(
             "training step from cached features, CPU-s per sample",
             0.6,
@@ -187,7 +189,7 @@ class Bench:
         self.grow(
             "training step bf16",
             "batch",
-            {b: partial(cached.train_step, model, b, "bf16") for b in (1, 2, sizes.batch)},
+            {b: partial(cached.train_step, learning, b, "bf16") for b in (1, 2, sizes.batch)},
         )
         self.grow(
             "test episode bf16",

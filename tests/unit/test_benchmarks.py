@@ -17,10 +17,10 @@ sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed p
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
     CachedRun,
+    Learning,
     PlainRun,
     Setting,
     SimulatedTokens,
-    optimise,
     plain_layers,
     vote_by_loop,
 )
@@ -66,7 +66,7 @@ def test_plain_training_and_testing_equal_the_fast_ones():
     assert not any(type(m).__module__ == "umtfss.linear" for m in replica.modules())
     assert plain.test(model).intersection == plain.test(replica).intersection
     for one in (model, replica):
-        optimise(one, [plain._episode()])
+        Learning(one).step(plain.episode())
     for (name, fast), slow in zip(model.named_parameters(), replica.parameters(), strict=True):
         assert fast.grad is not None, name
         torch.testing.assert_close(fast.grad, slow.grad, atol=1e-5, rtol=1e-3, msg=name)
@@ -81,7 +81,7 @@ def test_bf16_predicts_almost_the_same(tmp_path):
 def test_cached_step_trains(tmp_path):
     run, model = CachedRun(TINY, tmp_path, 4), TINY.learner()
     before = [parameter.clone() for parameter in model.parameters()]
-    run.train_step(model, 2, "off")
+    run.train_step(Learning(model), 2, "off")
     changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert np.mean(changed) > 0.9
 
