@@ -114,7 +114,7 @@ def write_report(
 
 def _plot(path: Path, paths: pd.DataFrame, curves: Sequence[Curve]) -> None:
     """Bars of every path, and growth curves, each relative to its first point."""
-    figure = Figure((13, 0.28 * len(paths) + 2), layout="constrained")
+    figure = Figure((15, 0.28 * len(paths) + 2), layout="constrained")
     FigureCanvasAgg(figure)
     bars, growth = figure.subplots(1, 2, width_ratios=(3, 2))
     colours = ["#0b6e99" if name.startswith("umtfss") else "#b0b0b0" for name in paths.path]
@@ -130,6 +130,6 @@ def _plot(path: Path, paths: pd.DataFrame, curves: Sequence[Curve]) -> None:
             label=f"{curve.path}, {curve.size}: exponent {curve.exponent:.2f}",
         )
     growth.set(xscale="log", yscale="log", xlabel="size / first", ylabel="CPU-seconds / first")
-    growth.legend(fontsize="small")
+    growth.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.06))
     with matplotlib.rc_context({"savefig.facecolor": "white"}):
         figure.savefig(path, dpi=90)
