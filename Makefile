@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 EXPERIMENT ?= demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: tables test environment lint format lock restore record clean
+.PHONY: tables test bench environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all --config experiment=$(EXPERIMENT) -- all_tables all_figures
 
 test: environment lint
 	pytest -n 2 --dist loadfile
+
+# Hot paths against what a user would otherwise run, on one core: benchmarks/results.
+bench: environment
+	OMP_NUM_THREADS=1 python -m benchmarks.run
 
 environment: $(VENV)/.installed-$(DEVICE)
 

@@ -26,7 +26,9 @@ rule cluster_pixels:
         mem_mb=8000,
     params:
         code=code(
-            "workflow_scripts/cluster_pixels.py", "umtfss/clustering/pixel_kmeans.py"
+            "workflow_scripts/cluster_pixels.py",
+            "umtfss/clustering/pixel_kmeans.py",
+            "umtfss/linear.py",
         ),
         settings=lookup(dpath="clustering", within=settings),
         level=lookup(dpath="features/clustering/level", within=settings),

@@ -32,6 +32,7 @@ rule evaluate_run:
             "umtfss/models",
             "umtfss/clustering/hamming_kmeans.py",
             "umtfss/episodes",
+            "umtfss/linear.py",
         ),
         settings=evaluation_settings,
     script:

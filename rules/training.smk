@@ -35,6 +35,7 @@ rule train_model:
             "umtfss/models",
             "umtfss/clustering/hamming_kmeans.py",
             "umtfss/episodes",
+            "umtfss/linear.py",
         ),
         settings=training_settings,
     script:

@@ -5,19 +5,21 @@ import sys
 
 import torch
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def prepare_process(threads: int) -> torch.device:
     """The device to compute on: the GPU if there is one, else the CPU with `threads` threads.
 
     On Linux, glibc is told to keep large freed blocks: torch frees and asks for tensors of tens
-    of megabytes in every step, and by default each is mapped anew and page-faulted in.
+    of megabytes in every step, and by default each is mapped anew and page-faulted in. Threads
+    share the one arena that can keep such blocks: those of their own hold 64 MB at most.
     """
     torch.set_num_threads(threads)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
+            libc.mallopt(_M_ARENA_MAX, 1)
             libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,17 +11,20 @@ from pathlib import Path
 import faiss
 import h5py
 import numpy as np
+import torch
 from scipy import sparse
 from tqdm import tqdm
 
 from umtfss.config import ClusteringConfig
 from umtfss.errors import DataError, StoreError
 from umtfss.features.store import FeatureStore
+from umtfss.linear import linear
 from umtfss.provenance import atomic_path, digest_file
 from umtfss.randomness import generator, seed64
 
 FORMAT = "umtfss-centroids"
 FORMAT_VERSION = 1
+ASSIGN_BLOCK = 4096  # vectors
 LOG = logging.getLogger(__name__)
 
 
@@ -75,6 +78,24 @@ class TokenStream:
             self._rest = self._rest[taken:]
             held += taken
         return buffer[:held]
+
+
+@torch.no_grad()
+def nearest_centroids(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """The centre nearest in L2 to every vector, (V,) int64.
+
+    2 x.c - |c|^2 is greatest for it. Blocks of vectors keep the scores in the processor's cache.
+
+    Args:
+        vectors: (V, C) float32.
+        centroids: (N, C) float32.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    centres = torch.from_numpy(centroids).to(device)
+    weight, bias = 2 * centres, -centres.square().sum(1)
+    blocks = torch.from_numpy(vectors).split(ASSIGN_BLOCK)
+    nearest = [linear(block.to(device), weight, bias).argmax(1).cpu() for block in blocks]
+    return torch.cat(nearest).numpy()
 
 
 def update_means(
@@ -155,14 +176,13 @@ def fit_centroids(
     )
     kmeans.train(vectors)
     centroids = np.asarray(kmeans.centroids)
-    counts = np.bincount(kmeans.assign(vectors)[1], minlength=clusters)
+    counts = np.bincount(nearest_centroids(vectors, centroids), minlength=clusters)
 
     del vectors, memory
     batch = np.empty((min(settings.batch_vectors, available), channels), dtype=np.float32)
     while len(vectors := stream.fill(batch)):
-        nearest = kmeans.assign(vectors)[1]
+        nearest = nearest_centroids(vectors, centroids)
         centroids, counts = update_means(centroids, counts, vectors, nearest)
-        kmeans.centroids = centroids
     LOG.info("smallest cluster %d tokens, largest %d", counts.min(), counts.max())
     return centroids
 

@@ -245,13 +245,15 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
 def _pad(images: Sequence[Sequence[np.ndarray]], side: int) -> Tensor:
     """Levels (h, w, C_i) of every image, concatenated and padded to (B, C, side, side)."""
     channels = sum(level.shape[2] for level in images[0])
-    padded = torch.zeros(len(images), side, side, channels)
+    padded = torch.empty(len(images), side, side, channels)
     for row, levels in zip(padded, images, strict=True):
         start = 0
         for level in levels:
             height, width, count = level.shape
             row[:height, :width, start : start + count] = torch.from_numpy(level)
             start += count
+        row[height:] = 0
+        row[:height, width:] = 0
     return padded.permute(0, 3, 1, 2)
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from itertools import chain
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.linear import Pointwise, linear
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.attention import CrossAttention, SelfAttention, TransformerBlock
 from umtfss.models.layers.deformable_attention import DeformableAttention
@@ -69,7 +69,7 @@ class UMTFSS(MetaLearner):
             nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Dropout2d(settings.head_dropout),
-            nn.Conv2d(width, 2, 1),
+            Pointwise(width, 2),
         )
         if settings.residual == "prototype":
             self.matcher = PrototypeMatcher()
@@ -123,12 +123,12 @@ class UMTFSS(MetaLearner):
             batch.support_valid & (batch.support_mask > 0.5),
         )
         weight, bias = self.query_merge.weight, self.query_merge.bias
-        query = F.linear(query, weight[:, :width])
-        query = query + F.linear(average, weight[:, width:-1], bias)[:, None]
+        query = linear(query, weight[:, :width])
+        query = query + linear(average, weight[:, width:-1], bias)[:, None]
         query = torch.addcmul(query, prior.flatten(1)[..., None].to(query.dtype), weight[:, -1])
         weight, bias = self.support_merge.weight, self.support_merge.bias
-        shared = F.linear(average, weight[:, width:], bias).repeat_interleave(shots, 0)
-        return query, F.linear(support, weight[:, :width]) + shared[:, None]
+        shared = linear(average, weight[:, width:], bias).repeat_interleave(shots, 0)
+        return query, linear(support, weight[:, :width]) + shared[:, None]
 
     def _context(self, batch: EpisodeBatch, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, d) what cross-attention sees of the support, and (B, M) bool which of it.
@@ -157,9 +157,7 @@ class UMTFSS(MetaLearner):
 
 def _projection(channels: int, width: int, dropout: float) -> nn.Sequential:
     """A 1x1 convolution to the model's width, ReLU, and dropout of whole channels."""
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 1), nn.ReLU(inplace=True), nn.Dropout2d(dropout)
-    )
+    return nn.Sequential(Pointwise(channels, width), nn.ReLU(inplace=True), nn.Dropout2d(dropout))
 
 
 def _block(attention: nn.Module, settings: ModelConfig) -> TransformerBlock:

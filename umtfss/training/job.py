@@ -94,6 +94,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 "umtfss/models",
                 "umtfss/episodes",
                 "umtfss/clustering/hamming_kmeans.py",
+                "umtfss/linear.py",
             ),
         }
     )

@@ -1,5 +1,6 @@
 """Pixel k-means against scikit-learn, and its memory, order and errors."""
 
+import faiss
 import h5py
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from umtfss.clustering.pixel_kmeans import (
     TokenStream,
     fit_centroids,
     load_centroids,
+    nearest_centroids,
     save_centroids,
     unit_tokens,
     update_means,
@@ -66,6 +68,18 @@ def test_unit_tokens_have_length_one_or_zero(grid):
     np.testing.assert_allclose(
         np.linalg.norm(tokens, axis=1), (lengths[:, 0] > 0).astype(float), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("count", [1, 50, 9000])
+def test_nearest_centroids_equal_faiss_and_numpy(count):
+    rng = np.random.default_rng(count)
+    vectors = rng.normal(size=(count, 12)).astype(np.float32)
+    centroids = rng.normal(size=(7, 12)).astype(np.float32)
+    found = nearest_centroids(vectors, centroids)
+    index = faiss.IndexFlatL2(12)
+    index.add(centroids)
+    np.testing.assert_array_equal(found, index.search(vectors, 1)[1][:, 0])
+    np.testing.assert_array_equal(found, nearest(vectors, centroids))
 
 
 @settings(deadline=None)

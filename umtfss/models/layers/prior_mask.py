@@ -4,7 +4,10 @@ Shapes: B batch, K shots, C channels, h w feature grid, N = h * w.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from umtfss.linear import linear
 
 _AREA = 0.0005  # in the denominator of masked average pooling, as in PFENet (arXiv 2008.01449)
 _RANGE = 1e-7  # in the denominator of the min-max normalisation, likewise
@@ -36,7 +39,7 @@ def prior_mask(query: Tensor, query_valid: Tensor, support: Tensor, foreground: 
         support: (B, K, C, h, w).
         foreground: (B, K, h, w) bool, valid foreground tokens.
     """
-    batch, shots, channels = support.shape[:3]
+    shots = support.shape[1]
     valid = query_valid.flatten(1)
     query_tokens = query.flatten(2).transpose(1, 2)
     query_norm = torch.linalg.vector_norm(query_tokens, dim=2).clamp(min=_NORM)
@@ -52,12 +55,21 @@ def prior_mask(query: Tensor, query_valid: Tensor, support: Tensor, foreground: 
         index = (~member).to(torch.uint8).argsort(dim=1, stable=True)[:, :largest]
         rank = torch.arange(largest, device=index.device)
         index = torch.where(rank < count, index, index[:, :1])
-        tokens = support[:, shot].flatten(2)
-        tokens = tokens.gather(2, index[:, None].expand(batch, channels, largest))
-        tokens = tokens / torch.linalg.vector_norm(tokens, dim=1, keepdim=True).clamp(min=_NORM)
-        cosine = torch.bmm(query_tokens, tokens).amax(2) / query_norm
+        tokens = support[:, shot].flatten(2).transpose(1, 2)
+        cosine = torch.stack(list(map(_largest_cosine, query_tokens, tokens, index))) / query_norm
         low = cosine.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
         high = cosine.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
         normalised = (cosine - low) / (high - low + _RANGE)
         prior += torch.where(valid & (count > 0), normalised, 0)
     return (prior / shots).view(query_valid.shape)
+
+
+def _largest_cosine(query: Tensor, support: Tensor, index: Tensor) -> Tensor:
+    """(N,) largest cosine of each query token to the chosen support tokens, times its norm.
+
+    Args:
+        query: (N, C).
+        support: (N, C).
+        index: (n,) int64, the support tokens chosen.
+    """
+    return linear(query, F.normalize(support[index], dim=1, eps=_NORM)).amax(1)

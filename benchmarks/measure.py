@@ -1,0 +1,83 @@
+"""CPU time, memory and growth of a call.
+
+CPU-seconds are those of this process, so they hardly depend on what else the machine does; the
+caches and the memory bus are shared, though, which the median of the repeats does not undo.
+"""
+
+import ctypes
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from umtfss.linear import linear
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a call cost.
+
+    Attributes:
+        seconds: Median CPU-seconds per item.
+        megabytes: What the first call's memory peaked at, above what was there before; not a
+            number where the system does not tell.
+    """
+
+    seconds: float
+    megabytes: float
+
+
+def measure(call: Callable[[], Any], items: int = 1, repeats: int = 5) -> Measurement:
+    """The cost of a call after a first one that warms up and is watched for memory.
+
+    Args:
+        call: What is measured.
+        items: What it treats, e.g. episodes.
+        repeats: Timed calls.
+    """
+    before = _start_peak()
+    call()
+    peak = _status("VmHWM")
+    seconds = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        seconds.append(time.process_time() - start)
+    return Measurement(median(seconds) / items, peak - before)
+
+
+def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """P of the power law seconds = c * size ** p that fits best."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def product_rates(size: int) -> dict[str, float]:
+    """GFLOP/s of a square fp32 matrix product: torch's own, and through oneDNN."""
+    a = torch.randn(size, size)
+    calls = {"torch.mm": lambda: a @ a, "oneDNN": lambda: linear(a, a)}
+    return {name: 2e-9 * size**3 / measure(call).seconds for name, call in calls.items()}
+
+
+def _start_peak() -> float:
+    """Give freed memory back, forget the peak, and return the resident memory, MB."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(key: str) -> float:
+    """A line of Linux's /proc/self/status, MB."""
+    if sys.platform != "linux":
+        return float("nan")
+    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")

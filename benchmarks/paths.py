@@ -1,0 +1,367 @@
+"""The hot paths, and what a user would otherwise run: simulated inputs, real package code.
+
+Shapes: B batch, K shots, C channels, D channels of the high feature, g g grid, N = g * g tokens,
+P P image, H W pixels, T points per head, V vectors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage import data
+from torch import Tensor, nn
+
+from umtfss.backbones.extractor import Extractor
+from umtfss.backbones.facts import backbone_facts
+from umtfss.backbones.resnet import ResNet
+from umtfss.config import ModelConfig, TrainingConfig
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.loader import CachedEpisodes, collate
+from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
+from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.features.store import (
+    FeatureSpec,
+    FeatureStore,
+    ImageFeatures,
+    digest_features,
+    part_name,
+    write_feature_manifest,
+    write_part,
+)
+from umtfss.linear import Linear, Pointwise
+from umtfss.models import MetaLearner, build_model
+from umtfss.models.layers.deformable_attention import DeformableAttention
+from umtfss.training.loop import AMP_DTYPES, Objective
+from umtfss.training.optimisers import build_optimisers
+
+CLASS = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The sizes of one experiment.
+
+    Attributes:
+        channels: Level -> C; the last one is the high feature, the others the mid feature.
+        pixels: P, the side of the image that the backbone sees.
+        stride: Distance of tokens, px.
+        align: Whether the grid aligns corners.
+        model: The model block.
+        label_size: (H, W) of the test images.
+    """
+
+    channels: dict[str, int]
+    pixels: int
+    stride: int
+    align: bool
+    model: ModelConfig
+    label_size: tuple[int, int] = (375, 500)
+
+    @property
+    def grid(self) -> int:
+        """G."""
+        return (self.pixels - self.align) // self.stride + self.align
+
+    @property
+    def mid(self) -> tuple[str, ...]:
+        """Levels of the mid feature."""
+        levels = tuple(self.channels)
+        return levels[:-1] if len(levels) > 1 else levels
+
+    @property
+    def high(self) -> str:
+        """Level of the high feature."""
+        return tuple(self.channels)[-1]
+
+    def learner(self) -> MetaLearner:
+        """An untrained UMTFSS, always the same."""
+        torch.manual_seed(0)
+        mid = sum(self.channels[level] for level in self.mid)
+        return build_model("umtfss", self.model, mid, self.channels[self.high], self.align)
+
+
+RESNET_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
+RESNET = Setting(RESNET_CHANNELS, 473, 8, True, ModelConfig())
+VOC_CPU = Setting(
+    {"block6": 384, "block9": 384},
+    336,
+    14,
+    False,
+    ModelConfig(width=128, dropout=0, mid_dropout=0, head_dropout=0, residual="prototype"),
+)
+
+
+class DiscImages:
+    """Labelled images with a disc of the class on a fifth of their area.
+
+    Args:
+        ids: Image ids.
+        size: (H, W).
+    """
+
+    def __init__(self, ids: Sequence[str], size: tuple[int, int]) -> None:
+        self.ids = tuple(ids)
+        row, column = np.ogrid[: size[0], : size[1]]
+        offset = ((row - size[0] / 2) ** 2 + (column - size[1] / 2) ** 2) * np.pi
+        self._mask = (offset < 0.2 * size[0] * size[1]).astype(np.uint8) * CLASS
+        self._image = np.zeros((*size, 3), dtype=np.uint8)
+
+    def mask(self, image_id: str, class_id: int = CLASS) -> np.ndarray:
+        """The label map, which is also the mask of `CLASS`."""
+        return self._mask
+
+    def image(self, qualified: str) -> np.ndarray:
+        """A black image."""
+        return self._image
+
+
+def write_features(folder: Path, setting: Setting, images: int) -> FeatureStore:
+    """A feature cache on disk with random features, square and un-padded."""
+    spec = FeatureSpec(
+        "simulated",
+        "none",
+        setting.channels,
+        setting.pixels,
+        "fp32",
+        setting.stride,
+        setting.stride,
+        setting.align,
+    )
+    random, ids = np.random.default_rng(0), [f"simulated/{place}" for place in range(images)]
+    side, digests = setting.grid, {}
+
+    def features(image_id: str) -> ImageFeatures:
+        levels = {
+            level: random.standard_normal((side, side, channels), np.float32).astype(np.float16)
+            for level, channels in setting.channels.items()
+        }
+        digests[image_id] = digest_features(levels)
+        return ImageFeatures(image_id, setting.label_size, levels)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_part(folder / part_name(0), spec, "simulated", ids, map(features, ids))
+    return FeatureStore([write_feature_manifest(folder, spec, digests, 1)])
+
+
+def draw_episodes(ids: Sequence[str], count: int, shot: int) -> EpisodeList:
+    """Random episodes of images that are not their own support."""
+    random = np.random.default_rng(0)
+    rows = np.array([random.permutation(len(ids))[: shot + 1] for _ in range(count)])
+    return EpisodeList(ids, rows[:, 0], np.full(count, CLASS), rows[:, 1:], "benchmark")
+
+
+class CachedRun:
+    """Training steps and test episodes from cached features, as the package does them.
+
+    Args:
+        setting: Sizes.
+        folder: Where the cache is written.
+        images: Images in it, more than the shots.
+    """
+
+    def __init__(self, setting: Setting, folder: Path, images: int) -> None:
+        self.setting, self.store = setting, write_features(folder, setting, images)
+        self.labels = DiscImages(self.store.ids, setting.label_size)
+
+    def train_step(self, learning: "Learning", batch_size: int, amp: str) -> None:
+        """Read a batch of episodes, and take one step of both optimisers."""
+        episodes = CachedEpisodes(
+            draw_episodes(self.store.ids, batch_size, shot=1),
+            self.store,
+            self.setting.mid,
+            self.setting.high,
+            self.labels,
+            target_side=self.setting.pixels,
+        )
+        learning.step(collate([episodes[row] for row in range(batch_size)]), amp)
+
+    def test(self, model: MetaLearner, count: int, amp: str, shot: int = 1) -> EpisodeScores:
+        """Test on `count` episodes; every image is read once."""
+        return evaluate(
+            model,
+            draw_episodes(self.store.ids, count, shot),
+            TestImages(self.labels, self.store),
+            mid=self.setting.mid,
+            high=self.setting.high,
+            batch_size=min(count, 8),
+            amp=amp,  # type: ignore[arg-type]  # one of the three
+            progress=False,
+        )
+
+
+class Learning:
+    """A model and its optimisers.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: MetaLearner) -> None:
+        self.model = model
+        settings = TrainingConfig(steps=1)
+        self.optimisers = build_optimisers(model, model.transformer_parameters(), settings)
+
+    def step(self, batch: EpisodeBatch, amp: str = "off") -> None:
+        """One step of the optimisers; the gradients stay for whoever wants to compare them."""
+
+        def autocast() -> torch.autocast:
+            return torch.autocast("cpu", dtype=AMP_DTYPES[amp], enabled=amp != "off")
+
+        self.model.train()
+        for one in self.optimisers.values():
+            one.zero_grad(set_to_none=True)
+        Objective(self.model, autocast)(batch)[0].backward()
+        for one in self.optimisers.values():
+            one.step()
+
+
+class PlainDeformableAttention(DeformableAttention):
+    """Deformable attention by `grid_sample`, the samples of every head and point written out."""
+
+    def forward(self, x: Tensor, position: Tensor, valid: Tensor) -> Tensor:
+        """(B, N, d) attended tokens."""
+        batch, height, width = valid.shape
+        offsets = self.offsets(x + position).view(batch, -1, self.heads, 2, self.points)
+        weights = self.weights(x + position).view(batch, -1, self.heads, self.points).softmax(-1)
+        value = self.value(x) * valid.flatten(1)[..., None]
+        maps = value.transpose(1, 2).reshape(batch * self.heads, -1, height, width)
+        token = torch.arange(height * width)
+        place = torch.stack([token % width, token // width], -1)[:, None, :, None]
+        size = torch.tensor([width, height])[:, None]
+        at = ((2 * (place + offsets) + 1) / size - 1).permute(0, 2, 1, 4, 3).flatten(0, 1)
+        sampled = F.grid_sample(maps, at, align_corners=False)  # (B heads, d / heads, N, T)
+        sampled = sampled * weights.transpose(1, 2).flatten(0, 1)[:, None]
+        return self.output(sampled.sum(-1).view(batch, -1, height * width).transpose(1, 2))
+
+
+PLAIN: dict[type, type] = {
+    Linear: nn.Linear,
+    Pointwise: nn.Conv2d,
+    DeformableAttention: PlainDeformableAttention,
+}
+
+
+def plain_layers(model: MetaLearner) -> MetaLearner:
+    """The model with torch's own layers in place of the package's, with the same weights."""
+    for module in list(model.modules()):
+        module.__class__ = PLAIN.get(type(module), type(module))
+    return model
+
+
+class PlainRun:
+    """Training steps and test episodes that recompute the frozen backbone every time.
+
+    One forward pass of the backbone per image, one of the model per episode, a loop over both.
+
+    Args:
+        setting: Sizes; its levels are those of a dilated ResNet-50, whose weights are random.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        torch.manual_seed(0)
+        network = ResNet(tuple(setting.channels), "layer4", dilated=True)
+        facts = backbone_facts("resnet50")
+        self.backbone = Extractor(facts, tuple(setting.channels), network, "random")
+        self.images = torch.rand(2, 3, setting.pixels, setting.pixels)
+        self.label = DiscImages((), setting.label_size).mask("")
+
+    def episode(self) -> EpisodeBatch:
+        """An episode whose features have just been computed."""
+        setting, side = self.setting, self.setting.grid
+        levels = [self.backbone(image[None]) for image in self.images]  # query, then support
+        mid = [torch.cat([found[name] for name in setting.mid], 1) for found in levels]
+        label = torch.from_numpy(self.label)[None, None].float()
+        target = F.interpolate(label, (setting.pixels, setting.pixels))[:, 0].long()
+        valid = torch.ones(1, side, side, dtype=torch.bool)
+        return EpisodeBatch(
+            query_mid=mid[0],
+            query_high=levels[0][setting.high],
+            query_valid=valid,
+            support_mid=mid[1][:, None],
+            support_high=levels[1][setting.high][:, None],
+            support_valid=valid[:, None],
+            support_mask=F.adaptive_avg_pool2d(label, side),
+            key=torch.zeros(1, dtype=torch.int64),
+            target=target,
+        )
+
+    def train_step(self, learning: Learning) -> None:
+        """A step on one episode."""
+        learning.step(self.episode())
+
+    @torch.no_grad()
+    def test(self, model: MetaLearner) -> EpisodeScores:
+        """One test episode."""
+        logits = model.eval()(replace(self.episode(), target=None))
+        upsampled = F.interpolate(
+            logits, self.label.shape, mode="bilinear", align_corners=self.setting.align
+        )
+        score = SegmentationScore([CLASS])
+        score.update(upsampled[0].argmax(0).numpy() == 1, self.label, CLASS)
+        return score.scores
+
+
+class SimulatedTokens:
+    """A feature store that makes the tokens of an image up when asked; none is ever held.
+
+    Args:
+        images: Number of images.
+        tokens: Tokens of each.
+        channels: C.
+    """
+
+    def __init__(self, images: int, tokens: int, channels: int) -> None:
+        self.ids = [str(place) for place in range(images)]
+        self.channels, self.tokens = {"level": channels}, tokens
+
+    @cached_property
+    def _means(self) -> np.ndarray:
+        return np.random.default_rng(0).standard_normal((64, self.channels["level"]), np.float32)
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """(1, tokens)."""
+        return 1, self.tokens
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """(1, tokens, C) float16 around one of 64 means each."""
+        random = np.random.default_rng(int(image_id))
+        noise = random.standard_normal((self.tokens, self.channels[level]), np.float32)
+        return (self._means[random.integers(64, size=self.tokens)] + noise).astype(np.float16)[None]
+
+
+def photo() -> np.ndarray:
+    """A photograph of 375 x 500 px, (375, 500, 3) uint8: the one that scikit-image brings."""
+    return np.ascontiguousarray(data.astronaut()[:375, :500])
+
+
+def labels_of_upsampled_features(
+    tokens: np.ndarray, grid: tuple[int, int], centroids: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """Pixel labels the plain way: the features are upsampled, then every pixel is assigned.
+
+    Args:
+        tokens: (h * w, C) float32.
+        grid: (h, w).
+        centroids: (N, C) float32.
+        size: (H, W).
+    """
+    maps = torch.from_numpy(tokens).T.reshape(1, -1, *grid)
+    pixels = F.interpolate(maps, size, mode="bilinear")[0].flatten(1).T
+    centres = torch.from_numpy(centroids)
+    scores = 2 * pixels @ centres.T - centres.square().sum(1)
+    return scores.argmax(1).numpy().reshape(size)
+
+
+def vote_by_loop(labels: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
+    """The majority label of every superpixel, one after another."""
+    voted = labels.copy()
+    for place in range(superpixels.max() + 1):
+        inside = superpixels == place
+        voted[inside] = np.bincount(labels[inside]).argmax()
+    return voted

@@ -1,0 +1,120 @@
+"""`make bench` at tiny sizes, and that the paths it compares do the same."""
+
+import subprocess
+import sys
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from umtfss.provenance import PACKAGE_ROOT
+
+sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
+
+from benchmarks.measure import growth_exponent, measure
+from benchmarks.paths import (
+    CachedRun,
+    Learning,
+    PlainRun,
+    Setting,
+    SimulatedTokens,
+    plain_layers,
+    vote_by_loop,
+)
+from benchmarks.report import Goal
+from umtfss.config import ModelConfig
+from umtfss.models.layers.deformable_attention import DeformableAttention
+from umtfss.pseudo_masks.superpixels import majority_vote
+
+TINY = Setting(
+    {"layer2": 512, "layer3": 1024, "layer4": 2048},
+    65,
+    8,
+    True,
+    ModelConfig(width=16, heads=2, layers=1, dropout=0, mid_dropout=0, head_dropout=0),
+    (45, 60),
+)
+
+
+def test_quick_run_writes_tables_and_plot(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--out", str(tmp_path)]
+    printed = subprocess.run(
+        command, check=True, cwd=PACKAGE_ROOT, capture_output=True, text=True
+    ).stdout
+    names = ("goals", "paths", "growth")
+    goals, paths, growth = (pd.read_csv(tmp_path / f"{name}.csv") for name in names)
+    assert len(goals) == 8
+    assert set(goals.verdict) == {"not measured"}  # tiny sizes judge nothing
+    assert (paths.seconds > 0).all()
+    for task, of in paths.groupby("task"):
+        assert task.startswith("fp32") or of.path.str.startswith("umtfss").any()
+    assert set(growth["size"]) == {"tokens", "prototypes", "images", "batch", "shots"}
+    assert (tmp_path / "benchmarks.png").stat().st_size > 10_000
+    assert "exponent" in printed
+
+
+def test_plain_training_and_testing_equal_the_fast_ones():
+    """The same features, weights and episode: the same gradients, logits and counts."""
+    plain, model = PlainRun(TINY), TINY.learner()
+    for module in model.modules():
+        if isinstance(module, DeformableAttention):  # at whole offsets the gradient has a kink
+            nn.init.constant_(module.offsets.bias, 0.3)
+    replica = plain_layers(deepcopy(model))
+    assert not any(type(m).__module__ == "umtfss.linear" for m in replica.modules())
+    assert plain.test(model).intersection == plain.test(replica).intersection
+    for one in (model, replica):
+        Learning(one).step(plain.episode())
+    for (name, fast), slow in zip(model.named_parameters(), replica.parameters(), strict=True):
+        assert fast.grad is not None, name
+        torch.testing.assert_close(fast.grad, slow.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_bf16_predicts_almost_the_same(tmp_path):
+    run, model = CachedRun(TINY, tmp_path, 4), TINY.learner()
+    full, half = (run.test(model, 4, amp) for amp in ("off", "bf16"))
+    np.testing.assert_allclose(half.union, full.union, rtol=0.05)
+
+
+def test_cached_step_trains(tmp_path):
+    run, model = CachedRun(TINY, tmp_path, 4), TINY.learner()
+    before = [parameter.clone() for parameter in model.parameters()]
+    run.train_step(Learning(model), 2, "off")
+    changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert np.mean(changed) > 0.9
+
+
+def test_votes_agree():
+    random = np.random.default_rng(0)
+    labels = random.integers(5, size=(30, 40)).astype(np.uint8)
+    superpixels = random.integers(20, size=(30, 40))
+    np.testing.assert_array_equal(
+        majority_vote(labels, superpixels), vote_by_loop(labels, superpixels)
+    )
+
+
+def test_simulated_tokens_are_the_same_when_read_again():
+    store = SimulatedTokens(3, 5, 7)
+    np.testing.assert_array_equal(store.read("1", "level"), store.read("1", "level"))
+    assert store.read("2", "level").shape == (*store.grid("2"), 7)
+
+
+def test_measurement_counts_items_and_memory():
+    found = measure(lambda: np.ones(2**24).sum(), items=4, repeats=2)
+    assert found.seconds > 0
+    if sys.platform == "linux":
+        assert found.megabytes > 100
+
+
+def test_exponent_of_a_power_law():
+    assert growth_exponent([1, 2, 8], [3, 12, 192]) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("measured", "at_least", "verdict"),
+    [(0.5, False, "met"), (2, False, "MISSED"), (2, True, "met"), (None, True, "not measured")],
+)
+def test_verdict(measured, at_least, verdict):
+    assert Goal("x", 1, measured, at_least).verdict == verdict
