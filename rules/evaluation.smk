@@ -24,7 +24,7 @@ rule evaluate_run:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
     params:
         code=code(
             "workflow_scripts/evaluate_run.py",
