@@ -82,7 +82,7 @@ class Setting:
         """An untrained UMTFSS, always the same."""
         torch.manual_seed(0)
         mid = sum(self.channels[level] for level in self.mid)
-        return build_model("umtfss", self.model, mid, self.channels[self.high], self.align)
+        return build_model("umtfss", self.model, mid, self.align)
 
 
 RESNET_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}

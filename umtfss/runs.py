@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 FOLDS = (0, 1, 2, 3)
 
+# Every meta-learner: its file in umtfss/models -> the class in it, which is also its title.
+MODELS = {
+    "umtfss": "UMTFSS",
+    "prototype": "PrototypeMatcher",
+}
+
 
 @dataclass(frozen=True, order=True)
 class RunSpec:

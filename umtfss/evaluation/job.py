@@ -30,7 +30,6 @@ def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
         run.model,
         plan.model_settings(run),
         sum(facts.channels[level] for level in features.mid),
-        facts.channels[features.high],
     )
     if run.is_trained:
         load_weights(model, Path(plan.training_folder(run)))

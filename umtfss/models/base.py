@@ -27,6 +27,20 @@ class MetaLearner(nn.Module):
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
         raise NotImplementedError
 
+    def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
+        """What the loss needs: the logits of `forward`, then auxiliary logits, if any."""
+        return (self(batch),)
+
+    def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
+        """The training loss, a scalar; a model with auxiliary outputs adds theirs.
+
+        Args:
+            outputs: What `outputs` gave, in float32.
+            batch: The batch, with its target.
+        """
+        assert batch.target is not None
+        return self.loss(outputs[0], batch.target)
+
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """The dice loss of the logits, upsampled to the target.
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.position_encoding import repeat_edge
@@ -17,8 +18,16 @@ class PrototypeMatcher(MetaLearner):
     """Cosine of each query token to the mean background and foreground token; no parameters.
 
     Both prototypes are masked averages of the L2-normalised high features over the tokens of
-    all K supports together.
+    all K supports together. Its settings and channels are taken as every model takes them, and
+    not used.
+
+    Args:
+        settings: The model block of an experiment.
+        mid_channels: Channels of the mid feature.
     """
+
+    def __init__(self, settings: ModelConfig | None = None, mid_channels: int = 0) -> None:
+        super().__init__()
 
     @torch.no_grad()
     def forward(self, batch: EpisodeBatch) -> Tensor:

@@ -57,7 +57,6 @@ def train_run(
             run.model,
             plan.model_settings(run),
             sum(facts.channels[level] for level in features.mid),
-            facts.channels[features.high],
             align_corners=facts.align_corners,
         )
         train(

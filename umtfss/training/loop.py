@@ -60,11 +60,10 @@ class Objective(nn.Module):
 
     def forward(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
         """The loss, a scalar, and the logits, (B, 2, h, w) float32."""
-        assert batch.target is not None
         with self.autocast():
-            logits = self.model(batch)
-        logits = logits.float()
-        return self.model.loss(logits, batch.target), logits
+            outputs = self.model.outputs(batch)
+        outputs = tuple(one.float() for one in outputs)
+        return self.model.total_loss(outputs, batch), outputs[0]
 
 
 def train(

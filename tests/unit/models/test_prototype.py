@@ -15,7 +15,7 @@ MakeBatch = Callable[..., EpisodeBatch]
 
 def test_equals_loops(make_batch: MakeBatch) -> None:
     batch = make_batch(shots=2)
-    model = build_model("prototype", ModelConfig(), 12, 10)
+    model = build_model("prototype", ModelConfig(), 12)
     logits = model(batch)
     assert not list(model.parameters())
     for row in range(3):
@@ -40,6 +40,6 @@ def test_finds_what_looks_alike_and_ignores_padding(make_batch: MakeBatch) -> No
     )
     noise = torch.randn(high.shape) * ~batch.support_valid[:, :, None] * 100
     batch = dataclasses.replace(batch, query_high=(high + noise)[:, 0], support_high=high - noise)
-    logits = build_model("prototype", ModelConfig(), 12, 10)(batch)
+    logits = build_model("prototype", ModelConfig(), 12)(batch)
     found = logits.argmax(1)[batch.query_valid]
     assert torch.equal(found, (batch.support_mask[:, 0] > 0.5).long()[batch.query_valid])
