@@ -35,6 +35,7 @@ wildcard_constraints:
     fold="all|fold[0-3]",
     seed="[0-9]+",
     shot="[0-9]+",
+    ratio="[0-9]+",
     table="headline|table[1-6]",
 
 

@@ -64,11 +64,26 @@ def training_length(wildcards):
     return {key: stage[key] for key in ("epochs", "steps", "batch_size", "shot")}
 
 
+def labels_length(wildcards):
+    keys = ("epochs", "steps", "batch_size", "shot")
+    stages = plan.label_stages(wildcards.dataset)
+    return [{key: getattr(stage, key) for key in keys} for stage in stages]
+
+
 # training
 
 
 def training_inputs(wildcards):
     return plan.training_inputs(plan.run_at(wildcards.run))
+
+
+def initial_weights(wildcards):
+    initial = plan.run_at(wildcards.run).initial
+    return (
+        [ancient(f"{plan.training_folder(initial)}/weights.safetensors")]
+        if initial
+        else []
+    )
 
 
 def training_settings(wildcards):

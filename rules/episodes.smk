@@ -1,4 +1,4 @@
-# episodes: verified lists -> test episodes; regions -> pseudo-episodes. Both are files.
+# episodes: verified lists -> test and labelled episodes; regions -> pseudo-episodes. All are files.
 
 
 rule all_episodes:
@@ -59,3 +59,29 @@ rule draw_pseudo_episodes:
         length=training_length,
     script:
         "../workflow_scripts/draw_pseudo_episodes.py"
+
+
+rule draw_base_episodes:
+    input:
+        "results/{experiment}/data/{dataset}/train.json",
+    output:
+        episodes="results/{experiment}/episodes/train/{dataset}/sup-{fold}-labels{ratio}-seed{seed}.h5",
+        manifest="results/{experiment}/episodes/train/{dataset}/sup-{fold}-labels{ratio}-seed{seed}.json",
+    log:
+        "results/{experiment}/logs/episodes/train-{dataset}-sup-{fold}-labels{ratio}-seed{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/episodes/train-{dataset}-sup-{fold}-labels{ratio}-seed{seed}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code(
+            "workflow_scripts/draw_base_episodes.py",
+            "umtfss/training/label_subsets.py",
+            "umtfss/episodes/draw.py",
+            "umtfss/episodes/episode.py",
+        ),
+        novel_images=lookup(dpath="episodes/novel_images", within=settings),
+        min_area=lookup(dpath="datasets/{dataset}/min_class_area", within=settings),
+        lengths=labels_length,
+    script:
+        "../workflow_scripts/draw_base_episodes.py"

@@ -3,7 +3,7 @@
 
 rule all_pseudo_masks:
     input:
-        [path for pool in plan.pools for path in plan.pseudo_masks(pool, ".json")],
+        plan.mask_manifests,
 
 
 rule make_pseudo_masks:

@@ -1,4 +1,4 @@
-# training: pseudo-episodes -> the weights of one run.
+# training: episodes -> the weights of one run.
 
 
 rule all_training:
@@ -13,6 +13,7 @@ rule all_training:
 rule train_model:
     input:
         unpack(training_inputs),
+        initial_file=initial_weights,
     output:
         weights="results/{experiment}/training/{run}/weights.safetensors",
         manifest="results/{experiment}/training/{run}/manifest.json",

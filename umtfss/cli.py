@@ -16,6 +16,7 @@ from umtfss.errors import DataError, UmtfssError
 from umtfss.estimate import estimate, warnings
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
+from umtfss.runs import RunSpec
 from umtfss.tables.layout import FLOOR
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -40,10 +41,12 @@ def plan(
     for run, cells in chosen.sharing.items():
         runs.add_row(run.path, str(cells))
     console.print(runs)
-    used = sum(cells for run, cells in chosen.sharing.items() if run.is_trained)
-    tables = ", ".join(t.name for t in chosen.tables) or "no table"
-    count = len(chosen.trained_runs)
-    console.print(f"{count} training(s) serve {used} uses in cells of {tables}.\n")
+    shared = Table("table", "cells", "trainings", "alone", title="Trainings that tables share",
+        title_justify="left",
+    )  # fmt: skip
+    for row in sharing_rows(chosen):
+        shared.add_row(*map(str, row))
+    console.print(shared)
     rows = Table(
         "arrow", "jobs", "hours", "GB", title="Cost on this machine's CPU, rough",
         title_justify="left",
@@ -109,6 +112,22 @@ def predict(
         for query, mask in zip(found, masks, strict=True):
             write_prediction(mask, query, out)
             console.print(f"{output_paths(out, query)[0]}: {100 * mask.mean():.1f} % object")
+
+
+def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int]]:
+    """Of every table and of all: cells, trainings behind them, trainings if cells shared none.
+
+    The last row counts a training once that several tables need.
+    """
+    rows: list[tuple[str, int, int, int]] = []
+    for table in chosen.tables:
+        behind: list[set[RunSpec]] = [
+            {m.run for m in cell.measurements if m.run.is_trained} for cell in table.cells
+        ]
+        runs: set[RunSpec] = set().union(*behind)
+        rows.append((table.name, len(table.cells), len(runs), sum(map(len, behind))))
+    cells, alone = sum(row[1] for row in rows), sum(row[3] for row in rows)
+    return [*rows, ("all", cells, len(chosen.trained_runs), alone)]
 
 
 def _plan(experiment: str, tables: list[str] | None = None) -> Plan:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from umtfss.backbones.facts import BACKBONES, backbone_facts
 from umtfss.errors import ConfigError
 from umtfss.provenance import PACKAGE_ROOT
+from umtfss.runs import ALL_LABELS, MODELS
 
 DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
 
@@ -21,6 +22,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
+Ratio = Annotated[int, Field(ge=1, le=ALL_LABELS)]
 
 
 class Block(BaseModel):
@@ -185,6 +187,11 @@ class EpisodesConfig(Block):
     small_cluster: PositiveInt = Field(
         20, description="clusters with fewer regions use all of them as supports"
     )
+    novel_images: Literal["keep", "exclude"] = Field(
+        "keep",
+        description="labelled training images that also hold novel classes: kept, their novel "
+        "pixels background, or left out (as BAM does)",
+    )
 
 
 UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
@@ -317,6 +324,20 @@ class TableConfig(Block):
     pool: Name = Field(description="unlabelled pool")
 
 
+class Table1Config(TableConfig):
+    """Table 1: meta-training with labels of base classes against none."""
+
+    models: list[Name] = Field(["pfenet", "cyctr", "umtfss"], description="columns")
+    rows: list[Literal["sup", "unsup"]] = Field(["sup", "unsup"], description="task sources")
+
+
+class Table2Config(TableConfig):
+    """Table 2: fine-tuning on a part of the labels, from scratch and from unsupervised weights."""
+
+    models: list[Name] = Field(["pfenet", "cyctr", "umtfss"], description="rows")
+    ratios: list[Ratio] = Field([5, 10, 20, 100], min_length=1, description="percent of images")
+
+
 class Table4Config(TableConfig):
     """Table 4: the K_fg x K_bg grid."""
 
@@ -329,23 +350,52 @@ class Table5Config(Block):
 
     datasets: dict[Name, Name] = Field(min_length=1, description="data set tested -> its pool")
     settings: list[Literal["fold", "all"]] = Field(["fold", "all"], description="rows")
+    masksplit: bool = Field(True, description="rows of MaskSplit beside those of UMTFSS")
+
+
+class Table6Config(Block):
+    """Table 6: UMTFSS with none, some and all labels beside quoted supervised competitors."""
+
+    datasets: dict[Name, Name] = Field(
+        min_length=1, description="data set tested -> pool of the unsupervised weights"
+    )
+    ratios: list[Ratio] = Field([5, 10, 20, 100], description="percent of images, besides 0")
 
 
 class TablesConfig(Block):
     """Which tables the experiment fills, and with what."""
 
     headline: TableConfig | None = Field(None, description="floor against UMTFSS, every shot")
-    table1: TableConfig | None = Field(None, description="unsupervised meta-training")
+    table1: Table1Config | None = Field(None, description="supervised against unsupervised")
+    table2: Table2Config | None = Field(None, description="fine-tuning on a part of the labels")
     table3: TableConfig | None = Field(None, description="vanilla against prototype attention")
     table4: Table4Config | None = Field(None, description="the K_fg x K_bg grid")
     table5: Table5Config | None = Field(None, description="trained on the fold's images or all")
-    ablation_seeds: PositiveInt = Field(1, description="episode seeds of Tables 3 and 4")
+    table6: Table6Config | None = Field(None, description="beside supervised competitors")
+    ablation_seeds: PositiveInt = Field(1, description="episode seeds of Tables 2, 3 and 4")
     folds: list[Annotated[int, Field(ge=0, le=3)]] = Field(
         default_factory=lambda: [0, 1, 2, 3],
         min_length=1,
         description="folds tested; a table of fewer than 4 says so in its caption",
     )
     note: str = Field("", description="sentence under every table, e.g. a reduced setting")
+
+    @property
+    def tested(self) -> list[tuple[str, str, str]]:
+        """The key of every table, a data set that it tests and a pool that it trains on."""
+        found = []
+        for name in ("headline", "table1", "table2", "table3", "table4"):
+            table = getattr(self, name)
+            if table is not None:
+                found.append((f"tables.{name}", table.dataset, table.pool))
+        for name in ("table5", "table6"):
+            table = getattr(self, name)
+            pairs = table.datasets.items() if table is not None else ()
+            found += [(f"tables.{name}.datasets", dataset, pool) for dataset, pool in pairs]
+        return found
+
+
+DRAWN_LENGTH = {"epochs", "steps", "batch_size", "shot"}  # they decide how many are drawn
 
 
 class Experiment(Block):
@@ -364,6 +414,18 @@ class Experiment(Block):
     episodes: EpisodesConfig = Field(default_factory=EpisodesConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: dict[Name, TrainingConfig] = Field(description="pool -> its meta-training")
+    supervised: dict[Name, TrainingConfig] = Field(
+        default_factory=dict,
+        description="data set -> its meta-training from scratch on labels of base classes",
+    )
+    fine_tuning: dict[Name, TrainingConfig] = Field(
+        default_factory=dict,
+        description="data set -> its meta-training on labels, from unsupervised weights",
+    )
+    model_training: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="model -> keys that differ for it in every training, e.g. sgd_lr",
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tables: TablesConfig = Field(description="tables to fill")
     seed: int = Field(0, description="seed of training and pseudo-episodes, from config.yaml")
@@ -374,15 +436,17 @@ class Experiment(Block):
             for split in settings.images:
                 _known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
             _known(pool, self.training, f"pools.{pool} (it needs a block in training)")
-        tested: list[tuple[str, str, str]] = []
-        for name in ("headline", "table1", "table3", "table4"):
-            table = getattr(self.tables, name)
-            if table is not None:
-                tested.append((f"tables.{name}", table.dataset, table.pool))
-        if self.tables.table5 is not None:
-            for dataset, pool in self.tables.table5.datasets.items():
-                tested.append(("tables.table5.datasets", dataset, pool))
-        for where, dataset, pool in tested:
+        for block in ("supervised", "fine_tuning"):
+            for dataset in getattr(self, block):
+                _known(dataset, self.datasets, block)
+        models = {"model_training": list(self.model_training)}
+        for name in ("table1", "table2"):
+            models[f"tables.{name}.models"] = getattr(getattr(self.tables, name), "models", [])
+        trained = [name for name in MODELS if name != "prototype"]
+        for where, names in models.items():
+            for name in names:
+                _known(name, trained, where)
+        for where, dataset, pool in self.tables.tested:
             _known(dataset, self.datasets, f"{where}.dataset")
             _known(pool, self.pools, f"{where}.pool")
             if self.datasets[dataset].kind == "folder":
@@ -396,6 +460,40 @@ class Experiment(Block):
                             f"tables.table5.settings: 'fold' selects images by their labels, "
                             f"but pool {pool} holds {split}, which has none; write [all]"
                         )
+        return self
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> "Experiment":
+        """Refuse tables of labelled training that no block describes, and useless overrides."""
+        tables = self.tables
+        needed: list[tuple[str, str, str]] = []
+        if tables.table1 is not None and "sup" in tables.table1.rows:
+            needed.append(("tables.table1", "supervised", tables.table1.dataset))
+        if tables.table2 is not None:
+            needed.append(("tables.table2", "supervised", tables.table2.dataset))
+            needed.append(("tables.table2", "fine_tuning", tables.table2.dataset))
+        if tables.table6 is not None and tables.table6.ratios:
+            needed += [("tables.table6", "fine_tuning", name) for name in tables.table6.datasets]
+        for table, block, dataset in needed:
+            if dataset not in getattr(self, block):
+                raise ValueError(f"{table} trains on labels: it needs a block {block}.{dataset}")
+        for dataset in set(self.supervised) & set(self.fine_tuning):
+            shots = {block[dataset].shot for block in (self.supervised, self.fine_tuning)}
+            if len(shots) > 1:
+                raise ValueError(
+                    f"supervised.{dataset} and fine_tuning.{dataset} train on one list of "
+                    f"episodes: give them the same shot, not {sorted(shots)}"
+                )
+        for model, changed in self.model_training.items():
+            fixed = sorted(set(changed) & DRAWN_LENGTH)
+            if fixed:
+                raise ValueError(
+                    f"model_training.{model}: {fixed} cannot differ by model, as all models "
+                    f"train on the same episodes"
+                )
+            for block in ("training", "supervised", "fine_tuning"):
+                for stage in getattr(self, block).values():
+                    TrainingConfig.model_validate({**stage.model_dump(), **changed})
         return self
 
     @property

@@ -72,7 +72,7 @@ def image_count(plan: Plan, dataset: str, split: str) -> int:
 def warnings(plan: Plan) -> list[str]:
     """What the estimate lacks, and what the experiment will lack when it runs; one line each."""
     experiment = plan.experiment
-    splits = {name for pool in plan.pools for name in experiment.pools[pool].images}
+    splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
     splits |= {f"{m.dataset}/val" for table in plan.tables for m in table.measurements}
     lines = [
         f"{name} holds no images yet at {plan.dataset_root(name.split('/')[0])}: counted as 0"
@@ -91,7 +91,7 @@ def warnings(plan: Plan) -> list[str]:
 
 
 def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1) -> float:
-    """GFLOP of one forward pass of UMTFSS on one episode, rough.
+    """GFLOP of one forward pass of UMTFSS on one episode, rough; other models count as it.
 
     Args:
         model: The model's settings.
@@ -150,12 +150,11 @@ def estimate(plan: Plan) -> list[Cost]:
 
     trained = 0.0
     for run in plan.trained_runs:
-        stage = experiment.training[run.pool]
-        pool = experiment.pools[run.pool].images
-        count = sum(image_count(plan, *name.split("/")) for name in pool)
+        stage, splits = plan.training_settings(run), plan.training_splits(run)
+        count = sum(image_count(plan, *name.split("/")) for name in splits) * run.ratio // 100
         episodes = (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * count
         model = 3 * episode_gflop(plan.model_settings(run), side * side, channels, stage.shot)
-        trained += episodes * (model + (1 + stage.shot) * live(pool[0].split("/")[0]))
+        trained += episodes * (model + (1 + stage.shot) * live(splits[0].split("/")[0]))
     hours = trained / (rate * EFFICIENCY["training"]) / 3600
     costs.append(Cost("training", len(plan.trained_runs), hours, len(plan.trained_runs) * 0.02))
 

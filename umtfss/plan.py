@@ -17,6 +17,8 @@ from umtfss.provenance import digest_code
 from umtfss.runs import RunSpec
 from umtfss.tables.layout import Table, all_tables, unsupervised_run
 
+TRAIN = "train"  # the split whose labels are trained on
+
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
@@ -78,7 +80,8 @@ class Plan:
     def sharing(self) -> dict[RunSpec, int]:
         """Distinct runs of the tables asked for -> number of cells that use them.
 
-        An experiment without tables trains the model block once on every pool.
+        A run that no cell shows counts 0: one that others start from. An experiment without
+        tables trains the model block once on every pool.
         """
         if not self.every_table:
             return {unsupervised_run(self.experiment, p): 0 for p in sorted(self.experiment.pools)}
@@ -86,6 +89,7 @@ class Plan:
         for table in self.tables:
             for cell in table.cells:
                 cells.update({measurement.run for measurement in cell.measurements})
+        cells.update({run.initial: 0 for run in cells if run.initial is not None})
         return dict(sorted(cells.items()))
 
     @property
@@ -141,8 +145,24 @@ class Plan:
         )
 
     def training_settings(self, run: RunSpec) -> TrainingConfig:
-        """The training block of the run's pool."""
-        return self.experiment.training[run.pool]
+        """The training block of the run's stage, with what differs for its model."""
+        experiment = self.experiment
+        stages = experiment.training
+        if run.tasks == "sup":
+            stages = experiment.fine_tuning if run.init else experiment.supervised
+        changed = experiment.model_training.get(run.model, {})
+        return TrainingConfig.model_validate({**stages[run.pool].model_dump(), **changed})
+
+    def label_stages(self, dataset: str) -> list[TrainingConfig]:
+        """The trainings on labels of a data set; all of them draw from one list of episodes."""
+        blocks = (self.experiment.supervised, self.experiment.fine_tuning)
+        return [block[dataset] for block in blocks if dataset in block]
+
+    def training_splits(self, run: RunSpec) -> list[str]:
+        """The data set splits whose images a run is trained on, e.g. ["pascal/train"]."""
+        if run.tasks == "sup":
+            return [f"{run.pool}/{TRAIN}"]
+        return self.experiment.pools[run.pool].images
 
     # Frozen features
 
@@ -177,10 +197,11 @@ class Plan:
     def feature_caches(self) -> list[FeatureCache]:
         """Every cache that the tables asked for need."""
         features, caches = self.experiment.features, set()
-        for pool in sorted({run.pool for run in self.trained_runs}):
+        for run in self.trained_runs:
+            caches.update(self.model_caches(self.training_splits(run)))
+        for pool in self.pools:
             for embedding in (features.clustering, features.assignment):
                 caches.update(self.embedding_caches(pool, embedding))
-            caches.update(self.model_caches(self.experiment.pools[pool].images))
         tested = {m.dataset for table in self.tables for m in table.measurements}
         caches.update(self.model_caches(f"{dataset}/val" for dataset in sorted(tested)))
         return sorted(caches)
@@ -210,10 +231,9 @@ class Plan:
         assert settings.folder is not None
         return self.experiment.raw_data_root / settings.folder
 
-    def pool_roots(self, pool: str) -> dict[str, Path]:
-        """Data sets of a pool -> their raw files."""
-        names = sorted({dataset for dataset, _ in _pairs(self.experiment.pools[pool].images)})
-        return {name: self.dataset_root(name) for name in names}
+    def dataset_roots(self, splits: Iterable[str]) -> dict[str, Path]:
+        """Data sets of the splits -> their raw files."""
+        return {name: self.dataset_root(name) for name, _ in sorted(_pairs(splits))}
 
     def raw_marker(self, dataset: str) -> list[str]:
         """The file that says that the raw files are complete; none if the user brings them."""
@@ -250,11 +270,30 @@ class Plan:
             for shard in range(self.experiment.features.shards)
         ]
 
+    def saliency_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
+        """The masks of the salient regions of a pool's images (`.h5`), or their manifests."""
+        return [
+            f"{self.root}/pseudo_masks/saliency-{name.replace('/', '-')}-shard{shard}{suffix}"
+            for name in self.experiment.pools[pool].images
+            for shard in range(self.experiment.features.shards)
+        ]
+
+    def task_masks(self, run: RunSpec, suffix: str = ".h5") -> list[str]:
+        """The files of masks that a run's tasks are made of; none where labels are."""
+        match run.tasks:
+            case "unsup":
+                return self.pseudo_masks(run.pool, suffix)
+            case "saliency":
+                return self.saliency_masks(run.pool, suffix)
+            case _:
+                return []
+
     def training_episodes(self, run: RunSpec, suffix: str = ".h5") -> str:
-        """The pseudo-episodes of a run (`.h5`), or their manifest (`.json`)."""
-        return (
-            f"{self.root}/episodes/train/{run.pool}/{run.tasks}-{run.fold}-seed{run.seed}{suffix}"
-        )
+        """The training episodes of a run (`.h5`), or their manifest (`.json`)."""
+        tasks = f"{run.tasks}-{run.fold}"
+        if run.tasks == "sup":
+            tasks += f"-labels{run.ratio}"
+        return f"{self.root}/episodes/train/{run.pool}/{tasks}-seed{run.seed}{suffix}"
 
     def test_episodes(self, dataset: str, fold: int, shot: int, seed: int) -> str:
         """The test episodes of a fold."""
@@ -263,6 +302,12 @@ class Plan:
     def training_folder(self, run: RunSpec) -> str:
         """The folder of a run's weights."""
         return f"{self.root}/training/{run.path}"
+
+    def training_manifest(self, run: RunSpec | None) -> list[str]:
+        """The manifest of a run's weights, if there is a run and it is trained."""
+        if run is None or not run.is_trained:
+            return []
+        return [f"{self.training_folder(run)}/manifest.json"]
 
     def evaluation(self, spec: EvaluationSpec) -> str:
         """The per-episode results of an evaluation."""
@@ -274,15 +319,22 @@ class Plan:
 
     @property
     def pools(self) -> list[str]:
-        """The unlabelled pools that the tables asked for train on."""
-        return sorted({run.pool for run in self.trained_runs})
+        """The unlabelled pools whose clusters the tables asked for train on."""
+        return sorted({run.pool for run in self.trained_runs if run.tasks == "unsup"})
+
+    @property
+    def mask_manifests(self) -> list[str]:
+        """The manifests of all pseudo-masks that the tables asked for need."""
+        lists = (self.task_masks(run, ".json") for run in self.trained_runs)
+        return sorted(set().union(*lists))
 
     @property
     def indexes(self) -> list[str]:
         """The verified lists of every split that the tables asked for read."""
         tested = {m.dataset for table in self.tables for m in table.measurements}
-        lists = {self.index(dataset, "val") for dataset in tested}
-        return sorted(lists.union(*(self.pool_indexes(pool) for pool in self.pools)))
+        splits = {f"{dataset}/val" for dataset in tested}
+        splits = splits.union(*(self.training_splits(run) for run in self.trained_runs))
+        return sorted(self.index(*pair) for pair in _pairs(splits))
 
     @property
     def test_seeds(self) -> int:
@@ -315,8 +367,8 @@ class Plan:
     def figures(self) -> list[str]:
         """The pictures of the tables asked for."""
         names = [f"clusters-{pool}.png" for pool in self.pools]
-        if any(table.name == "table4" for table in self.tables):
-            names.append("table4_heatmap.png")
+        drawn = {"table2": "label_ratios.png", "table4": "table4_heatmap.png"}
+        names += [drawn[table.name] for table in self.tables if table.name in drawn]
         if any(m.run == self.main_run and m.shot == 1 for t in self.tables for m in t.measurements):
             names.append("qualitative.png")
         return [f"{self.root}/figures/{name}" for name in names]
@@ -325,22 +377,21 @@ class Plan:
 
     def training_inputs(self, run: RunSpec) -> dict[str, Any]:
         """Manifests and files that the training of a run reads."""
-        live = not self.experiment.features.model.cache
-        images = self.experiment.pools[run.pool].images
+        splits = self.training_splits(run)
+        pixels = run.tasks == "sup" or not self.experiment.features.model.cache
         return {
             "episodes": self.training_episodes(run, ".json"),
-            "pseudo_masks": self.pseudo_masks(run.pool, ".json"),
-            "features": self.feature_manifests(self.model_caches(images)),
-            "indexes": self.pool_indexes(run.pool) if live else [],
+            "masks": self.task_masks(run, ".json"),
+            "features": self.feature_manifests(self.model_caches(splits)),
+            "indexes": [self.index(*pair) for pair in _pairs(splits)] if pixels else [],
+            "initial": self.training_manifest(run.initial),
         }
 
     def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
         """Manifests and files that an evaluation reads."""
         caches = self.model_caches([f"{spec.dataset}/val"])
         return {
-            "weights": [f"{self.training_folder(spec.run)}/manifest.json"]
-            if spec.run.is_trained
-            else [],
+            "weights": self.training_manifest(spec.run),
             "features": self.feature_manifests(caches),
             "index": self.index(spec.dataset, "val"),
             "episodes": [

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 FOLDS = (0, 1, 2, 3)
+ALL_LABELS = 100
 
 # Every meta-learner: its file in umtfss/models -> the class in it, which is also its title.
 MODELS = {
     "umtfss": "UMTFSS",
+    "pfenet": "PFENet",
+    "cyctr": "CyCTR",
+    "masksplit": "MaskSplit",
     "prototype": "PrototypeMatcher",
 }
 
@@ -17,9 +21,13 @@ class RunSpec:
 
     Attributes:
         model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free floor.
-        pool: Unlabelled pool, e.g. "pascal"; empty for a model without training.
-        tasks: Task source: "unsup" (pseudo-tasks) or "none" (training-free).
+        pool: What it is trained on: an unlabelled pool, or with tasks "sup" a labelled data set;
+            empty for a model without training.
+        tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two crops of one image and its
+            salient region), "sup" (labelled base classes) or "none" (training-free).
         fold: "all", or "fold0" .. "fold3": only images with a base class of that fold.
+        ratio: Percent of the training images whose labels are read; for tasks "sup".
+        init: Unlabelled pool of the meta-training that the weights come from; empty: scratch.
         overrides: (model key, value) where the run differs from the experiment's model block.
         seed: Training seed.
     """
@@ -28,6 +36,8 @@ class RunSpec:
     pool: str = ""
     tasks: str = "none"
     fold: str = "all"
+    ratio: int = ALL_LABELS
+    init: str = ""
     overrides: tuple[tuple[str, str | int], ...] = ()
     seed: int = 0
 
@@ -37,14 +47,24 @@ class RunSpec:
         return self.tasks != "none"
 
     @property
+    def initial(self) -> "RunSpec | None":
+        """The run whose weights training starts from; none: from scratch."""
+        if not self.init:
+            return None
+        return RunSpec(self.model, self.init, "unsup", overrides=self.overrides, seed=self.seed)
+
+    @property
     def path(self) -> str:
         """The run's readable path below training/ and evaluation/."""
         if not self.is_trained:
             return f"{self.model}/training_free"
-        variant = "+".join(
-            [f"seed{self.seed}", *(f"{key}={value}" for key, value in self.overrides)]
-        )
-        return f"{self.pool}/{self.model}/{self.tasks}-{self.fold}/{variant}"
+        variant = [f"seed{self.seed}"]
+        if self.ratio != ALL_LABELS:
+            variant.append(f"labels={self.ratio}")
+        if self.init:
+            variant.append(f"init={self.init}")
+        variant += [f"{key}={value}" for key, value in self.overrides]
+        return f"{self.pool}/{self.model}/{self.tasks}-{self.fold}/{'+'.join(variant)}"
 
 
 @dataclass(frozen=True, order=True)

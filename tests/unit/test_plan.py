@@ -18,14 +18,45 @@ def paper() -> Plan:
 def test_the_default_run_is_shared_and_not_repeated(paper):
     default = RunSpec("umtfss", "pascal", "unsup", "all")
     assert default.path == "pascal/umtfss/unsup-all/seed0"
-    # Table 4's cell (50, 100), and in Table 5 the row `all`: four folds and their mean.
-    assert paper.sharing[default] == 1 + 5
+    # Table 4's cell (50, 100); in Table 5 the row `all`, by both metrics: four folds and the mean.
+    assert paper.sharing[default] == 1 + 2 * 5
     assert len(paper.trained_runs) == len(set(paper.trained_runs))
 
 
 def test_number_of_runs_of_the_paper(paper):
-    # Grid 25, of which one is the default; COCO default and vanilla; 4 folds of each data set.
-    assert len(paper.trained_runs) == 25 + 2 + 4 + 4
+    unlabelled = [run for run in paper.trained_runs if run.tasks == "unsup"]
+    # Grid 25, of which one is the default; COCO default and vanilla; PFENet and CyCTR on COCO;
+    # 4 folds of each data set.
+    assert len(unlabelled) == 25 + 2 + 2 + 4 + 4
+    assert len([run for run in paper.trained_runs if run.tasks == "saliency"]) == 2 * (1 + 4)
+    labelled = [run for run in paper.trained_runs if run.tasks == "sup"]
+    # Table 2: 3 models x 4 folds x 4 ratios x 2 starts; Table 1 is part of it; Table 6 adds COCO.
+    assert len(labelled) == 3 * 4 * 4 * 2 + 4 * 4
+    assert len(unlabelled) + len(labelled) + 10 == len(paper.trained_runs)
+
+
+def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
+    run = RunSpec("umtfss", "coco", "sup", "fold1", ratio=5, init="coco")
+    assert run.path == "coco/umtfss/sup-fold1/seed0+labels=5+init=coco"
+    assert run.initial == RunSpec("umtfss", "coco", "unsup", "all")
+    inputs = paper.training_inputs(run)
+    assert inputs["initial"] == ["results/paper/training/coco/umtfss/unsup-all/seed0/manifest.json"]
+    assert inputs["episodes"].endswith("episodes/train/coco/sup-fold1-labels5-seed0.json")
+    assert inputs["masks"] == []
+    assert paper.training_settings(run).epochs == 50
+    assert paper.training_settings(RunSpec("pfenet", "coco", "unsup")).lr_multiplier == 1
+    assert all(r.initial in paper.trained_runs for r in paper.trained_runs if r.initial)
+
+
+def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    raw["tables"] = {"table2": {**raw["tables"]["table2"], "models": ["umtfss"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
+    initial = RunSpec("umtfss", "shapes", "unsup", "all")
+    assert initial in plan.trained_runs
+    assert {run.tasks for run in plan.trained_runs if run != initial} == {"sup"}
+    assert plan.mask_manifests == plan.pseudo_masks("shapes", ".json")
 
 
 def test_overrides_stand_in_the_path_only_where_they_differ(paper):

@@ -31,7 +31,7 @@ def test_a_printed_number_is_that_of_the_stored_episodes(finished):
     results = finished.root / "results/tiny"
     rows = csv.DictReader((results / "tables/headline.csv").open())
     floor = [row for row in rows if row["row"].startswith("prototype")]
-    printed = float(next(row for row in floor if row["column"] == "1-shot mean")["miou"])
+    printed = float(next(row for row in floor if row["column"] == "1-shot mean")["value"])
     stored = json.loads(
         (results / "evaluation/prototype/training_free/shapes-1shot.json").read_text()
     )

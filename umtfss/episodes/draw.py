@@ -1,4 +1,4 @@
-"""Which images make an episode: test episodes and pseudo-episodes.
+"""Which images make an episode: test episodes, pseudo-episodes and labelled training episodes.
 
 Protocol sections 2, 3.7 and 3.8. Shapes: E episodes, K shots, R regions, C channels.
 
@@ -7,7 +7,7 @@ on no worker and on no global state, and a list of 200 episodes starts with the 
 """
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -68,10 +68,7 @@ def draw_test_episodes(
                 f"or take {shot} out of evaluation.shots",
             )
     images = [rows[i] for i in index.images_with(classes, min_area)]
-    present: dict[int, list[int]] = {}
-    for class_id, pool in pools.items():
-        for row in pool.tolist():
-            present.setdefault(row, []).append(class_id)
+    present = _present(pools)
 
     query, class_ids = np.empty(count, np.int32), np.empty(count, np.int32)
     supports = np.empty((count, shot), np.int32)
@@ -179,6 +176,104 @@ def draw_pseudo_episodes(
         supports[episodes] = members[picked]
     image = regions.image[usable]
     return EpisodeList(image_ids, image[query], cluster[query], image[supports], key)
+
+
+def labelled_epoch_length(index: DatasetIndex, classes: Sequence[int], **pool: Any) -> int:
+    """The number of images that can be the query of a labelled training episode: one epoch.
+
+    Args:
+        index: As in `draw_base_episodes`.
+        classes: Likewise.
+        **pool: `shot`, `min_area` and `allowed_ids`, likewise.
+    """
+    return len(_present(_class_pools(index, classes, **pool)))
+
+
+def draw_base_episodes(
+    index: DatasetIndex,
+    classes: Sequence[int],
+    *,
+    shot: int,
+    count: int,
+    seed: int,
+    min_area: int,
+    allowed_ids: Collection[str],
+    key: str,
+) -> EpisodeList:
+    """Labelled training episodes of base classes, as supervised meta-training has them.
+
+    Queries walk over the allowed images that hold a usable class, in a new random order every
+    epoch; the class is uniform over the usable ones in the image; the K supports are drawn from
+    the class's other allowed images without replacement. Usable is a class with K + 1 images.
+
+    Args:
+        index: The training images and the areas of their classes.
+        classes: Base classes of the fold.
+        shot: K.
+        count: E.
+        seed: Episode seed.
+        min_area: px that a class must cover to count as present.
+        allowed_ids: The labelled images.
+        key: Names the draw, e.g. "train/pascal/sup-fold0-labels20"; part of every draw.
+
+    Raises:
+        DataError: No class has K + 1 labelled images.
+    """
+    pools = _class_pools(index, classes, shot=shot, min_area=min_area, allowed_ids=allowed_ids)
+    present = _present(pools)
+    images = sorted(present)
+    query, class_ids = np.empty(count, np.int32), np.empty(count, np.int32)
+    supports = np.empty((count, shot), np.int32)
+    order = np.empty(0, np.int64)
+    for episode in range(count):
+        epoch, place = divmod(episode, len(images))
+        if place == 0:
+            order = _permutation(key, seed, "epoch", epoch, len(images))
+        rng = generator(key, seed, episode)
+        row = images[order[place]]
+        class_id = present[row][rng.integers(len(present[row]))]
+        pool = pools[class_id]
+        position = int(np.searchsorted(pool, row))
+        others = rng.choice(len(pool) - 1, shot, replace=False)
+        query[episode], class_ids[episode] = row, class_id
+        supports[episode] = pool[others + (others >= position)]
+    return EpisodeList(index.image_ids, query, class_ids, supports, key)
+
+
+def _class_pools(
+    index: DatasetIndex,
+    classes: Sequence[int],
+    *,
+    shot: int,
+    min_area: int,
+    allowed_ids: Collection[str],
+) -> dict[int, np.ndarray]:
+    """Class id -> rows of its allowed images, of the classes with more than `shot` of them."""
+    allowed = frozenset(allowed_ids)
+    rows = {image_id: row for row, image_id in enumerate(index.image_ids)}
+    pools = {}
+    for class_id in classes:
+        pool = [rows[i] for i in index.class_pool(class_id, min_area) if i in allowed]
+        if len(pool) > shot:
+            pools[class_id] = np.array(pool)
+    if not pools:
+        raise DataError(
+            f"no base class of {index.dataset}/{index.split} can make {shot}-shot episodes",
+            expected=f"a class with {min_area} px in {shot + 1} of the labelled images",
+            found=f"{len(allowed)} labelled images, classes {list(classes)}",
+            fix=f"raise the label ratio, lower datasets.{index.dataset}.min_class_area, or set "
+            f"episodes.novel_images to keep",
+        )
+    return pools
+
+
+def _present(pools: dict[int, np.ndarray]) -> dict[int, list[int]]:
+    """Row of an image -> the classes of `pools` that are in it."""
+    present: dict[int, list[int]] = {}
+    for class_id, pool in pools.items():
+        for row in pool.tolist():
+            present.setdefault(row, []).append(class_id)
+    return present
 
 
 def _usable_regions(

@@ -6,6 +6,7 @@ replacement among themselves, so that no class vanishes; a mean over folds resam
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from umtfss.randomness import generator
 RESAMPLES = 1000
 COVERAGE = 0.95
 CHUNK = 4_000_000
+Metric = Literal["miou", "per_episode"]
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,19 @@ def miou_interval(
     *,
     resamples: int = RESAMPLES,
     coverage: float = COVERAGE,
+    metric: Metric = "miou",
 ) -> Interval:
-    """The mean over folds of the mIoU, and its interval.
+    """The mean over folds of the mIoU (or of another metric), and its interval.
 
     Args:
         folds: One entry per fold, seeds pooled.
         resamples: R.
         coverage: Of the interval, e.g. 0.95.
+        metric: "miou", or "per_episode": the mean of the episodes' own IoU.
     """
-    value = float(np.mean([summarise(fold).miou for fold in folds]))
-    drawn = np.mean([_resampled([fold], k, resamples)[0] for k, fold in enumerate(folds)], axis=0)
-    return _interval(value, drawn, coverage)
+    value = float(np.mean([getattr(summarise(fold), metric) for fold in folds]))
+    parts = [_resampled([fold], k, resamples, metric)[0] for k, fold in enumerate(folds)]
+    return _interval(value, np.mean(parts, axis=0), coverage)
 
 
 def paired_interval(
@@ -92,8 +96,10 @@ def _same_episodes(one: EpisodeScores, other: EpisodeScores) -> bool:
     )
 
 
-def _resampled(models: Sequence[EpisodeScores], entry: int, resamples: int) -> list[np.ndarray]:
-    """The fold's mIoU in every resample, (R,) per model; all models see the same resamples."""
+def _resampled(
+    models: Sequence[EpisodeScores], entry: int, resamples: int, metric: Metric = "miou"
+) -> list[np.ndarray]:
+    """The fold's metric in every resample, (R,) per model; all models see the same resamples."""
     random = generator("bootstrap", entry)
     class_id = models[0].class_id
     classes = np.unique(class_id)
@@ -109,8 +115,12 @@ def _resampled(models: Sequence[EpisodeScores], entry: int, resamples: int) -> l
             stop = min(start + step, resamples)
             drawn = random.integers(len(rows), size=(stop - start, len(rows)), dtype=np.int32)
             for place, (intersection, union) in enumerate(columns):
-                total[place][start:stop] += intersection[drawn].sum(1) / union[drawn].sum(1)
-    return [values / len(classes) for values in total]
+                if metric == "miou":
+                    total[place][start:stop] += intersection[drawn].sum(1) / union[drawn].sum(1)
+                else:
+                    total[place][start:stop] += (intersection / union)[drawn].sum(1)
+    parts = len(classes) if metric == "miou" else len(class_id)
+    return [values / parts for values in total]
 
 
 def _interval(value: float, drawn: np.ndarray, coverage: float) -> Interval:

@@ -62,7 +62,7 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
         TableError: The file lacks a column.
     """
     cells = pd.read_csv(table)
-    lacking = {"row", "column", "miou", "low", "high", "paper"} - set(cells.columns)
+    lacking = {"row", "column", "value", "low", "high", "paper"} - set(cells.columns)
     if lacking:
         raise TableError(
             f"{table} lacks the columns {sorted(lacking)}",
@@ -71,7 +71,7 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
         )
     ours, low, high, paper = (
         cells.pivot(index="row", columns="column", values=name)
-        for name in ("miou", "low", "high", "paper")
+        for name in ("value", "low", "high", "paper")
     )
     texts = [
         [f"{m:.1f}\n[{a:.1f}, {b:.1f}]" for m, a, b in zip(*three, strict=True)]

@@ -15,7 +15,10 @@ from umtfss.runs import FOLDS
 from umtfss.tables.layout import Table
 from umtfss.tables.values import Value, Values
 
-COLUMNS = ("row", "column", "miou", "low", "high", "fb_iou", "paper", "episodes", "seeds")
+COLUMNS = (
+    *("row", "column", "metric", "value", "low", "high"),
+    *("fb_iou", "paper", "episodes", "seeds"),
+)
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -39,7 +42,8 @@ def write_table(table: Table, values: Values, stem: str | Path) -> None:
     Raises:
         TableError: A cell has no value.
     """
-    missing = [(c.row, c.column) for c in table.cells if (c.row, c.column) not in values]
+    measured = [(c.row, c.column) for c in table.cells if c.measurements]
+    missing = [place for place in measured if place not in values]
     if missing:
         raise TableError(
             f"{table.name} lacks the value of {len(missing)} cells",
@@ -94,10 +98,14 @@ def tidy_csv(table: Table, values: Values) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for cell in table.cells:
-        value = values[cell.row, cell.column]
-        numbers = [f"{number:.3f}" for number in (value.miou, value.low, value.high, value.fb_iou)]
         paper = "" if cell.paper is None else cell.paper
-        writer.writerow([cell.row, cell.column, *numbers, paper, value.episodes, value.seeds])
+        value = values.get((cell.row, cell.column))
+        if value is None:  # quoted
+            writer.writerow([cell.row, cell.column, cell.metric, *[""] * 4, paper, "", ""])
+            continue
+        numbers = [f"{number:.3f}" for number in (value.value, value.low, value.high, value.fb_iou)]
+        sizes = (value.episodes, value.seeds)
+        writer.writerow([cell.row, cell.column, cell.metric, *numbers, paper, *sizes])
     return stream.getvalue()
 
 
@@ -131,14 +139,15 @@ def caption(table: Table, values: Iterable[Value]) -> str:
 
 
 def column_groups(columns: tuple[str, ...]) -> list[tuple[str, list[str]]]:
-    """Columns that share their title's first word, as (first word, rest of the titles).
+    """Columns of folds that share what stands before the fold, as (that, [fold or mean]).
 
-    One group with an empty first word if some title has one word only.
+    One group with an empty name if some title has nothing before a fold or names none.
     """
-    if not all(" " in column for column in columns):
+    split = [re.fullmatch(r"(.+) (fold \d|mean)", column) for column in columns]
+    if not all(split):
         return [("", list(columns))]
-    split = [tuple(column.split(" ", 1)) for column in columns]
-    return [(word, [rest for _, rest in group]) for word, group in groupby(split, lambda s: s[0])]
+    parts = [match.groups() for match in split if match]
+    return [(name, [rest for _, rest in group]) for name, group in groupby(parts, lambda p: p[0])]
 
 
 def _render(environment: Environment, template: str, table: Table, values: Values) -> str:

@@ -12,9 +12,14 @@ from typing import Any
 import yaml
 
 from umtfss.config import Experiment, ModelConfig
-from umtfss.runs import Measurement, RunSpec
+from umtfss.evaluation.intervals import Metric
+from umtfss.runs import ALL_LABELS, MODELS, Measurement, RunSpec
 
 FLOOR = RunSpec(model="prototype")
+START_TITLES = {"scratch": "scratch", "unsup_init": "unsup. init"}
+COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
+QUOTED = " (quoted)"
+PER_EPISODE = " (per episode)"
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,17 @@ class Cell:
     Attributes:
         row: Row title.
         column: Column title.
-        measurements: What is averaged: one for a single fold, one per fold for a mean.
+        measurements: What is averaged: one for a single fold, one per fold for a mean; none for
+            a number that is quoted from the paper.
         paper: The paper's number in percent, if it printed one.
+        metric: What is averaged: the class IoU, or every episode's own IoU.
     """
 
     row: str
     column: str
     measurements: tuple[Measurement, ...]
     paper: float | None = None
+    metric: Metric = "miou"
 
 
 @dataclass(frozen=True)
@@ -72,17 +80,39 @@ def paper_numbers() -> dict[str, Any]:
 
 
 def unsupervised_run(
-    experiment: Experiment, pool: str, fold: str = "all", **overrides: str | int
+    experiment: Experiment,
+    pool: str,
+    fold: str = "all",
+    model: str = "umtfss",
+    **overrides: str | int,
 ) -> RunSpec:
-    """UMTFSS meta-trained on pseudo-tasks of `pool`.
+    """A model meta-trained on pseudo-tasks of `pool`.
 
     Overrides equal to the experiment's own model block are dropped, so that a cell at the
     default shares the default's run.
     """
-    model = experiment.model
-    changed = {k: v for k, v in overrides.items() if getattr(model, k) != v}
-    ModelConfig.model_validate({**model.model_dump(), **changed})
-    return RunSpec("umtfss", pool, "unsup", fold, tuple(sorted(changed.items())), experiment.seed)
+    block = experiment.model
+    changed = {k: v for k, v in overrides.items() if getattr(block, k) != v}
+    ModelConfig.model_validate({**block.model_dump(), **changed})
+    override_items = tuple(sorted(changed.items()))
+    return RunSpec(model, pool, "unsup", fold, overrides=override_items, seed=experiment.seed)
+
+
+def labelled_run(
+    experiment: Experiment, dataset: str, fold: int, model: str, ratio: int, init: str = ""
+) -> RunSpec:
+    """A model meta-trained on `ratio` % of the labels of a fold's base classes.
+
+    Args:
+        experiment: The experiment.
+        dataset: Data set.
+        fold: Fold that it will be tested on.
+        model: Meta-learner.
+        ratio: Percent.
+        init: Pool of the unsupervised weights that it starts from; empty: from scratch.
+    """
+    seed = experiment.seed
+    return RunSpec(model, dataset, "sup", f"fold{fold}", ratio=ratio, init=init, seed=seed)
 
 
 def all_tables(experiment: Experiment) -> tuple[Table, ...]:
@@ -91,9 +121,11 @@ def all_tables(experiment: Experiment) -> tuple[Table, ...]:
     present: list[tuple[Any, Callable[[Experiment], Table]]] = [
         (tables.headline, headline),
         (tables.table1, table1),
+        (tables.table2, table2),
         (tables.table3, table3),
         (tables.table4, table4),
         (tables.table5, table5),
+        (tables.table6, table6),
     ]
     return tuple(build(experiment) for settings, build in present if settings is not None)
 
@@ -108,14 +140,40 @@ def _fold_columns(experiment: Experiment, prefix: str = "") -> tuple[str, ...]:
     return (*(f"{prefix}fold {f}" for f in experiment.tables.folds), f"{prefix}mean")
 
 
+def _labelled_folds(
+    experiment: Experiment,
+    dataset: str,
+    model: str,
+    ratio: int,
+    *,
+    init: str = "",
+    shot: int = 1,
+    seeds: int,
+) -> tuple[Measurement, ...]:
+    """Every fold tested with the run that its labels trained."""
+    return tuple(
+        Measurement(labelled_run(experiment, dataset, f, model, ratio, init), dataset, f, shot, s)
+        for f, s in ((fold, seeds) for fold in experiment.tables.folds)
+    )
+
+
 def _fold_cells(
-    row: str, columns: tuple[str, ...], measured: tuple[Measurement, ...], paper: dict[str, Any]
+    row: str,
+    columns: tuple[str, ...],
+    measured: tuple[Measurement, ...],
+    paper: dict[str, Any],
+    metric: Metric = "miou",
 ) -> Iterator[Cell]:
     """A cell for each fold and one for the mean; `paper` has `folds` and `mean`, or is empty."""
     for column, one in zip(columns, measured, strict=False):
         number = paper["folds"][one.fold] if paper else None
-        yield Cell(row, column, (one,), number)
-    yield Cell(row, columns[-1], measured, paper.get("mean"))
+        yield Cell(row, column, (one,), number, metric)
+    yield Cell(row, columns[-1], measured, paper.get("mean"), metric)
+
+
+def _benchmark(experiment: Experiment, dataset: str) -> str:
+    """The paper's benchmark that a data set's numbers stand beside."""
+    return "coco" if experiment.datasets[dataset].kind == "coco" else "pascal"
 
 
 def _build(
@@ -154,26 +212,53 @@ def headline(experiment: Experiment) -> Table:
 
 
 def table1(experiment: Experiment) -> Table:
-    """Table 1, column UMTFSS: unsupervised meta-training, 1-shot, mean of the folds."""
-    settings = experiment.tables.table1
+    """Table 1: meta-training with all labels of the base classes against none, 1-shot, mean."""
+    settings, seeds = experiment.tables.table1, experiment.evaluation.seeds
     assert settings is not None
-    run = unsupervised_run(experiment, settings.pool)
-    measured = _folds(experiment, run, settings.dataset, 1, experiment.evaluation.seeds)
-    paper = dict(
-        zip(paper_numbers()["table1"]["columns"], paper_numbers()["table1"]["unsup"], strict=True)
-    )
-    cells = [Cell("unsup", "UMTFSS", measured, paper["UMTFSS"])]
-    title = f"Unsupervised meta-training, 1-shot, tested on {settings.dataset}."
-    return _build(
-        experiment,
-        "table1",
-        title,
-        "variant",
-        ("unsup",),
-        ("UMTFSS",),
-        cells,
-        "The paper tests on PASCAL-5i.",
-    )
+    printed, cells = paper_numbers()["table1"], []
+    for row in settings.rows:
+        paper = dict(zip(printed["columns"], printed[row], strict=True))
+        for model in settings.models:
+            run = unsupervised_run(experiment, settings.pool, model=model)
+            measured = _folds(experiment, run, settings.dataset, 1, seeds)
+            if row == "sup":
+                measured = _labelled_folds(
+                    experiment, settings.dataset, model, ALL_LABELS, seeds=seeds
+                )
+            cells.append(Cell(row, MODELS[model], measured, paper.get(MODELS[model])))
+    columns = tuple(MODELS[model] for model in settings.models)
+    title = f"Supervised and unsupervised meta-training, 1-shot, tested on {settings.dataset}."
+    note = "The paper tests on PASCAL-5i."
+    rows = tuple(settings.rows)
+    return _build(experiment, "table1", title, "variant", rows, columns, cells, note)
+
+
+def table2(experiment: Experiment) -> Table:
+    """Table 2: meta-training on a part of the labels, from scratch and from unsupervised weights.
+
+    The column 0 % is the unsupervised model itself, which the paper has in its Table 1.
+    """
+    settings, seeds = experiment.tables.table2, experiment.tables.ablation_seeds
+    assert settings is not None
+    printed, cells, rows = paper_numbers()["table2"], [], []
+    for model in settings.models:
+        for start, init in (("scratch", ""), ("unsup_init", settings.pool)):
+            row = f"{MODELS[model]}, {START_TITLES[start]}"
+            rows.append(row)
+            if init:
+                run = unsupervised_run(experiment, settings.pool, model=model)
+                cells.append(Cell(row, "0 %", _folds(experiment, run, settings.dataset, 1, seeds)))
+            numbers = printed.get(MODELS[model], {}).get(start, [])
+            paper = dict(zip(printed["ratios"], numbers, strict=False))
+            for ratio in settings.ratios:
+                measured = _labelled_folds(
+                    experiment, settings.dataset, model, ratio, init=init, seeds=seeds
+                )
+                cells.append(Cell(row, f"{ratio} %", measured, paper.get(ratio)))
+    columns = ("0 %", *(f"{ratio} %" for ratio in settings.ratios))
+    title = f"Meta-training on a part of the labels, 1-shot, tested on {settings.dataset}."
+    note = "The paper tests on PASCAL-5i."
+    return _build(experiment, "table2", title, "labelled images", tuple(rows), columns, cells, note)
 
 
 def table3(experiment: Experiment) -> Table:
@@ -230,24 +315,90 @@ def table4(experiment: Experiment) -> Table:
 
 
 def table5(experiment: Experiment) -> Table:
-    """Table 5, rows UMTFSS: trained on the fold's images or on all, unsupervised, 1-shot."""
-    settings = experiment.tables.table5
+    """Table 5: trained on the fold's images or on all, unsupervised, 1-shot, beside MaskSplit.
+
+    MaskSplit's own evaluation, the mean of the episodes' IoU, is a second row of each model, so
+    that its numbers can be compared with those of its paper.
+    """
+    settings, seeds = experiment.tables.table5, experiment.evaluation.seeds
     assert settings is not None
-    seeds = experiment.evaluation.seeds
+    models = ("masksplit", "umtfss") if settings.masksplit else ("umtfss",)
     cells: list[Cell] = []
     columns: list[str] = []
     for dataset, pool in settings.datasets.items():
         names = _fold_columns(experiment, f"{dataset} ")
         columns += names
+        printed = paper_numbers()["table5"][_benchmark(experiment, dataset)]
         for setting in settings.settings:
-            runs = {
-                f: unsupervised_run(experiment, pool, "all" if setting == "all" else f"fold{f}")
-                for f in experiment.tables.folds
-            }
-            measured = tuple(Measurement(run, dataset, f, 1, seeds) for f, run in runs.items())
-            paper = paper_numbers()["table5"]["coco" if dataset == "coco" else "pascal"]
-            cells += _fold_cells(f"{setting}: UMTFSS", names, measured, paper[setting]["UMTFSS"])
+            for model in models:
+                runs = {
+                    f: _unlabelled(experiment, pool, model, setting, f)
+                    for f in experiment.tables.folds
+                }
+                measured = tuple(Measurement(run, dataset, f, 1, seeds) for f, run in runs.items())
+                row, paper = f"{setting}: {MODELS[model]}", printed[setting].get(MODELS[model], {})
+                cells += _fold_cells(row, names, measured, paper)
+                if settings.masksplit:
+                    row += PER_EPISODE
+                    cells += _fold_cells(row, names, measured, {}, "per_episode")
     title = "Unsupervised few-shot segmentation, 1-shot: trained on the fold's images, or on all."
-    rows = tuple(f"{setting}: UMTFSS" for setting in settings.settings)
+    rows = tuple(dict.fromkeys(cell.row for cell in cells))
     note = "The paper tests on PASCAL-5i and COCO-20i."
+    if settings.masksplit:
+        note = "Per episode: the mean of the episodes' IoU, which MaskSplit reports. " + note
     return _build(experiment, "table5", title, "setting", rows, tuple(columns), cells, note)
+
+
+def _unlabelled(experiment: Experiment, pool: str, model: str, setting: str, fold: int) -> RunSpec:
+    """A run of Table 5; MaskSplit has tasks of its own."""
+    images = "all" if setting == "all" else f"fold{fold}"
+    if model == "masksplit":
+        return RunSpec(model, pool, "saliency", images, seed=experiment.seed)
+    return unsupervised_run(experiment, pool, images)
+
+
+def table6(experiment: Experiment) -> Table:
+    """Table 6: UMTFSS with 0 % to 100 % of the labels, every shot, beside quoted competitors."""
+    settings, seeds = experiment.tables.table6, experiment.evaluation.seeds
+    assert settings is not None
+    printed = paper_numbers()["table6"]
+    cells: list[Cell] = []
+    columns: list[str] = []
+    for dataset, pool in settings.datasets.items():
+        benchmark = _benchmark(experiment, dataset)
+        for shot in experiment.evaluation.shots:
+            names = _fold_columns(experiment, f"{dataset} {shot}-shot ")
+            columns += names
+            place = f"{benchmark}_{shot}shot"
+            known = place in printed["columns"]
+            place_at = printed["columns"].index(place) if known else -1
+
+            def paper(row: str, at: int = place_at) -> dict[str, Any]:
+                if at < 0 or row not in printed:
+                    return {}
+                *folds, mean = printed[row][at]
+                return {"folds": folds, "mean": mean}
+
+            for competitor in COMPETITORS:
+                numbers = paper(competitor)
+                if numbers:
+                    row = f"{competitor}, 100 %{QUOTED}"
+                    folds = [numbers["folds"][f] for f in experiment.tables.folds]
+                    for column, number in zip(names, [*folds, numbers["mean"]], strict=True):
+                        cells.append(Cell(row, column, (), number))
+            for ratio in (0, *settings.ratios):
+                run = unsupervised_run(experiment, pool)
+                measured = _folds(experiment, run, dataset, shot, seeds)
+                if ratio:
+                    measured = _labelled_folds(
+                        experiment, dataset, "umtfss", ratio, init=pool, shot=shot, seeds=seeds
+                    )
+                row = f"UMTFSS, {ratio} %"
+                cells += _fold_cells(row, names, measured, paper(f"UMTFSS_{ratio}"))
+    title = "Supervised few-shot segmentation and UMTFSS by the part of the labels that it reads."
+    rows = tuple(dict.fromkeys(cell.row for cell in cells))
+    note = (
+        "Quoted rows are the paper's print, measured by others on the benchmark itself "
+        "(PASCAL-5i, COCO-20i); they are no measurements of this experiment."
+    )
+    return _build(experiment, "table6", title, "labels", rows, tuple(columns), cells, note)

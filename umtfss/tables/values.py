@@ -18,7 +18,7 @@ class Value:
     """A number of a table.
 
     Attributes:
-        miou: Percent; the mean over the cell's folds.
+        value: Percent, of the cell's metric; the mean over the cell's folds.
         low: Percent, lower end of the interval.
         high: Percent, upper end of the interval.
         episodes: Episodes per fold and seed.
@@ -27,7 +27,7 @@ class Value:
         fb_iou: Percent, mean IoU of foreground and background; the mean over the cell's folds.
     """
 
-    miou: float
+    value: float
     low: float
     high: float
     episodes: int
@@ -40,7 +40,7 @@ Values = Mapping[tuple[str, str], Value]  # by row title and column title
 
 
 def table_values(table: Table, plan: Plan) -> Values:
-    """(row title, column title) -> value, of every cell of the table.
+    """(row title, column title) -> value, of every cell of the table that is measured.
 
     Raises:
         TableError: An evaluation is missing; the message names every missing file. Or a mean
@@ -70,6 +70,7 @@ def table_values(table: Table, plan: Plan) -> Values:
             coverage=settings.interval,
         )
         for cell in table.cells
+        if cell.measurements
     }
 
 
@@ -124,7 +125,7 @@ def cell_value(
             found=sorted(counts),
             fix="run snakemake --cores all all_evaluation",
         )
-    interval = miou_interval(parts, resamples=resamples, coverage=coverage)
+    interval = miou_interval(parts, resamples=resamples, coverage=coverage, metric=cell.metric)
     return Value(
         100 * interval.value,
         100 * interval.low,

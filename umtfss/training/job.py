@@ -11,10 +11,17 @@ from umtfss.backbones.extractor import build_extractor
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import load_experiment
 from umtfss.data.dataset import Catalog, open_datasets
+from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
-from umtfss.episodes.loader import CachedEpisodes, PseudoMasks, collate
+from umtfss.episodes.loader import (
+    CachedEpisodes,
+    GroundTruthMasks,
+    MaskSource,
+    PseudoMasks,
+    collate,
+)
 from umtfss.features.store import FeatureStore
 from umtfss.log import job_log
 from umtfss.models import build_model
@@ -24,6 +31,7 @@ from umtfss.pseudo_masks.store import PseudoMaskStore
 from umtfss.randomness import seed64
 from umtfss.runs import RunSpec
 from umtfss.training import distributed
+from umtfss.training.checkpoint import load_weights
 from umtfss.training.loop import train
 
 
@@ -59,6 +67,8 @@ def train_run(
             sum(facts.channels[level] for level in features.mid),
             align_corners=facts.align_corners,
         )
+        if run.initial is not None:
+            load_weights(model, Path(plan.training_folder(run.initial)))
         train(
             model,
             folder=Path(plan.training_folder(run)),
@@ -75,8 +85,10 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     """The digest of everything that decides the weights."""
     inputs = plan.training_inputs(run)
     manifests = [
-        *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["pseudo_masks"]),
+        *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["masks"]),
         *(read_manifest(path, "features")["digest"] for path in inputs["features"]),
+        *(read_manifest(path, "training")["digest"] for path in inputs["initial"]),
+        *(DatasetIndex.load(path).checksum for path in inputs["indexes"]),
     ]
     return digest_json(
         {
@@ -104,8 +116,12 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
     experiment, settings = plan.experiment, plan.training_settings(run)
     features = experiment.features.model
     episodes = EpisodeList.load(plan.training_episodes(run))
-    masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.pseudo_masks(run.pool)]))
-    splits = experiment.pools[run.pool].images
+    splits = plan.training_splits(run)
+    pixels = run.tasks == "sup" or not features.cache  # else the raw files may be gone
+    catalog = Catalog(open_datasets(experiment, plan.dataset_roots(splits)) if pixels else {})
+    masks: MaskSource = GroundTruthMasks(catalog)
+    if run.tasks != "sup":
+        masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
     target_side = settings.loss_side or features.long_side
     if features.cache:
         store = FeatureStore(plan.feature_manifests(plan.model_caches(splits)))
@@ -120,7 +136,6 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
             flip=settings.augment.flip,
         )
         return {"episodes": cached, "collate": collate}
-    catalog = Catalog(open_datasets(experiment, plan.pool_roots(run.pool)))
     extractor = build_extractor(
         features.backbone,
         (*features.mid, features.high),

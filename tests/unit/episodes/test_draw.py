@@ -10,7 +10,14 @@ from scipy.stats import chisquare
 
 from umtfss.config import EpisodesConfig
 from umtfss.data.index import DatasetIndex
-from umtfss.episodes.draw import draw_pseudo_episodes, draw_test_episodes, epoch_length
+from umtfss.episodes.draw import (
+    draw_base_episodes,
+    draw_pseudo_episodes,
+    draw_test_episodes,
+    epoch_length,
+    labelled_epoch_length,
+)
+from umtfss.episodes.episode import EpisodeList
 from umtfss.errors import DataError
 from umtfss.pseudo_masks.store import RegionTable
 
@@ -289,3 +296,49 @@ def test_seed_and_key_decide_pseudo_episodes():
     assert arrays(draw_pseudo(ids, regions, seed=1)) != first
     assert arrays(draw_pseudo(ids, regions, key="x")) != first
     assert draw_pseudo(ids, regions, key="x").key == "x"
+
+
+def labelled_index(images: int = 40) -> DatasetIndex:
+    """Class 1 in every image, 2 in every second, 3 in one, each 50 px; 4 is too small."""
+    areas = {
+        f"made/{row}": {1: 50, 4: 3} | ({2: 50} if row % 2 else {}) | ({3: 50} if row == 7 else {})
+        for row in range(images)
+    }
+    return DatasetIndex("made", "train", tuple(areas), np.full((images, 2), 9), areas, "")
+
+
+def base_episodes(count: int = 120, **changed) -> EpisodeList:
+    index = labelled_index()
+    arguments = {"shot": 2, "seed": 0, "min_area": 10, "allowed_ids": index.image_ids[:30]}
+    return draw_base_episodes(index, (1, 2, 3, 4), count=count, key="t", **arguments | changed)
+
+
+def test_labelled_episodes_hold_their_class_and_only_labelled_images():
+    index, episodes = labelled_index(), base_episodes()
+    for episode in episodes:
+        images = (episode.query, *episode.supports)
+        assert len(set(images)) == 3
+        assert set(images) <= set(index.image_ids[:30])
+        assert all(index.areas[image_id].get(episode.class_id) == 50 for image_id in images)
+    # 3 is in one image only and 4 is too small: neither can make an episode.
+    assert set(episodes.class_id.tolist()) == {1, 2}
+
+
+def test_labelled_queries_walk_over_every_image_once_an_epoch():
+    length = labelled_epoch_length(
+        labelled_index(), (1, 2), shot=2, min_area=10, allowed_ids=labelled_index().image_ids[:30]
+    )
+    assert length == 30
+    rows = base_episodes().query.reshape(-1, length)
+    assert all(len(set(epoch)) == length for epoch in rows.tolist())
+
+
+def test_a_longer_list_of_labelled_episodes_starts_with_the_shorter():
+    short, long = base_episodes(50), base_episodes(80)
+    assert np.array_equal(short.supports, long.supports[:50])
+    assert not np.array_equal(base_episodes(50, seed=1).query, short.query)
+
+
+def test_labels_that_make_no_episode_are_refused():
+    with pytest.raises(DataError, match=r"no base class of made/train can make 2-shot"):
+        base_episodes(allowed_ids=["made/0", "made/1"])

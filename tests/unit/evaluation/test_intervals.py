@@ -100,3 +100,14 @@ def test_a_thousand_resamples_of_five_thousand_episodes_are_quick() -> None:
     start = time.process_time()
     miou_interval([scores])
     assert time.process_time() - start < 5
+
+
+def test_the_mean_of_episodes_has_an_interval_of_its_own() -> None:
+    fold = simulate(0, 200)
+    got = miou_interval([fold], resamples=400, metric="per_episode")
+    own = fold.intersection / fold.union
+    assert got.value == pytest.approx(own.mean())
+    assert got.low < got.value < got.high
+    # The bootstrap of a mean is about normal: 1.96 standard errors to either side.
+    error = 1.96 * own.std() / np.sqrt(len(own))
+    assert (got.high - got.low) / 2 == pytest.approx(error, rel=0.2)

@@ -16,7 +16,7 @@ from umtfss.tables.figures import (
     table4_heatmap,
 )
 
-HEADER = "row,column,miou,low,high,paper,episodes,seeds\n"
+HEADER = "row,column,value,low,high,paper,episodes,seeds\n"
 
 
 def heatmap(folder: Path, papers: tuple[str, ...]) -> np.ndarray:
@@ -60,7 +60,7 @@ def test_heat_map_does_not_blow_up_noise(tmp_path: Path) -> None:
 
 
 def test_heat_map_names_lacking_columns(tmp_path: Path) -> None:
-    (tmp_path / "table4.csv").write_text("row,column,miou\n1,2,3\n")
+    (tmp_path / "table4.csv").write_text("row,column,value\n1,2,3\n")
     with pytest.raises(TableError, match=r"lacks the columns \['high', 'low', 'paper'\]"):
         table4_heatmap(tmp_path / "table4.csv", tmp_path / "h.png")
 

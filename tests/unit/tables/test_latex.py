@@ -46,11 +46,12 @@ def write(folder: Path, table: Table, values: dict[tuple[str, str], Value]) -> d
 def test_csv_is_tidy(tmp_path: Path) -> None:
     text = write(tmp_path, *make())["csv"]
     lines = list(csv.DictReader(text.splitlines()))
-    assert ",".join(lines[0]) == "row,column,miou,low,high,fb_iou,paper,episodes,seeds"
+    assert ",".join(lines[0]) == "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds"
     assert len(lines) == 7
     assert list(lines[-1].values()) == [
         "[ours]",
         "5-shot fold 0",
+        "miou",
         "46.000",
         "45.040",
         "47.060",
@@ -103,9 +104,24 @@ def test_the_caption_says_what_the_numbers_are() -> None:
     assert "parentheses" not in caption(replace(table, cells=table.cells[:2]), values.values())
 
 
-def test_columns_are_grouped_by_their_first_word() -> None:
-    assert column_groups(("a x", "a y z", "b x")) == [("a", ["x", "y z"]), ("b", ["x"])]
+def test_columns_of_folds_are_grouped_by_what_stands_before_them() -> None:
+    titles = ("a 1-shot fold 0", "a 1-shot mean", "b mean")
+    assert column_groups(titles) == [("a 1-shot", ["fold 0", "mean"]), ("b", ["mean"])]
     assert column_groups(("fold 0", "mean")) == [("", ["fold 0", "mean"])]
+    assert column_groups(("5 %", "10 %")) == [("", ["5 %", "10 %"])]
+
+
+def test_a_quoted_number_is_shown_as_such_and_needs_no_value(tmp_path: Path) -> None:
+    table, values = make()
+    quoted = Cell("PPNet (quoted)", "1-shot mean", (), 52.8)
+    texts = write(
+        tmp_path,
+        replace(table, rows=(*table.rows, quoted.row), cells=(*table.cells, quoted)),
+        values,
+    )
+    assert r"\paper{52.8}" in texts["tex"]
+    assert "| (52.8) |" in texts["md"]
+    assert texts["csv"].splitlines()[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,"
 
 
 def test_special_characters_are_escaped() -> None:
