@@ -8,6 +8,7 @@ from umtfss.config import load_experiment
 from umtfss.errors import UmtfssError
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import digest_code as code, digest_listing
+from umtfss.tables.claims import claim_evaluations
 
 min_version("9.0")
 
@@ -45,6 +46,7 @@ rule all_tables:
     input:
         plan.indexes,
         [path for table in plan.tables for path in plan.table(table.name)],
+        plan.ledger,
 
 
 include: "rules/common.smk"

@@ -136,6 +136,10 @@ def table_results(wildcards):
     return [plan.evaluation(spec) for spec in plan.evaluations_of(table)]
 
 
+def claim_results(wildcards):
+    return [plan.evaluation(spec) for spec in claim_evaluations(plan)]
+
+
 def table_settings(wildcards):
     return {
         "tables": settings["tables"],

@@ -1,4 +1,5 @@
-# report: pictures of what was found: the clusters, the heat map of Table 4, predictions.
+# report: pictures of what was found: clusters, curves of Table 2, the heat map of Table 4,
+# predictions.
 
 
 rule all_figures:
@@ -45,6 +46,23 @@ rule draw_table4_heatmap:
         code=code("workflow_scripts/draw_table4_heatmap.py", "umtfss/tables/figures.py"),
     script:
         "../workflow_scripts/draw_table4_heatmap.py"
+
+
+rule draw_label_ratios:
+    input:
+        "results/{experiment}/tables/table2.csv",
+    output:
+        "results/{experiment}/figures/label_ratios.png",
+    log:
+        "results/{experiment}/logs/figures/label_ratios.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures/label_ratios.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code("workflow_scripts/draw_label_ratios.py", "umtfss/tables/figures.py"),
+    script:
+        "../workflow_scripts/draw_label_ratios.py"
 
 
 rule draw_qualitative_panel:

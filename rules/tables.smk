@@ -1,4 +1,4 @@
-# tables: per-episode results -> LaTeX, CSV and Markdown.
+# tables: per-episode results -> LaTeX, CSV and Markdown, and the ledger of claims.
 
 
 rule write_table:
@@ -21,3 +21,25 @@ rule write_table:
         settings=table_settings,
     script:
         "../workflow_scripts/write_table.py"
+
+
+rule write_claims:
+    input:
+        claim_results,
+    output:
+        "results/{experiment}/claims.md",
+        "results/{experiment}/claims.json",
+    log:
+        "results/{experiment}/logs/tables/claims.log",
+    benchmark:
+        "results/{experiment}/benchmarks/tables/claims.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        code=code(
+            "workflow_scripts/write_claims.py", "umtfss/tables", "umtfss/evaluation"
+        ),
+        settings=table_settings,
+        model=lookup(dpath="model", within=settings),
+    script:
+        "../workflow_scripts/write_claims.py"

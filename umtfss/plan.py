@@ -318,6 +318,12 @@ class Plan:
         return [f"{self.root}/tables/{name}.{suffix}" for suffix in ("tex", "csv", "md")]
 
     @property
+    def ledger(self) -> list[str]:
+        """The ledger of claims, which needs every table; none if only some were asked for."""
+        whole = self.tables == self.every_table != ()
+        return [f"{self.root}/claims.md"] if whole else []
+
+    @property
     def pools(self) -> list[str]:
         """The unlabelled pools whose clusters the tables asked for train on."""
         return sorted({run.pool for run in self.trained_runs if run.tasks == "unsup"})

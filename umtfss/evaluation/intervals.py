@@ -63,8 +63,6 @@ def paired_interval(
 ) -> Interval:
     """How much higher the mIoU of `one` is than that of `other`, and the difference's interval.
 
-    Both are resampled alike, so that what the episodes have in common cancels out.
-
     Args:
         one: One entry per fold, seeds pooled.
         other: The same folds and episodes, of another model.
@@ -74,18 +72,43 @@ def paired_interval(
     Raises:
         ValueError: The episodes differ.
     """
-    if len(one) != len(other):
-        raise ValueError(f"expected the same folds, but got {len(one)} and {len(other)}")
+    return contrast_interval([(1, one), (-1, other)], resamples=resamples, coverage=coverage)
+
+
+def contrast_interval(
+    terms: Sequence[tuple[int, Sequence[EpisodeScores]]],
+    *,
+    resamples: int = RESAMPLES,
+    coverage: float = COVERAGE,
+) -> Interval:
+    """A weighted sum of several models' mIoU on the same episodes, and the sum's interval.
+
+    All are resampled alike, so that what the episodes have in common cancels out.
+
+    Args:
+        terms: (weight, one entry per fold, seeds pooled) of each model.
+        resamples: R.
+        coverage: Of the interval.
+
+    Raises:
+        ValueError: The episodes differ.
+    """
+    counts = [len(folds) for _, folds in terms]
+    if len(set(counts)) != 1:
+        raise ValueError(f"expected the same folds, but got {' and '.join(map(str, counts))}")
     values, drawn = [], []
-    for k, (a, b) in enumerate(zip(one, other, strict=True)):
-        if not _same_episodes(a, b):
+    for k in range(counts[0]):
+        models = [folds[k] for _, folds in terms]
+        if not all(_same_episodes(models[0], model) for model in models[1:]):
             raise ValueError(
                 f"expected identical episodes in both, but they differ in entry {k} "
-                f"({len(a)} and {len(b)} episodes)"
+                f"({' and '.join(str(len(model)) for model in models)} episodes)"
             )
-        values.append(summarise(a).miou - summarise(b).miou)
-        first, second = _resampled([a, b], k, resamples)
-        drawn.append(first - second)
+        weights = [weight for weight, _ in terms]
+        means = [summarise(model).miou for model in models]
+        values.append(sum(w * mean for w, mean in zip(weights, means, strict=True)))
+        parts = _resampled(models, k, resamples)
+        drawn.append(np.tensordot(weights, parts, axes=1))
     return _interval(float(np.mean(values)), np.mean(drawn, axis=0), coverage)
 
 

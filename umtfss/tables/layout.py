@@ -16,7 +16,8 @@ from umtfss.evaluation.intervals import Metric
 from umtfss.runs import ALL_LABELS, MODELS, Measurement, RunSpec
 
 FLOOR = RunSpec(model="prototype")
-START_TITLES = {"scratch": "scratch", "unsup_init": "unsup. init"}
+FLOOR_ROW = "prototype matcher (training-free)"
+ZERO_LABELS_ROW = "UMTFSS (unsupervised)"
 COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
 QUOTED = " (quoted)"
 PER_EPISODE = " (per episode)"
@@ -65,6 +66,11 @@ class Table:
     cells: tuple[Cell, ...]
     folds: tuple[int, ...]
     note: str
+
+    def cell(self, row: str, column: str) -> Cell | None:
+        """The measured cell of that row and column, if there is one."""
+        wanted = (c for c in self.cells if (c.row, c.column) == (row, column) and c.measurements)
+        return next(wanted, None)
 
     @property
     def measurements(self) -> Iterator[Measurement]:
@@ -196,8 +202,8 @@ def headline(experiment: Experiment) -> Table:
     settings, shots = experiment.tables.headline, experiment.evaluation.shots
     assert settings is not None
     runs = {
-        "prototype matcher (training-free)": FLOOR,
-        "UMTFSS (unsupervised)": unsupervised_run(experiment, settings.pool),
+        FLOOR_ROW: FLOOR,
+        ZERO_LABELS_ROW: unsupervised_run(experiment, settings.pool),
     }
     cells: list[Cell] = []
     columns: list[str] = []
@@ -243,7 +249,7 @@ def table2(experiment: Experiment) -> Table:
     printed, cells, rows = paper_numbers()["table2"], [], []
     for model in settings.models:
         for start, init in (("scratch", ""), ("unsup_init", settings.pool)):
-            row = f"{MODELS[model]}, {START_TITLES[start]}"
+            row = start_row(MODELS[model], start)
             rows.append(row)
             if init:
                 run = unsupervised_run(experiment, settings.pool, model=model)
@@ -259,6 +265,11 @@ def table2(experiment: Experiment) -> Table:
     title = f"Meta-training on a part of the labels, 1-shot, tested on {settings.dataset}."
     note = "The paper tests on PASCAL-5i."
     return _build(experiment, "table2", title, "labelled images", tuple(rows), columns, cells, note)
+
+
+def start_row(title: str, start: str) -> str:
+    """The row of Table 2 of a model and where its weights start: "scratch" or "unsup_init"."""
+    return f"{title}, {'scratch' if start == 'scratch' else 'unsup. init'}"
 
 
 def table3(experiment: Experiment) -> Table:

@@ -11,6 +11,7 @@ from umtfss.tables.figures import (
     PREDICTED,
     TRUE,
     PanelItem,
+    label_ratio_curves,
     overlay,
     qualitative_panel,
     table4_heatmap,
@@ -112,3 +113,19 @@ def test_panel_has_a_column_per_episode(tmp_path: Path, count: int) -> None:
     third = picture.shape[0] // 3
     red = (picture[..., 0] - picture[..., 1]) > 60
     assert red[2 * third :].mean() > 2 * red[: 2 * third].mean()  # predictions: the last row
+
+
+def test_label_ratio_curves_show_every_row(tmp_path):
+    lines = ["row,column,metric,value,low,high,fb_iou,paper,episodes,seeds"]
+    for model in ("PFENet", "UMTFSS"):
+        for start, first in (("scratch", 5), ("unsup. init", 0)):
+            for ratio in (0, 5, 100)[first > 0 :]:
+                lines.append(f'"{model}, {start}",{ratio} %,miou,{30 + ratio / 9},29,44,60,,10,1')
+    (tmp_path / "table2.csv").write_text("\n".join(lines))
+    label_ratio_curves(tmp_path / "table2.csv", tmp_path / "one.png")
+    assert np.array(Image.open(tmp_path / "one.png")).std() > 5
+    label_ratio_curves(tmp_path / "table2.csv", tmp_path / "two.png")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    (tmp_path / "table2.csv").write_text("row,column\n")
+    with pytest.raises(TableError, match="lacks the columns"):
+        label_ratio_curves(tmp_path / "table2.csv", tmp_path / "three.png")
