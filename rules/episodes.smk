@@ -31,6 +31,7 @@ rule draw_test_episodes:
         draw=lookup(dpath="episodes/draw", within=settings),
         episodes=lookup(dpath="datasets/{dataset}/test_episodes", within=settings),
         min_area=lookup(dpath="datasets/{dataset}/min_class_area", within=settings),
+        rare_classes=lookup(dpath="datasets/{dataset}/rare_classes", within=settings),
     script:
         "../workflow_scripts/draw_test_episodes.py"
 

@@ -51,6 +51,11 @@ class DatasetConfig(Block):
         2048, description="px of a class at label resolution for it to count as present"
     )
     test_episodes: PositiveInt = Field(1000, description="test episodes per fold and seed")
+    rare_classes: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="test classes with too few images for K supports: an error, or not tested, "
+        "which makes the mIoU one over the others",
+    )
     expected_images: dict[str, PositiveInt] = Field(
         default_factory=dict, description="split -> number of images that verification expects"
     )

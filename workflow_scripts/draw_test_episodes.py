@@ -22,5 +22,6 @@ with job_log(snakemake.log[0]):
                 seed=seed,
                 draw=plan.experiment.episodes.draw,
                 min_area=settings.min_class_area,
+                rare_classes=settings.rare_classes,
                 key=f"test/{name}/fold{fold}/{shot}shot/seed{seed}",
             ).save(plan.test_episodes(name, fold, shot, seed))

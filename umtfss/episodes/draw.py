@@ -32,6 +32,7 @@ def draw_test_episodes(
     draw: Literal["class_uniform", "list_order"],
     min_area: int,
     key: str,
+    rare_classes: Literal["refuse", "leave_out"] = "refuse",
 ) -> EpisodeList:
     """Test episodes of the classes, written down before any model is tested.
 
@@ -50,22 +51,27 @@ def draw_test_episodes(
         draw: The kind of draw.
         min_area: px that a class must cover to count as present.
         key: Names the draw, e.g. "test/pascal/fold0/1shot/seed0"; part of every draw.
+        rare_classes: What becomes of a class with fewer than K + 1 images.
 
     Raises:
-        DataError: A class has fewer than K + 1 images.
+        DataError: A class has fewer than K + 1 images and is not to be left out, or all have.
     """
     rows = {image_id: row for row, image_id in enumerate(index.image_ids)}
     pools: dict[int, np.ndarray] = {}
     for class_id in classes:
         pools[class_id] = np.array([rows[i] for i in index.class_pool(class_id, min_area)], int)
+    if rare_classes == "leave_out":
+        classes = [c for c in classes if len(pools[c]) > shot] or classes
+        pools = {class_id: pools[class_id] for class_id in classes}
+    for class_id in classes:
         if len(pools[class_id]) <= shot:
             raise DataError(
                 f"class {class_id} of {index.dataset}/{index.split} has too few images for "
                 f"{shot}-shot episodes",
                 expected=f"at least {shot + 1} images with {min_area} px of the class",
                 found=f"{len(pools[class_id])} images",
-                fix=f"add images of the class, lower datasets.{index.dataset}.min_class_area "
-                f"or take {shot} out of evaluation.shots",
+                fix=f"add images of the class, lower datasets.{index.dataset}.min_class_area, "
+                f"set its rare_classes to leave_out, or take {shot} out of evaluation.shots",
             )
     images = [rows[i] for i in index.images_with(classes, min_area)]
     present = _present(pools)

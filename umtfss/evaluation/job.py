@@ -1,5 +1,6 @@
 """One evaluation of the plan: a run tested on a data set with K shots, every fold and seed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -66,11 +67,12 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         for fold in spec.folds
         for seed in range(spec.seeds)
     }
+    episodes = {key: EpisodeList.load(file) for key, file in files.items()}
     scores = {
         fold: {
             seed: evaluate(
                 model,
-                EpisodeList.load(files[fold, seed]),
+                episodes[fold, seed],
                 images,
                 mid=features.mid,
                 high=features.high,
@@ -82,16 +84,23 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         }
         for fold in spec.folds
     }
-    inputs = plan.evaluation_inputs(spec)
-    kind = experiment.datasets[spec.dataset].kind
+    inputs, dataset = plan.evaluation_inputs(spec), experiment.datasets[spec.dataset]
+    classes: dict[int, Sequence[int]] = {
+        fold: novel_classes(dataset.kind, fold) for fold in spec.folds
+    }
+    if dataset.rare_classes == "leave_out":  # what was drawn is what can be tested
+        for fold in spec.folds:
+            drawn = [episodes[fold, seed].class_id.tolist() for seed in range(spec.seeds)]
+            classes[fold] = sorted(set().union(*drawn))
     save_results(
         path,
         scores,
-        classes={fold: novel_classes(kind, fold) for fold in spec.folds},
+        classes=classes,
         facts={
             "run": spec.run.path,
             "dataset": spec.dataset,
             "shot": spec.shot,
+            "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {

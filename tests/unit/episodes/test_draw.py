@@ -342,3 +342,16 @@ def test_a_longer_list_of_labelled_episodes_starts_with_the_shorter():
 def test_labels_that_make_no_episode_are_refused():
     with pytest.raises(DataError, match=r"no base class of made/train can make 2-shot"):
         base_episodes(allowed_ids=["made/0", "made/1"])
+
+
+def test_rare_test_classes_are_refused_or_left_out():
+    index = labelled_index()
+    arguments = {"shot": 1, "count": 30, "seed": 0, "draw": "class_uniform", "min_area": 10}
+    with pytest.raises(DataError, match=r"class 3 (?s:.*)rare_classes to leave_out"):
+        draw_test_episodes(index, (1, 2, 3), key="t", **arguments)
+    left = draw_test_episodes(index, (1, 2, 3, 4), key="t", rare_classes="leave_out", **arguments)
+    asked = draw_test_episodes(index, (1, 2), key="t", **arguments)
+    assert np.array_equal(left.query, asked.query)
+    assert np.array_equal(left.class_id, asked.class_id)
+    with pytest.raises(DataError, match="class 3"):
+        draw_test_episodes(index, (3, 4), key="t", rare_classes="leave_out", **arguments)
