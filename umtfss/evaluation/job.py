@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from umtfss.backbones.extractor import build_extractor
 from umtfss.backbones.facts import backbone_facts
 from umtfss.data.dataset import Catalog, open_dataset
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.live import LiveFeatures
 from umtfss.episodes.loader import LabelledImages
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import TestImages, evaluate
@@ -21,6 +20,9 @@ from umtfss.plan import EvaluationSpec, Plan
 from umtfss.provenance import digest_file, package_versions, read_manifest
 from umtfss.runs import RunSpec
 from umtfss.training.checkpoint import load_weights
+
+if TYPE_CHECKING:
+    from umtfss.episodes.live import LiveFeatures
 
 
 def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
@@ -48,8 +50,12 @@ def tested_images(plan: Plan, dataset: str, device: torch.device) -> TestImages:
     return TestImages(catalog, live_features(plan, catalog, device))
 
 
-def live_features(plan: Plan, catalog: LabelledImages, device: torch.device) -> LiveFeatures:
+def live_features(plan: Plan, catalog: LabelledImages, device: torch.device) -> "LiveFeatures":
     """The model's features of the catalog's images, computed when they are read."""
+    # Imported here: torchvision and timm take a second to load, and only live features need them.
+    from umtfss.backbones.extractor import build_extractor
+    from umtfss.episodes.live import LiveFeatures
+
     features = plan.experiment.features.model
     weights = plan.experiment.features.weights.get(features.backbone)
     extractor = build_extractor(features.backbone, (*features.mid, features.high), weights)

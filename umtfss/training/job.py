@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 
-from umtfss.backbones.extractor import build_extractor
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import load_experiment
 from umtfss.data.dataset import Catalog, open_datasets
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
 from umtfss.episodes.loader import (
     CachedEpisodes,
     GroundTruthMasks,
@@ -136,6 +134,10 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
             flip=settings.augment.flip,
         )
         return {"episodes": cached, "collate": collate}
+    # Imported here: torchvision and timm take a second to load, and only live features need them.
+    from umtfss.backbones.extractor import build_extractor
+    from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
+
     extractor = build_extractor(
         features.backbone,
         (*features.mid, features.high),
