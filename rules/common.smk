@@ -89,6 +89,7 @@ def initial_weights(wildcards):
 def training_settings(wildcards):
     run = plan.run_at(wildcards.run)
     return {
+        "code": code(*plan.model_sources(run)),
         "seed": run.seed,
         "model": plan.model_settings(run).model_dump(mode="json"),
         "training": plan.training_settings(run).model_dump(
@@ -119,6 +120,7 @@ def evaluation_weights(wildcards):
 def evaluation_settings(wildcards):
     spec = evaluation_spec(wildcards)
     return {
+        "code": code(*plan.model_sources(spec.run)),
         "folds": list(spec.folds),
         "seeds": spec.seeds,
         "amp": settings["evaluation"]["amp"],

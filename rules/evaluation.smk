@@ -29,7 +29,6 @@ rule evaluate_run:
         code=code(
             "workflow_scripts/evaluate_run.py",
             "umtfss/evaluation",
-            "umtfss/models",
             "umtfss/clustering/hamming_kmeans.py",
             "umtfss/episodes",
             "umtfss/linear.py",

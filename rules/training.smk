@@ -33,7 +33,6 @@ rule train_model:
         code=code(
             "workflow_scripts/train_model.py",
             "umtfss/training",
-            "umtfss/models",
             "umtfss/clustering/hamming_kmeans.py",
             "umtfss/episodes",
             "umtfss/linear.py",

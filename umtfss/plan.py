@@ -144,6 +144,13 @@ class Plan:
             {**self.experiment.model.model_dump(), **dict(run.overrides)}
         )
 
+    @staticmethod
+    def model_sources(run: RunSpec) -> tuple[str, ...]:
+        """The sources of the run's meta-learner; another one's file is none of its business."""
+        shared = ("__init__.py", "base.py", "layers", "prototype.py")
+        own = f"umtfss/models/{run.model}.py"
+        return tuple(sorted({own, *(f"umtfss/models/{name}" for name in shared)}))
+
     def training_settings(self, run: RunSpec) -> TrainingConfig:
         """The training block of the run's stage, with what differs for its model."""
         experiment = self.experiment

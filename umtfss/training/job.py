@@ -99,8 +99,8 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
             "live": plan.live_backbone,
             "inputs": [episodes, *manifests],
             "code": digest_code(
+                *plan.model_sources(run),
                 "umtfss/training",
-                "umtfss/models",
                 "umtfss/episodes",
                 "umtfss/clustering/hamming_kmeans.py",
                 "umtfss/linear.py",

@@ -1,0 +1,38 @@
+"""docs/add_a_model.md, followed to the letter in a copy of the project."""
+
+import csv
+import re
+
+import pytest
+
+from umtfss.provenance import PACKAGE_ROOT
+
+pytestmark = pytest.mark.slow
+
+PAGE = PACKAGE_ROOT / "docs/add_a_model.md"
+
+
+def test_the_page_adds_a_model_that_is_trained_and_tested(finished):
+    text = PAGE.read_text()
+    file, line = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (name,) = re.findall(r"^`(umtfss/models/\w+\.py)`:$", text, re.MULTILINE)
+    path = finished.root / name
+    path.write_text(file)
+    tiny = "experiments/tiny.yaml"
+    asked = "  table1: {dataset: shapes, pool: shapes, models: [umtfss]}"
+    wanted = asked.replace("[umtfss]", "[relation, umtfss]")
+    assert wanted in text
+    with (
+        finished.edited("umtfss/runs.py", "MODELS = {\n", "MODELS = {\n" + line),
+        finished.edited(tiny, asked, wanted),
+    ):
+        jobs = finished.planned("--config", "tables=table1", "--", "all_tables")
+        assert (
+            jobs["train_model"] == jobs["evaluate_run"] == 5
+        )  # its own: 4 folds, and without labels
+        finished.snakemake("--config", "tables=table1", "--", "all_tables")
+        rows = list(csv.DictReader((finished.root / "results/tiny/tables/table1.csv").open()))
+        measured = {row["column"]: float(row["value"]) for row in rows if row["row"] == "unsup"}
+        assert set(measured) == {"Relation", "UMTFSS"}
+        assert measured["Relation"] > 0
+    path.unlink()
