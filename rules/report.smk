@@ -18,7 +18,7 @@ rule draw_cluster_gallery:
     benchmark:
         "results/{experiment}/benchmarks/figures/clusters-{pool}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_cluster_gallery.py",
@@ -40,7 +40,7 @@ rule draw_table4_heatmap:
     benchmark:
         "results/{experiment}/benchmarks/figures/table4_heatmap.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code("workflow_scripts/draw_table4_heatmap.py", "umtfss/tables/figures.py"),
     script:
@@ -58,7 +58,7 @@ rule draw_qualitative_panel:
     benchmark:
         "results/{experiment}/benchmarks/figures/qualitative.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_qualitative_panel.py",

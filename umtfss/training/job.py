@@ -19,7 +19,7 @@ from umtfss.features.store import FeatureStore
 from umtfss.log import job_log
 from umtfss.models import build_model
 from umtfss.plan import Plan
-from umtfss.provenance import digest_code, digest_json, read_manifest
+from umtfss.provenance import PACKAGE_ROOT, digest_code, digest_json, read_manifest
 from umtfss.pseudo_masks.store import PseudoMaskStore
 from umtfss.randomness import seed64
 from umtfss.runs import RunSpec
@@ -44,7 +44,12 @@ def train_run(
         # exec, so that signals reach torchrun, which lets its processes save and stop.
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(gpus), "-m", "umtfss.training.job"]
-        os.execv(sys.executable, [*command, experiment, str(seed), run_path, str(threads), log])
+        command += [experiment, str(seed), run_path, str(threads), log]
+        # The package need not be installed (conda environments lack it): it may be on this
+        # process's path alone.
+        path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        os.execve(sys.executable, command, environment)
     plan = Plan(load_experiment(experiment, seed))
     run = plan.run_at(run_path)
     features = plan.experiment.features.model
