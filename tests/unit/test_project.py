@@ -47,6 +47,7 @@ def test_an_arrow_has_one_rule_file_package_and_stage(arrow):
     assert (PACKAGE_ROOT / "umtfss" / arrow).is_dir()
     stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
     assert stages[arrow]["cmd"] == f"snakemake --cores all -- all_{arrow}"
+    assert {"rules/common.smk", f"rules/{arrow}.smk"} <= set(stages[arrow]["deps"])
 
 
 def test_every_script_belongs_to_a_rule_and_is_thin():
