@@ -106,10 +106,11 @@ def evaluation_settings(wildcards):
     return {
         "folds": list(spec.folds),
         "seeds": spec.seeds,
+        "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
         "features": settings["features"]["model"],
-        "live": plan.live_backbone,
+        "live": plan.live_test_backbone,
     }
 
 

@@ -65,7 +65,9 @@ rule draw_qualitative_panel:
             "umtfss/tables/figures.py",
             "umtfss/tables/panel.py",
             "umtfss/evaluation/run.py",
+            "umtfss/evaluation/squash.py",
             "umtfss/models",
         ),
+        protocol=lookup(dpath="evaluation/protocol", within=settings),
     script:
         "../workflow_scripts/draw_qualitative_panel.py"

@@ -162,9 +162,7 @@ def estimate(plan: Plan) -> list[Cost]:
     levels = (*features.model.mid, features.model.high)
 
     def live(dataset: str) -> float:
-        """Core-seconds for the features of an image, if they do not come from a cache."""
-        if features.model.cache:
-            return 0.0
+        """Core-seconds for the model's features of an image."""
         resized = facts.resized(*size[dataset], features.model.long_side)
         return core_seconds("features", facts.gflop(*resized, levels))
 
@@ -175,7 +173,7 @@ def estimate(plan: Plan) -> list[Cost]:
         count = sum(image_count(plan, *name.split("/")) for name in pool)
         episodes = (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * count
         model = 3 * episode_gflop(plan.model_settings(run), side * side, channels, stage.shot)
-        seen = (1 + stage.shot) * live(pool[0].split("/")[0])
+        seen = 0.0 if features.model.cache else (1 + stage.shot) * live(pool[0].split("/")[0])
         trained += episodes * (core_seconds("training", model) + seen)
     jobs = len(plan.trained_runs)
     costs.append(Cost("training", jobs, hours(jobs, trained), jobs * 0.02))
@@ -187,7 +185,7 @@ def estimate(plan: Plan) -> list[Cost]:
         files += episodes
         if spec.run.is_trained:
             model = episode_gflop(plan.model_settings(spec.run), side * side, channels, spec.shot)
-            seen = (1 + spec.shot) * live(spec.dataset)
+            seen = (1 + spec.shot) * live(spec.dataset) if plan.tests_live else 0.0
             tested += episodes * (core_seconds("evaluation", model) + seen)
     costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))
     return costs

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from umtfss.backbones.extractor import build_extractor
+from umtfss.backbones.extractor import Extractor, build_extractor
 from umtfss.backbones.facts import backbone_facts
 from umtfss.data.dataset import Catalog, open_dataset
 from umtfss.data.splits import novel_classes
@@ -13,6 +13,7 @@ from umtfss.episodes.live import LiveFeatures
 from umtfss.episodes.loader import LabelledImages
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.evaluation.squash import SquashedFeatures, SquashedImages
 from umtfss.features.store import FeatureStore
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
@@ -20,6 +21,8 @@ from umtfss.plan import EvaluationSpec, Plan
 from umtfss.provenance import digest_file, package_versions, read_manifest
 from umtfss.runs import RunSpec
 from umtfss.training.checkpoint import load_weights
+
+LIVE_MEMORY_MB = 2048  # PASCAL-5i's test images at 29 x 29 tokens of 2 x 384 channels
 
 
 def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
@@ -37,22 +40,29 @@ def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
 
 
 def tested_images(plan: Plan, dataset: str, device: torch.device) -> TestImages:
-    """Features, cached or live, and labels of the data set's test images."""
-    experiment, features = plan.experiment, plan.experiment.features.model
-    settings = experiment.datasets[dataset]
+    """Features and labels of the data set's test images, as the protocol wants them."""
+    settings = plan.experiment.datasets[dataset]
     catalog = Catalog({dataset: open_dataset(dataset, settings, plan.dataset_root(dataset))})
-    if features.cache:
-        manifests = plan.feature_manifests(plan.model_caches([f"{dataset}/val"]))
-        return TestImages(catalog, FeatureStore(manifests))
-    return TestImages(catalog, live_features(plan, catalog, device))
+    if plan.experiment.evaluation.protocol == "squash400":
+        squashed = SquashedFeatures(model_extractor(plan, device), catalog)
+        return TestImages(SquashedImages(catalog), squashed, LIVE_MEMORY_MB)
+    if plan.tests_live:
+        return TestImages(catalog, live_features(plan, catalog, device))
+    return TestImages(catalog, FeatureStore(plan.feature_manifests(plan.test_caches(dataset))))
 
 
 def live_features(plan: Plan, catalog: LabelledImages, device: torch.device) -> LiveFeatures:
     """The model's features of the catalog's images, computed when they are read."""
+    long_side = plan.experiment.features.model.long_side
+    return LiveFeatures(model_extractor(plan, device), catalog, long_side)
+
+
+def model_extractor(plan: Plan, device: torch.device) -> Extractor:
+    """The backbone whose features the model sees."""
     features = plan.experiment.features.model
     weights = plan.experiment.features.weights.get(features.backbone)
     extractor = build_extractor(features.backbone, (*features.mid, features.high), weights)
-    return LiveFeatures(extractor.to(device), catalog, features.long_side)
+    return extractor.to(device)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:
@@ -92,6 +102,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "run": spec.run.path,
             "dataset": spec.dataset,
             "shot": spec.shot,
+            "protocol": settings.protocol,
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {
