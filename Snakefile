@@ -22,6 +22,14 @@ try:
 except UmtfssError as error:
     raise WorkflowError(str(error)) from None
 
+# The conda environment of every rule, used with --sdm conda. It holds what the package needs, not
+# the package: Snakemake has scripts import from the Snakefile's folder, so it is always this one.
+if config.get("device") not in ("cpu", "gpu"):
+    raise WorkflowError(
+        f"device is {config.get('device')!r} in the configuration: write cpu or gpu"
+    )
+environment = f"../envs/{config['device']}.yaml"
+
 # The blocks of the experiment, for params: a changed key reruns the rules that read its block.
 settings = experiment.model_dump(mode="json")
 

@@ -20,7 +20,7 @@ rule cluster_pixels:
     benchmark:
         "results/{experiment}/benchmarks/clustering/{pool}-cluster_pixels.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     threads: 2
     resources:
         mem_mb=8000,

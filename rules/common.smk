@@ -123,10 +123,11 @@ def evaluation_settings(wildcards):
         "code": code(*plan.model_sources(spec.run)),
         "folds": list(spec.folds),
         "seeds": spec.seeds,
+        "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
         "features": settings["features"]["model"],
-        "live": plan.live_backbone,
+        "live": plan.live_test_backbone,
     }
 
 

@@ -14,7 +14,7 @@ rule make_shapes:
     benchmark:
         "results/{experiment}/benchmarks/data/{dataset}-make_shapes.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/make_shapes.py",
@@ -34,7 +34,7 @@ rule download_dataset:
     benchmark:
         "results/{experiment}/benchmarks/data/{dataset}-download_dataset.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code("workflow_scripts/download_dataset.py", "umtfss/data/download.py"),
     script:
@@ -53,7 +53,7 @@ rule index_split:
     wildcard_constraints:
         split="train|val|all",
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code("workflow_scripts/index_split.py", "umtfss/data"),
         settings=lookup(dpath="datasets/{dataset}", within=settings),

@@ -21,7 +21,7 @@ rule draw_test_episodes:
     benchmark:
         "results/{experiment}/benchmarks/episodes/test-{dataset}-{shot}shot.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_test_episodes.py",
@@ -49,7 +49,7 @@ rule draw_pseudo_episodes:
     benchmark:
         "results/{experiment}/benchmarks/episodes/train-{pool}-unsup-{fold}-seed{seed}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_pseudo_episodes.py",

@@ -21,7 +21,7 @@ rule evaluate_run:
     benchmark:
         "results/{experiment}/benchmarks/evaluation/{run}/{dataset}-{shot}shot.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     threads: 1
     resources:
         mem_mb=8000,

@@ -18,7 +18,7 @@ rule extract_features:
     benchmark:
         "results/{experiment}/benchmarks/features/{dataset}-{split}-{cache}-shard{shard}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     threads: 1
     resources:
         mem_mb=6000,

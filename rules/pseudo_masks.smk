@@ -19,7 +19,7 @@ rule make_pseudo_masks:
     benchmark:
         "results/{experiment}/benchmarks/pseudo_masks/{pool}-{dataset}-{split}-shard{shard}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     threads: 2
     resources:
         mem_mb=4000,

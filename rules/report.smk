@@ -19,7 +19,7 @@ rule draw_cluster_gallery:
     benchmark:
         "results/{experiment}/benchmarks/figures/clusters-{pool}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_cluster_gallery.py",
@@ -41,7 +41,7 @@ rule draw_table4_heatmap:
     benchmark:
         "results/{experiment}/benchmarks/figures/table4_heatmap.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code("workflow_scripts/draw_table4_heatmap.py", "umtfss/tables/figures.py"),
     script:
@@ -76,14 +76,16 @@ rule draw_qualitative_panel:
     benchmark:
         "results/{experiment}/benchmarks/figures/qualitative.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_qualitative_panel.py",
             "umtfss/tables/figures.py",
             "umtfss/tables/panel.py",
             "umtfss/evaluation/run.py",
+            "umtfss/evaluation/squash.py",
             "umtfss/models",
         ),
+        protocol=lookup(dpath="evaluation/protocol", within=settings),
     script:
         "../workflow_scripts/draw_qualitative_panel.py"

@@ -13,7 +13,7 @@ rule write_table:
     benchmark:
         "results/{experiment}/benchmarks/tables/{table}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/write_table.py", "umtfss/tables", "umtfss/evaluation"

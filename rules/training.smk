@@ -24,7 +24,7 @@ rule train_model:
     benchmark:
         "results/{experiment}/benchmarks/training/{run}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     threads: 1
     resources:
         mem_mb=6000,

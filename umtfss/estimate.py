@@ -1,14 +1,15 @@
 """What an experiment will cost, before anything starts: disk exactly, time roughly.
 
-Disk follows from grid sizes and channels. Time is floating-point work over the rate at which this
-machine multiplies matrices, scaled by how much of that rate each arrow reached when measured.
+Disk follows from grid sizes and channels. Time is floating-point work over the rate at which a core
+of this machine multiplies matrices, scaled by how much of that rate each arrow reached when
+measured, plus the start of every job, shared by all cores.
 """
 
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
@@ -16,10 +17,18 @@ from umtfss.plan import FeatureCache, Plan
 
 # A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
 TYPICAL_SIZE = (375, 500)
-# Part of the matrix-product rate that a forward pass, a training step and a test episode reach.
-EFFICIENCY = {"features": 0.75, "training": 0.35, "evaluation": 0.25}
-# Seconds on one core for the superpixels and regions of an image; it has no matrix products.
-PSEUDO_MASK_SECONDS = 0.27
+# All constants below are from one run of voc_cpu on two cores of 111 GFLOP/s (AMD EPYC): seconds of
+# jobs, less the start of each. Part of a core's matrix-product rate that is reached:
+EFFICIENCY = {
+    "features": 0.90,  # 63.2 TFLOP in 8 jobs that took 680 s
+    "training": 0.60,  # runs of 150 steps of 4 episodes, 2.94 TFLOP each, took about 50 s
+    "evaluation": 0.63,  # 54.4 TFLOP in 12 jobs that took 849 s, reading included
+}
+# Core-seconds for the superpixels and regions of an image, no matrix products: 1,995 images in 4
+# jobs that took 170 s.
+PSEUDO_MASK_SECONDS = 0.073
+# Core-seconds until a job's imports are done.
+START_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,24 @@ class Cost:
 
 
 def matmul_rate(seconds: float = 0.3) -> float:
-    """GFLOP/s of single-precision matrix products on this machine, measured for `seconds`."""
+    """GFLOP/s of single-precision matrix products on one core of this machine.
+
+    Measured for `seconds` of processor time, so that other programs do not slow it.
+    """
     import torch  # takes seconds, and nothing else here needs it
 
-    a = torch.ones(1024, 1024)
-    a @ a
-    start, products = perf_counter(), 0
-    while perf_counter() - start < seconds:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        a = torch.ones(1024, 1024)
         a @ a
-        products += 1
-    return 2 * 1.024**3 * products / (perf_counter() - start)
+        start, products = process_time(), 0
+        while process_time() - start < seconds:
+            a @ a
+            products += 1
+        return 2 * 1.024**3 * products / (process_time() - start)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def image_count(plan: Plan, dataset: str, split: str) -> int:
@@ -110,7 +127,14 @@ def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1)
 def estimate(plan: Plan) -> list[Cost]:
     """The cost of every arrow that takes long or fills the disk."""
     experiment, features = plan.experiment, plan.experiment.features
-    rate, shards = matmul_rate(), features.shards
+    rate, shards, cores = matmul_rate(), features.shards, os.cpu_count() or 1
+
+    def core_seconds(arrow: str, gflop: float) -> float:
+        return gflop / (rate * EFFICIENCY[arrow])
+
+    def hours(jobs: int, seconds: float) -> float:
+        return (seconds + jobs * START_SECONDS) / cores / 3600
+
     size = {
         name: (s.shapes.height, s.shapes.width) if s.shapes else TYPICAL_SIZE
         for name, s in experiment.datasets.items()
@@ -124,19 +148,13 @@ def estimate(plan: Plan) -> list[Cost]:
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]
-    gflop = sum(work for work, _ in caches)
-    costs = [
-        Cost(
-            "features",
-            len(caches) * shards,
-            gflop / (rate * EFFICIENCY["features"]) / 3600,
-            sum(disk for _, disk in caches),
-        )
-    ]
+    jobs = len(caches) * shards
+    seconds = core_seconds("features", sum(work for work, _ in caches))
+    costs = [Cost("features", jobs, hours(jobs, seconds), sum(disk for _, disk in caches))]
     pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
     images = sum(image_count(plan, *name.split("/")) for name in pooled)
-    hours = images * PSEUDO_MASK_SECONDS / 3600 / (os.cpu_count() or 1)
-    costs.append(Cost("pseudo_masks", len(pooled) * shards, hours, images * 2.5e-5))
+    jobs, seconds = len(pooled) * shards, images * PSEUDO_MASK_SECONDS
+    costs.append(Cost("pseudo_masks", jobs, hours(jobs, seconds), images * 2.5e-5))
 
     facts = backbone_facts(features.model.backbone)
     side = facts.grid(features.model.long_side, features.model.long_side)[0]
@@ -144,9 +162,9 @@ def estimate(plan: Plan) -> list[Cost]:
     levels = (*features.model.mid, features.model.high)
 
     def live(dataset: str) -> float:
-        if features.model.cache:
-            return 0.0
-        return facts.gflop(*facts.resized(*size[dataset], features.model.long_side), levels)
+        """Core-seconds for the model's features of an image."""
+        resized = facts.resized(*size[dataset], features.model.long_side)
+        return core_seconds("features", facts.gflop(*resized, levels))
 
     trained = 0.0
     for run in plan.trained_runs:
@@ -154,9 +172,10 @@ def estimate(plan: Plan) -> list[Cost]:
         count = sum(image_count(plan, *name.split("/")) for name in splits) * run.ratio // 100
         episodes = (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * count
         model = 3 * episode_gflop(plan.model_settings(run), side * side, channels, stage.shot)
-        trained += episodes * (model + (1 + stage.shot) * live(splits[0].split("/")[0]))
-    hours = trained / (rate * EFFICIENCY["training"]) / 3600
-    costs.append(Cost("training", len(plan.trained_runs), hours, len(plan.trained_runs) * 0.02))
+        seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
+        trained += episodes * (core_seconds("training", model) + seen)
+    jobs = len(plan.trained_runs)
+    costs.append(Cost("training", jobs, hours(jobs, trained), jobs * 0.02))
 
     tested, files = 0.0, 0
     specs = {spec for table in plan.tables for spec in plan.evaluations_of(table)}
@@ -165,7 +184,7 @@ def estimate(plan: Plan) -> list[Cost]:
         files += episodes
         if spec.run.is_trained:
             model = episode_gflop(plan.model_settings(spec.run), side * side, channels, spec.shot)
-            tested += episodes * (model + (1 + spec.shot) * live(spec.dataset))
-    hours = tested / (rate * EFFICIENCY["evaluation"]) / 3600
-    costs.append(Cost("evaluation", len(specs), hours, files * 3e-8))
+            seen = (1 + spec.shot) * live(spec.dataset) if plan.tests_live else 0.0
+            tested += episodes * (core_seconds("evaluation", model) + seen)
+    costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))
     return costs

@@ -209,19 +209,37 @@ class Plan:
         for pool in self.pools:
             for embedding in (features.clustering, features.assignment):
                 caches.update(self.embedding_caches(pool, embedding))
-        tested = {m.dataset for table in self.tables for m in table.measurements}
-        caches.update(self.model_caches(f"{dataset}/val" for dataset in sorted(tested)))
+        for dataset in sorted({m.dataset for table in self.tables for m in table.measurements}):
+            caches.update(self.test_caches(dataset))
         return sorted(caches)
+
+    @property
+    def tests_live(self) -> bool:
+        """Whether features of test images are computed when read: a cache has another aspect."""
+        squashed = self.experiment.evaluation.protocol == "squash400"
+        return squashed or not self.experiment.features.model.cache
+
+    def test_caches(self, dataset: str) -> list[FeatureCache]:
+        """The caches of a data set's test images; empty if their features are live."""
+        return [] if self.tests_live else self.model_caches([f"{dataset}/val"])
 
     @cached_property
     def live_backbone(self) -> dict[str, Any]:
-        """What decides features that are computed live; empty if they come from a cache.
+        """What decides training features that are computed live; empty if they are cached."""
+        return {} if self.experiment.features.model.cache else self._backbone
+
+    @property
+    def live_test_backbone(self) -> dict[str, Any]:
+        """What decides test features that are computed live; empty if they are cached."""
+        return self._backbone if self.tests_live else {}
+
+    @cached_property
+    def _backbone(self) -> dict[str, Any]:
+        """What decides the model's features.
 
         A cache's manifest tells its readers of another backbone. Live features have none.
         """
         features = self.experiment.features
-        if features.model.cache:
-            return {}
         weights = features.weights.get(features.model.backbone)
         return {
             "weights": weights and weights.model_dump(mode="json"),
@@ -402,10 +420,9 @@ class Plan:
 
     def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
         """Manifests and files that an evaluation reads."""
-        caches = self.model_caches([f"{spec.dataset}/val"])
         return {
             "weights": self.training_manifest(spec.run),
-            "features": self.feature_manifests(caches),
+            "features": self.feature_manifests(self.test_caches(spec.dataset)),
             "index": self.index(spec.dataset, "val"),
             "episodes": [
                 self.test_episodes(spec.dataset, fold, spec.shot, seed)

@@ -1,4 +1,4 @@
-"""Evaluation on real VOC masks: what a grid of tokens can express at best."""
+"""Evaluation on real VOC masks: what a grid of tokens can express at best, and `squash400`."""
 
 from pathlib import Path
 
@@ -7,13 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from umtfss.config import load_experiment
 from umtfss.data.dataset import Catalog
 from umtfss.data.voc import VocDataset
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.geometry import mask_to_grid
+from umtfss.errors import WeightsError
+from umtfss.evaluation import job
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.models.prototype import PrototypeMatcher
+from umtfss.plan import Plan
 
 
 class TrueTokens:
@@ -75,3 +80,38 @@ def test_true_tokens_give_back_the_true_mask(data_root: Path, align_corners: boo
         Oracle(), episodes, images, mid=["part"], high="part", batch_size=4, progress=False
     )
     assert summarise(scores).miou > 0.96
+
+
+def test_photos_are_tested_squashed(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training-free floor finds big objects in squashed photos, counted at 400 x 400 px."""
+    monkeypatch.setenv("UMTFSS_DATA_ROOT", str(data_root))
+    experiment = load_experiment("voc_cpu")
+    evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
+    plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
+    try:
+        images = job.tested_images(plan, "pascal", torch.device("cpu"))
+    except WeightsError as error:
+        pytest.skip(str(error))
+    dataset, cat = VocDataset("pascal", data_root / "voc2012"), 8
+    rows = (f"pascal/{i}" for i in dataset.ids("val") if (dataset.mask(i) == cat).mean() > 0.2)
+    ids = [next(rows) for _ in range(4)]
+    pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 0]])
+    episodes = EpisodeList(ids, pairs[:, 0], np.full(4, cat), pairs[:, 1:], "real")
+    features = experiment.features.model
+    scores = evaluate(
+        PrototypeMatcher(),
+        episodes,
+        images,
+        mid=features.mid,
+        high=features.high,
+        batch_size=4,
+        progress=False,
+    )
+    assert images.grid(ids[0]) == (29, 29)
+    for place, image_id in enumerate(ids):
+        label = images.mask(image_id)
+        counted = scores.union[place] + scores.bg_intersection[place]
+        assert counted == (label != 255).sum() <= 160_000
+        share = (dataset.mask(image_id.split("/")[1]) == cat).mean()
+        assert (label == cat).mean() == pytest.approx(share, abs=0.005)
+    assert summarise(scores).miou > 0.5

@@ -6,6 +6,8 @@ from umtfss.config import ModelConfig, load_experiment
 from umtfss.estimate import episode_gflop, estimate, image_count, matmul_rate, warnings
 from umtfss.plan import Plan
 
+COUNTS = {"train": 1995, "val": 1449}  # the images that voc_cpu was measured with
+
 
 @pytest.fixture
 def plan(monkeypatch, tmp_path) -> Plan:
@@ -40,6 +42,26 @@ def test_every_arrow_is_counted(plan):
     assert set(costs) == {"features", "pseudo_masks", "training", "evaluation"}
     assert costs["training"].jobs == len(plan.trained_runs)
     assert costs["evaluation"].jobs == len(plan.evaluations)
+
+
+def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
+    """voc_cpu on two cores of 111 GFLOP/s took 340, 85, about 225 and 425 s."""
+    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 111.0)
+    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: COUNTS[split])
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(load_experiment("voc_cpu")))}
+    assert costs["features"] == pytest.approx(340, rel=0.05)
+    assert costs["pseudo_masks"] == pytest.approx(85, rel=0.05)
+    assert costs["training"] / 9 == pytest.approx(50 / 2, rel=0.1)
+    assert costs["evaluation"] == pytest.approx(425, rel=0.05)
+
+
+def test_the_start_of_jobs_counts(plan, monkeypatch):
+    """With processors that take no time, jobs still start."""
+    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 1e12)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    costs = {cost.arrow: cost for cost in estimate(plan)}
+    assert 3600 * costs["training"].hours == pytest.approx(costs["training"].jobs * 6 / 3)
 
 
 def test_work_grows_with_tokens_and_shots():

@@ -24,6 +24,14 @@ def test_conda_environment_equals_pyproject(device):
     assert listed == sorted(PROJECT["dependencies"] + PROJECT["optional-dependencies"][device])
 
 
+def test_every_rule_takes_the_environment_of_the_device():
+    for file in (PACKAGE_ROOT / "rules").glob("*.smk"):
+        text = file.read_text()
+        rules = re.findall(r"^rule (\w+):", text, re.MULTILINE)
+        jobs = [name for name in rules if not name.startswith("all_")]
+        assert text.count("    conda:\n        environment\n") == len(jobs), file
+
+
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_lock_pins_every_requirement(device):
     lines = (PACKAGE_ROOT / f"envs/{device}.lock").read_text().splitlines()
@@ -39,6 +47,7 @@ def test_an_arrow_has_one_rule_file_package_and_stage(arrow):
     assert (PACKAGE_ROOT / "umtfss" / arrow).is_dir()
     stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
     assert stages[arrow]["cmd"] == f"snakemake --cores all -- all_{arrow}"
+    assert {"rules/common.smk", f"rules/{arrow}.smk"} <= set(stages[arrow]["deps"])
 
 
 def test_every_script_belongs_to_a_rule_and_is_thin():

@@ -69,6 +69,16 @@ def test_changing_one_cell_reruns_only_its_runs(finished):
     assert "extract_features" not in jobs
 
 
+def test_another_protocol_tests_again_and_trains_nothing(finished):
+    squashed = "evaluation: {protocol: squash400, seeds: 1"
+    with finished.edited("experiments/tiny.yaml", "evaluation: {seeds: 1", squashed):
+        jobs = finished.planned("all_tables", "all_figures")
+        assert jobs["evaluate_run"] == 10
+        assert jobs["write_table"] == 5
+        assert jobs["draw_qualitative_panel"] == 1
+        assert not {"train_model", "extract_features"} & set(jobs)
+
+
 def test_a_killed_training_goes_on_to_the_same_bits(finished):
     """Snakemake and its jobs are killed hard in a training; the next call finishes it."""
     weights = finished.root / DEFAULT / "weights.safetensors"

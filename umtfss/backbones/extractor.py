@@ -147,5 +147,15 @@ def prepare_image(
         long_side: Long side, px.
     """
     size = extractor.resized(image.shape[0], image.shape[1], long_side)
+    return resize_image(image, size).float() / 255
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """The image at another size, bilinear and antialiased, (3, H', W') uint8.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        size: (H', W').
+    """
     pixels = torch.tensor(image).permute(2, 0, 1)
-    return transforms.resize(pixels, list(size), antialias=True).float() / 255
+    return transforms.resize(pixels, list(size), antialias=True)

@@ -77,6 +77,11 @@ class BackboneFacts:
 
         return fit(height), fit(width)
 
+    def nearest_side(self, side: int) -> int:
+        """The valid side closest to `side`, px."""
+        extra = int(self.align_corners)
+        return max(round((side - extra) / self.multiple), 1) * self.multiple + extra
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """The grid (h, w) of an image of H' x W' px."""
         return -(-height // self.stride), -(-width // self.stride)

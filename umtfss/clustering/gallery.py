@@ -60,10 +60,18 @@ def region_tile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return tile.astype(np.uint8)
 
 
+def gallery_title(clusters: int, shown: int, regions: int, images: int) -> str:
+    """What the picture shows, and how many of the clusters have no region."""
+    title = f"{clusters} clusters, {regions:,} regions in {images:,} images"
+    return title if shown == clusters else f"{title}\nclusters without a region: {clusters - shown}"
+
+
 def cluster_gallery(
     store: PseudoMaskStore, catalog: Catalog, path: str | Path, per_cluster: int
 ) -> None:
     """Draw each cluster's most central regions, one cluster a row, largest cluster first.
+
+    Clusters without a valid region have no row; the title says how many they are.
 
     Args:
         store: The pseudo-masks.
@@ -72,12 +80,12 @@ def cluster_gallery(
         per_cluster: Regions per cluster.
     """
     counts = np.bincount(store.regions.cluster, minlength=store.clusters)
+    ranked = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     width = per_cluster * (TILE + GAP) + TILE
     height = TILE + GAP
-    figure = Figure((width / DPI, (store.clusters * height + TILE // 2) / DPI), dpi=DPI)
+    figure = Figure((width / DPI, (len(ranked) * height + TILE // 2) / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     shape = figure.get_size_inches() * DPI
-    ranked = np.argsort(-counts, kind="stable")
     for place, cluster in enumerate(tqdm(ranked, "gallery", unit="cluster")):
         strip = np.full((TILE, per_cluster * (TILE + GAP), 3), 255, np.uint8)
         for column, region in enumerate(central_regions(store, int(cluster), per_cluster)):
@@ -90,7 +98,7 @@ def cluster_gallery(
         middle = (bottom + TILE / 2) / shape[1]
         label = f"cluster {cluster}\n{counts[cluster]:,} regions"
         figure.text(0.9 * TILE / shape[0], middle, label, ha="right", va="center", fontsize=13)
-    title = f"{store.clusters} clusters, {len(store.regions):,} regions in {len(store):,} images"
+    title = gallery_title(store.clusters, len(ranked), len(store.regions), len(store))
     figure.text(
         TILE / shape[0], 1 - TILE / 4 / shape[1], title, va="center", fontsize=17, weight="bold"
     )

@@ -207,7 +207,7 @@ def load_centroids(path: str | Path) -> np.ndarray:
     Raises:
         StoreError: The file is missing, of another format or of another version.
     """
-    fix = "delete it and run snakemake all_clustering"
+    fix = "delete it and run snakemake --cores all all_clustering"
     if not Path(path).is_file():
         raise StoreError(f"{path} does not exist", expected="cluster centres", fix=fix)
     try:

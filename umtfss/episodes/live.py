@@ -277,9 +277,12 @@ class LiveFeatures:
     def _compute(self, image_id: str) -> dict[str, np.ndarray]:
         image = self.catalog.image(image_id)
         self._sizes[image_id] = image.shape[0], image.shape[1]
-        pixels = prepare_image(image, self.extractor, self.long_side)[None]
-        levels = self.extractor(pixels.to(self.extractor.mean.device))
+        levels = self.extractor(self._pixels(image)[None].to(self.extractor.mean.device))
         return {
             name: np.ascontiguousarray(level[0].permute(1, 2, 0).half().cpu().numpy())
             for name, level in levels.items()
         }
+
+    def _pixels(self, image: np.ndarray) -> Tensor:
+        """The image as the backbone sees it, (3, H', W') float32 in [0, 1]."""
+        return prepare_image(image, self.extractor, self.long_side)

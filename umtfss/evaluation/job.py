@@ -22,7 +22,10 @@ from umtfss.runs import RunSpec
 from umtfss.training.checkpoint import load_weights
 
 if TYPE_CHECKING:
+    from umtfss.backbones.extractor import Extractor
     from umtfss.episodes.live import LiveFeatures
+
+LIVE_MEMORY_MB = 2048  # PASCAL-5i's test images at 29 x 29 tokens of 2 x 384 channels
 
 
 def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
@@ -40,26 +43,36 @@ def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
 
 
 def tested_images(plan: Plan, dataset: str, device: torch.device) -> TestImages:
-    """Features, cached or live, and labels of the data set's test images."""
-    experiment, features = plan.experiment, plan.experiment.features.model
-    settings = experiment.datasets[dataset]
+    """Features and labels of the data set's test images, as the protocol wants them."""
+    settings = plan.experiment.datasets[dataset]
     catalog = Catalog({dataset: open_dataset(dataset, settings, plan.dataset_root(dataset))})
-    if features.cache:
-        manifests = plan.feature_manifests(plan.model_caches([f"{dataset}/val"]))
-        return TestImages(catalog, FeatureStore(manifests))
-    return TestImages(catalog, live_features(plan, catalog, device))
+    if plan.experiment.evaluation.protocol == "squash400":
+        from umtfss.evaluation.squash import SquashedFeatures, SquashedImages  # as below
+
+        squashed = SquashedFeatures(model_extractor(plan, device), catalog)
+        return TestImages(SquashedImages(catalog), squashed, LIVE_MEMORY_MB)
+    if plan.tests_live:
+        return TestImages(catalog, live_features(plan, catalog, device))
+    return TestImages(catalog, FeatureStore(plan.feature_manifests(plan.test_caches(dataset))))
 
 
 def live_features(plan: Plan, catalog: LabelledImages, device: torch.device) -> "LiveFeatures":
     """The model's features of the catalog's images, computed when they are read."""
-    # Imported here: torchvision and timm take a second to load, and only live features need them.
-    from umtfss.backbones.extractor import build_extractor
     from umtfss.episodes.live import LiveFeatures
+
+    long_side = plan.experiment.features.model.long_side
+    return LiveFeatures(model_extractor(plan, device), catalog, long_side)
+
+
+def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
+    """The backbone whose features the model sees."""
+    # Imported here: libraries that take a second to load, and only live features need.
+    from umtfss.backbones.extractor import build_extractor
 
     features = plan.experiment.features.model
     weights = plan.experiment.features.weights.get(features.backbone)
     extractor = build_extractor(features.backbone, (*features.mid, features.high), weights)
-    return LiveFeatures(extractor.to(device), catalog, features.long_side)
+    return extractor.to(device)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:
@@ -107,6 +120,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "dataset": spec.dataset,
             "shot": spec.shot,
             "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
+            "protocol": settings.protocol,
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {

@@ -19,6 +19,9 @@ COLUMNS = (
     *("row", "column", "metric", "value", "low", "high"),
     *("fb_iou", "paper", "episodes", "seeds"),
 )
+SQUASHED = (
+    "Images and labels squashed to 400 × 400 px and counted there, as by HSNet (arXiv:2104.01538)."
+)
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -130,6 +133,8 @@ def caption(table: Table, values: Iterable[Value]) -> str:
         table.title,
         f"mIoU in percent with its {coverages} bootstrap interval over {sample} per fold.",
     ]
+    if any(value.protocol == "squash400" for value in values):
+        parts.append(SQUASHED)
     if any(cell.paper is not None for cell in table.cells):
         parts.append("In parentheses: the paper's number.")
     if len(table.folds) < len(FOLDS):

@@ -25,6 +25,7 @@ class Value:
         seeds: Episode seeds pooled.
         coverage: Of the interval, e.g. 0.95.
         fb_iou: Percent, mean IoU of foreground and background; the mean over the cell's folds.
+        protocol: Where was counted, `evaluation.protocol`.
     """
 
     value: float
@@ -34,6 +35,7 @@ class Value:
     seeds: int
     coverage: float
     fb_iou: float
+    protocol: str = "original"
 
 
 Values = Mapping[tuple[str, str], Value]  # by row title and column title
@@ -43,8 +45,8 @@ def table_values(table: Table, plan: Plan) -> Values:
     """(row title, column title) -> value, of every cell of the table that is measured.
 
     Raises:
-        TableError: An evaluation is missing; the message names every missing file. Or a mean
-            does not cover the table's folds.
+        TableError: An evaluation is missing; the message names every missing file. Or one is of
+            another protocol than the experiment's, or a mean does not cover the table's folds.
     """
     paths = {
         (m.run.path, m.dataset, m.shot): Path(
@@ -61,6 +63,15 @@ def table_values(table: Table, plan: Plan) -> Values:
         )
     results = {key: load_result(path) for key, path in paths.items()}
     settings = plan.experiment.evaluation
+    for key, result in results.items():
+        found = result.facts.get("protocol", "original")
+        if found != settings.protocol:
+            raise TableError(
+                f"{paths[key]} was counted by another protocol",
+                expected=settings.protocol,
+                found=found,
+                fix="run snakemake --cores all all_tables, which tests again",
+            )
     return {
         (cell.row, cell.column): cell_value(
             cell,
@@ -68,6 +79,7 @@ def table_values(table: Table, plan: Plan) -> Values:
             folds=table.folds,
             resamples=settings.bootstrap,
             coverage=settings.interval,
+            protocol=settings.protocol,
         )
         for cell in table.cells
         if cell.measurements
@@ -81,6 +93,7 @@ def cell_value(
     folds: Sequence[int],
     resamples: int,
     coverage: float,
+    protocol: str = "original",
 ) -> Value:
     """The mean over the cell's measurements, and its interval.
 
@@ -90,6 +103,7 @@ def cell_value(
         folds: The folds that a mean of this table covers.
         resamples: Of the bootstrap.
         coverage: Of the interval.
+        protocol: Where was counted.
 
     Raises:
         TableError: The cell is a mean over some of the folds only, or an evaluation lacks its
@@ -134,4 +148,5 @@ def cell_value(
         seeds,
         coverage,
         100 * sum(summarise(part).fb_iou for part in parts) / len(parts),
+        protocol,
     )

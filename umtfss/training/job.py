@@ -24,7 +24,7 @@ from umtfss.features.store import FeatureStore
 from umtfss.log import job_log
 from umtfss.models import build_model
 from umtfss.plan import Plan
-from umtfss.provenance import digest_code, digest_json, read_manifest
+from umtfss.provenance import PACKAGE_ROOT, digest_code, digest_json, read_manifest
 from umtfss.pseudo_masks.store import PseudoMaskStore
 from umtfss.randomness import seed64
 from umtfss.runs import RunSpec
@@ -50,7 +50,12 @@ def train_run(
         # exec, so that signals reach torchrun, which lets its processes save and stop.
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(gpus), "-m", "umtfss.training.job"]
-        os.execv(sys.executable, [*command, experiment, str(seed), run_path, str(threads), log])
+        command += [experiment, str(seed), run_path, str(threads), log]
+        # The package need not be installed (conda environments lack it): it may be on this
+        # process's path alone.
+        path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        os.execve(sys.executable, command, environment)
     plan = Plan(load_experiment(experiment, seed))
     run = plan.run_at(run_path)
     features = plan.experiment.features.model
@@ -134,7 +139,7 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
             flip=settings.augment.flip,
         )
         return {"episodes": cached, "collate": collate}
-    # Imported here: torchvision and timm take a second to load, and only live features need them.
+    # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_extractor
     from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
 

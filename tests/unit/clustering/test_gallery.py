@@ -10,6 +10,7 @@ from umtfss.clustering.gallery import (
     TILE,
     central_regions,
     cluster_gallery,
+    gallery_title,
     region_tile,
 )
 from umtfss.pseudo_masks.store import RegionTable
@@ -86,9 +87,10 @@ def test_one_row_per_cluster_largest_first(tmp_path):
     cluster_gallery(masks, masks, tmp_path / "gallery.png", per_cluster=3)
     assert [p.name for p in tmp_path.iterdir()] == ["gallery.png"]
     picture = np.asarray(Image.open(tmp_path / "gallery.png").convert("RGB"))
-    assert picture.shape == (3 * (TILE + GAP) + TILE // 2, 3 * (TILE + GAP) + TILE, 3)
+    # Cluster 2 has no region, and so no row.
+    assert picture.shape == (2 * (TILE + GAP) + TILE // 2, 3 * (TILE + GAP) + TILE, 3)
     top = TILE // 2
-    for row, tiles in enumerate((3, 2, 0)):  # clusters 0, 1, 2
+    for row, tiles in enumerate((3, 2)):  # clusters 0, 1
         for column in range(3):
             y, x = top + row * (TILE + GAP), TILE + column * (TILE + GAP)
             tile = picture[y : y + TILE, x : x + TILE].reshape(-1, 3)
@@ -97,3 +99,8 @@ def test_one_row_per_cluster_largest_first(tmp_path):
     again = tmp_path / "again.png"
     cluster_gallery(masks, masks, again, per_cluster=3)
     assert again.read_bytes() == (tmp_path / "gallery.png").read_bytes()
+
+
+def test_the_title_says_how_many_clusters_are_not_shown():
+    assert gallery_title(3, 3, 1200, 10) == "3 clusters, 1,200 regions in 10 images"
+    assert gallery_title(3, 2, 12, 10).endswith("\nclusters without a region: 1")

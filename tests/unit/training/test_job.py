@@ -1,0 +1,28 @@
+"""A training job: what it starts."""
+
+import os
+import sys
+
+import pytest
+
+from umtfss.provenance import PACKAGE_ROOT
+from umtfss.training import job
+
+
+def test_processes_of_several_gpus_find_the_package(monkeypatch):
+    """It may be on this process's path alone, as in a conda environment."""
+    started = []
+
+    def exec_instead(program, command, environment):
+        started.append((program, command, environment))
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execve", exec_instead)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    with pytest.raises(SystemExit):
+        job.train_run("demo", 0, "shapes/umtfss/unsup-all/seed0", threads=3, gpus=2, log="a.log")
+    ((program, command, environment),) = started
+    assert program == command[0] == sys.executable
+    assert command[-5:] == ["demo", "0", "shapes/umtfss/unsup-all/seed0", "3", "a.log"]
+    assert environment["PYTHONPATH"] == f"{PACKAGE_ROOT}{os.pathsep}/elsewhere"
