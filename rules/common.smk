@@ -52,6 +52,14 @@ def pool_masks(wildcards):
     return [ancient(path) for path in plan.pseudo_masks(wildcards.pool)]
 
 
+def saliency_manifests(wildcards):
+    return plan.saliency_masks(wildcards.pool, ".json")
+
+
+def saliency_masks(wildcards):
+    return [ancient(path) for path in plan.saliency_masks(wildcards.pool)]
+
+
 # episodes
 
 
@@ -96,6 +104,7 @@ def training_settings(wildcards):
             mode="json", exclude={"workers", "checkpoint_minutes"}
         ),
         "features": settings["features"]["model"],
+        "splits": settings["episodes"]["splits"] if run.tasks == "saliency" else None,
         "live": plan.live_backbone,
     }
 

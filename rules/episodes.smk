@@ -62,6 +62,31 @@ rule draw_pseudo_episodes:
         "../workflow_scripts/draw_pseudo_episodes.py"
 
 
+rule draw_split_episodes:
+    input:
+        manifests=saliency_manifests,
+        masks=saliency_masks,
+        indexes=episode_indexes,
+    output:
+        episodes="results/{experiment}/episodes/train/{pool}/saliency-{fold}-seed{seed}.h5",
+        manifest="results/{experiment}/episodes/train/{pool}/saliency-{fold}-seed{seed}.json",
+    log:
+        "results/{experiment}/logs/episodes/train-{pool}-saliency-{fold}-seed{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/episodes/train-{pool}-saliency-{fold}-seed{seed}.tsv"
+    conda:
+        environment
+    params:
+        code=code(
+            "workflow_scripts/draw_split_episodes.py",
+            "umtfss/episodes/draw.py",
+            "umtfss/episodes/episode.py",
+        ),
+        length=training_length,
+    script:
+        "../workflow_scripts/draw_split_episodes.py"
+
+
 rule draw_base_episodes:
     input:
         "results/{experiment}/data/{dataset}/train.json",

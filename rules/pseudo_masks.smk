@@ -1,4 +1,5 @@
-# pseudo_masks: centroids -> a label map of every image, and its valid regions.
+# pseudo_masks: centroids -> a label map of every image and its valid regions; or, for MaskSplit,
+# the salient region of every image, which depends on the image alone.
 
 
 rule all_pseudo_masks:
@@ -28,3 +29,26 @@ rule make_pseudo_masks:
         settings=lookup(dpath="pseudo_masks", within=settings),
     script:
         "../workflow_scripts/make_pseudo_masks.py"
+
+
+rule make_saliency_masks:
+    input:
+        features=assignment_features,
+        index="results/{experiment}/data/{dataset}/{split}.json",
+    output:
+        masks="results/{experiment}/pseudo_masks/saliency-{dataset}-{split}-shard{shard}.h5",
+        manifest="results/{experiment}/pseudo_masks/saliency-{dataset}-{split}-shard{shard}.json",
+    log:
+        "results/{experiment}/logs/pseudo_masks/saliency-{dataset}-{split}-shard{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/pseudo_masks/saliency-{dataset}-{split}-shard{shard}.tsv"
+    conda:
+        environment
+    threads: 2
+    resources:
+        mem_mb=4000,
+    params:
+        code=code("workflow_scripts/make_saliency_masks.py", "umtfss/pseudo_masks"),
+        settings=lookup(dpath="pseudo_masks", within=settings),
+    script:
+        "../workflow_scripts/make_saliency_masks.py"

@@ -179,6 +179,22 @@ class PseudoMasksConfig(Block):
     )
 
 
+class SplitConfig(Block):
+    """The two crops of one image that make an episode of MaskSplit (arXiv:2110.12207)."""
+
+    crop_min: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="smallest part of a side"
+    )
+    crop_max: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="largest part of a side")
+    crop_foreground: Fraction = Field(0.5, description="salient region that a crop must keep")
+
+    @model_validator(mode="after")
+    def _check_range(self) -> "SplitConfig":
+        if self.crop_min > self.crop_max:
+            raise ValueError(f"crop_min {self.crop_min} must not exceed crop_max {self.crop_max}")
+        return self
+
+
 class EpisodesConfig(Block):
     """How test and pseudo-episodes are drawn (protocol section 2, 3.7, 3.8)."""
 
@@ -197,6 +213,7 @@ class EpisodesConfig(Block):
         description="labelled training images that also hold novel classes: kept, their novel "
         "pixels background, or left out (as BAM does)",
     )
+    splits: SplitConfig = Field(default_factory=SplitConfig, description="crops of MaskSplit")
 
 
 UMTFSS_PRESETS: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Which images make an episode: test episodes, pseudo-episodes and labelled training episodes.
+"""Which images make an episode: test, pseudo-, split and labelled training episodes.
 
 Protocol sections 2, 3.7 and 3.8. Shapes: E episodes, K shots, R regions, C channels.
 
@@ -184,6 +184,70 @@ def draw_pseudo_episodes(
     return EpisodeList(image_ids, image[query], cluster[query], image[supports], key)
 
 
+def split_epoch_length(
+    image_ids: Sequence[str], regions: RegionTable, *, allowed_ids: Collection[str] | None = None
+) -> int:
+    """The number of images that can make a split episode: one epoch.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid salient regions of the pool.
+        allowed_ids: The only images used; none: all.
+    """
+    return len(_salient_images(image_ids, regions, allowed_ids))
+
+
+def draw_split_episodes(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    *,
+    shot: int,
+    count: int,
+    seed: int,
+    allowed_ids: Collection[str] | None = None,
+    key: str,
+) -> EpisodeList:
+    """Episodes of one image each, as MaskSplit has them (arXiv:2110.12207).
+
+    The image is its own query and all of its K supports; the loader crops each its own way. The
+    class is cluster 0, the salient region. Images are walked over in a new random order every
+    epoch.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid salient regions of the pool.
+        shot: K.
+        count: E.
+        seed: Episode seed.
+        allowed_ids: The only images used; none: all.
+        key: Names the draw, e.g. "train/pascal/saliency-all"; part of every draw.
+
+    Raises:
+        DataError: No image has a valid salient region.
+    """
+    images = _salient_images(image_ids, regions, allowed_ids)
+    epochs = range(-(-count // len(images)))
+    orders = [_permutation(key, seed, "epoch", epoch, len(images)) for epoch in epochs]
+    query = images[np.concatenate([np.empty(0, np.int64), *orders])[:count]]
+    supports = np.repeat(query[:, None], shot, axis=1)
+    return EpisodeList(image_ids, query, np.zeros(count), supports, key)
+
+
+def _salient_images(
+    image_ids: Sequence[str], regions: RegionTable, allowed_ids: Collection[str] | None
+) -> np.ndarray:
+    """Rows of the allowed images that have a valid region, ascending."""
+    images = np.unique(regions.image[_allowed(image_ids, regions, allowed_ids)])
+    if not len(images):
+        raise DataError(
+            "no image can make a split episode",
+            expected="an allowed image with a valid salient region",
+            found=f"{len(regions)} valid regions in {len(image_ids)} images",
+            fix="use more images, or a smaller pseudo_masks.min_area",
+        )
+    return images
+
+
 def labelled_epoch_length(index: DatasetIndex, classes: Sequence[int], **pool: Any) -> int:
     """The number of images that can be the query of a labelled training episode: one epoch.
 
@@ -289,22 +353,30 @@ def _usable_regions(
     allowed_ids: Collection[str] | None,
 ) -> np.ndarray:
     """Rows of the regions of allowed images whose cluster has more than `shot` of them."""
-    allowed = np.ones(len(image_ids), bool)
-    if allowed_ids is not None:
-        wanted = frozenset(allowed_ids)
-        allowed = np.array([image_id in wanted for image_id in image_ids], bool)
-    rows = np.flatnonzero(allowed[regions.image])
+    rows = _allowed(image_ids, regions, allowed_ids)
     size = np.bincount(regions.cluster[rows], minlength=1)
     usable = rows[size[regions.cluster[rows]] > shot]
     if not len(usable):
+        images = len(image_ids if allowed_ids is None else {*image_ids} & {*allowed_ids})
         raise DataError(
             f"no cluster can make {shot}-shot pseudo-episodes",
             expected=f"a cluster with valid regions in {shot + 1} images",
-            found=f"{len(rows)} valid regions in {allowed.sum()} images, "
+            found=f"{len(rows)} valid regions in {images} images, "
             f"at most {size.max()} in one cluster",
             fix="use more images, fewer clusters or a smaller pseudo_masks.min_area",
         )
     return usable
+
+
+def _allowed(
+    image_ids: Sequence[str], regions: RegionTable, allowed_ids: Collection[str] | None
+) -> np.ndarray:
+    """Rows of the regions of allowed images; none: all."""
+    if allowed_ids is None:
+        return np.arange(len(regions))
+    wanted = frozenset(allowed_ids)
+    allowed = np.array([image_id in wanted for image_id in image_ids], bool)
+    return np.flatnonzero(allowed[regions.image])
 
 
 def _pool_sizes(size: np.ndarray, shot: int, settings: EpisodesConfig) -> np.ndarray:

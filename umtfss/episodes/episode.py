@@ -27,7 +27,7 @@ class Episode:
         index: Position in its file; keys everything random that belongs to the episode.
         query: Image id.
         class_id: Class id (test) or cluster (pseudo-episode).
-        supports: K image ids, none equal to the query.
+        supports: K image ids; none is the query, but in split episodes all are.
     """
 
     index: int

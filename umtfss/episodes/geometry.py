@@ -9,12 +9,22 @@ depends on the size that the backbone saw.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from umtfss.errors import StoreError
 
 IGNORE = 255
+
+
+class Window(NamedTuple):
+    """A crop of an un-padded grid, in tokens."""
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 def grid_side(long_side: int, multiple: int, stride: int, align: bool) -> int:
@@ -91,14 +101,56 @@ def mask_to_grid(mask: np.ndarray, grid: tuple[int, int], align: bool) -> tuple[
     return part.clip(0, 1), valid
 
 
-@lru_cache(maxsize=512)
+def crop_corner(
+    foreground: np.ndarray, height: int, width: int, keep: float, position: float
+) -> tuple[int, int]:
+    """The top left corner of a crop that keeps at least `keep` of the foreground.
+
+    Every corner is considered at once: the crop is uniform over those that keep enough; if none
+    does, it is one that keeps most.
+
+    Args:
+        foreground: (H, W) bool or float, pixels or tokens; at least as large as the crop.
+        height: Height of the crop.
+        width: Width of the crop.
+        keep: Part of the foreground.
+        position: In [0, 1), picks one of the corners.
+    """
+    exact = np.int64 if foreground.dtype == bool else np.float64
+    sums = np.zeros((foreground.shape[0] + 1, foreground.shape[1] + 1), dtype=exact)
+    sums[1:, 1:] = foreground.cumsum(0, dtype=exact).cumsum(1)
+    kept = sums[height:] - sums[:-height]
+    kept = kept[:, width:] - kept[:, :-width]
+    enough = np.flatnonzero(kept >= min(keep * sums[-1, -1], kept.max()))
+    top, left = divmod(int(enough[int(position * len(enough))]), kept.shape[1])
+    return top, left
+
+
+@lru_cache(maxsize=4096)
 def target_index(
-    target: int, side: int, tokens: int, pixels: int, align: bool
+    target: int,
+    side: int,
+    tokens: int,
+    pixels: int,
+    align: bool,
+    first: int = 0,
+    count: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which pixel every row (or column) of the target shows.
 
     The loss upsamples the padded grid bilinearly to the target, its corners aligned if the
-    backbone's are; the target shows the label where those pixels fall.
+    backbone's are; the target shows the label where those pixels fall. A crop of the tokens is
+    padded like a smaller image: it ends where its last token's patch does, or, corners aligned,
+    half a pixel beyond its last token.
+
+    Args:
+        target: S.
+        side: Side of the padded grid.
+        tokens: Tokens of the whole image along the axis.
+        pixels: Pixels of the whole image along the axis.
+        align: Whether the grid aligns corners.
+        first: First token of the crop.
+        count: Tokens of the crop; none: all.
 
     Returns:
         (target,) int64 pixel; (target,) bool, True inside the image.
@@ -108,15 +160,25 @@ def target_index(
         token *= (side - 1) / max(target - 1, 1)
     else:
         token = (token + 0.5) * (side / target) - 0.5
-    pixel = np.floor(token_to_pixel(token, tokens, pixels, align) + 0.5)
+    pixel = np.floor(token_to_pixel(token + first, tokens, pixels, align) + 0.5)
     inside = (pixel >= 0) & (pixel < pixels)
+    if count is not None and count < tokens:
+        beyond, last = 0.5, count - 1
+        if align:
+            beyond *= (tokens - 1) / max(pixels - 1, 1)
+        inside &= (token >= -beyond) & (token < last + beyond)
     return pixel.clip(0, pixels - 1).astype(np.int64), inside
 
 
 def mask_to_target(
-    mask: np.ndarray, grid: tuple[int, int], side: int, target: int, align: bool
+    mask: np.ndarray,
+    grid: tuple[int, int],
+    side: int,
+    target: int,
+    align: bool,
+    window: Window | None = None,
 ) -> np.ndarray:
-    """The mask where the loss sees it, (target, target) uint8; 255 outside the image.
+    """The mask where the loss sees it, (target, target) uint8; 255 outside the image or crop.
 
     Args:
         mask: (H, W) uint8 in {0, 1, 255}.
@@ -124,9 +186,11 @@ def mask_to_target(
         side: Side of the padded grid.
         target: Side S of the target.
         align: Whether the grid aligns corners.
+        window: The crop of the grid that is padded; none: all of it.
     """
-    row, row_inside = target_index(target, side, grid[0], mask.shape[0], align)
-    column, column_inside = target_index(target, side, grid[1], mask.shape[1], align)
+    top, left, height, width = window or Window(0, 0, *grid)
+    row, row_inside = target_index(target, side, grid[0], mask.shape[0], align, top, height)
+    column, column_inside = target_index(target, side, grid[1], mask.shape[1], align, left, width)
     sampled = mask[row[:, None], column]
     sampled[~(row_inside[:, None] & column_inside)] = IGNORE
     return sampled

@@ -20,10 +20,10 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones.extractor import Extractor, prepare_image
-from umtfss.config import AugmentConfig
+from umtfss.config import AugmentConfig, SplitConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.geometry import IGNORE, cell_weights, target_index
+from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index
 from umtfss.episodes.loader import LabelledImages, MaskSource, episode_key
 from umtfss.randomness import generator
 
@@ -153,29 +153,23 @@ def augmented(
     picture = transforms.pad(picture, padding, fill=mean)
     labels = transforms.pad(labels, padding, fill=OUTSIDE)
     foreground = (labels[0] == 1).numpy()
-    top, left = crop_corner(foreground, pixels, settings.crop_foreground, position)
+    top, left = crop_corner(foreground, pixels, pixels, settings.crop_foreground, position)
     picture, labels = (transforms.crop(one, top, left, pixels, pixels) for one in (picture, labels))
     return picture.as_subclass(Tensor), labels[0].as_subclass(Tensor)
 
 
-def crop_corner(foreground: np.ndarray, side: int, keep: float, position: float) -> tuple[int, int]:
-    """The top left corner of a crop that keeps at least `keep` of the foreground.
+def split_augment(augment: AugmentConfig, splits: SplitConfig) -> AugmentConfig:
+    """The augmentation with crops as large as those of `splits`.
 
-    Every corner is considered at once: the crop is uniform over those that keep enough; if none
-    does, it is one that keeps most.
-
-    Args:
-        foreground: (H, W) bool, at least `side` in both.
-        side: Side of the crop, px.
-        keep: Part of the foreground.
-        position: In [0, 1), picks one of the corners.
+    A crop has the size of the image at scale 1, so scale s shows 1 / s of each side.
     """
-    sums = np.zeros((foreground.shape[0] + 1, foreground.shape[1] + 1), dtype=np.int64)
-    sums[1:, 1:] = foreground.cumsum(0, dtype=np.int64).cumsum(1)
-    kept = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    enough = np.flatnonzero(kept >= min(keep * sums[-1, -1], kept.max()))
-    top, left = divmod(int(enough[int(position * len(enough))]), kept.shape[1])
-    return top, left
+    return augment.model_copy(
+        update={
+            "scale_min": 1 / splits.crop_max,
+            "scale_max": 1 / splits.crop_min,
+            "crop_foreground": splits.crop_foreground,
+        }
+    )
 
 
 class Featuriser(nn.Module):

@@ -4,7 +4,8 @@ Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, 
 un-padded grid, g g padded square grid, S S target.
 
 Every random choice is keyed by (seed, episode index, role), so neither workers nor the order of
-calls matter. Cached features know one augmentation, the horizontal flip.
+calls matter. Cached features know two augmentations: the horizontal flip, and for MaskSplit a crop
+of the tokens. A cropped token has seen the whole image, unlike that of a cropped image.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from umtfss.config import SplitConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import Episode, EpisodeList
 from umtfss.episodes.geometry import (
     IGNORE,
+    Window,
     check_grid,
+    crop_corner,
     grid_side,
     mask_to_grid,
     mask_to_target,
@@ -152,6 +156,7 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         seed: Keys the flips and the models' random choices.
         target_side: S, px; None for no target.
         flip: Probability of a horizontal flip, per image.
+        crop: Crops every image of an episode, each its own way; none: whole images.
     """
 
     def __init__(
@@ -165,10 +170,11 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         seed: int = 0,
         target_side: int | None = None,
         flip: float = 0.0,
+        crop: SplitConfig | None = None,
     ) -> None:
         self.episodes, self.store, self.masks = episodes, store, masks
         self.mid, self.high = tuple(mid), high
-        self.seed, self.target_side, self.flip = seed, target_side, flip
+        self.seed, self.target_side, self.flip, self.crop = seed, target_side, flip, crop
         self.side = grid_side(store.long_side, store.multiple, store.stride, store.align_corners)
 
     def __len__(self) -> int:
@@ -176,13 +182,15 @@ class CachedEpisodes(Dataset[EpisodeItem]):
 
     def __getitem__(self, index: int) -> EpisodeItem:
         episode = self.episodes[index]
+        roles = [f"support{k}" for k in range(self.episodes.shot)]
         target = None
+        window = self._window(episode, episode.query, "query")
         if self.target_side is not None:
-            target = self._target(episode, self.target_side)
-        query = self._image(episode, episode.query, "query")
+            target = self._target(episode, self.target_side, window)
+        query = self._image(episode, episode.query, "query", window)
         supports = tuple(
-            self._image(episode, image_id, f"support{k}")
-            for k, image_id in enumerate(episode.supports)
+            self._image(episode, image_id, role, self._window(episode, image_id, role))
+            for image_id, role in zip(episode.supports, roles, strict=True)
         )
         return EpisodeItem(
             query, supports, episode_key(self.episodes, index, self.seed), self.side, target
@@ -193,14 +201,35 @@ class CachedEpisodes(Dataset[EpisodeItem]):
             return False
         return bool(generator("augment", self.seed, episode.index, role).random() < self.flip)
 
-    def _target(self, episode: Episode, target_side: int) -> np.ndarray:
+    def _window(self, episode: Episode, image_id: str, role: str) -> Window | None:
+        """The crop of an image in a role; none if nothing is cropped."""
+        if self.crop is None:
+            return None
+        grid = self.store.grid(image_id)
+        random = generator("crop", self.seed, episode.index, role)
+        parts = random.uniform(self.crop.crop_min, self.crop.crop_max, 2)
+        # two tokens at least, so that a backbone that aligns corners has two to align
+        height, width = (
+            max(round(part * tokens), min(2, tokens))
+            for part, tokens in zip(parts.tolist(), grid, strict=True)
+        )
+        mask = self.masks.mask(image_id, episode.class_id)
+        part, _ = mask_to_grid(mask, grid, self.store.align_corners)
+        corner = crop_corner(part, height, width, self.crop.crop_foreground, random.random())
+        return Window(*corner, height, width)
+
+    def _target(self, episode: Episode, target_side: int, window: Window | None) -> np.ndarray:
         mask = self.masks.mask(episode.query, episode.class_id)
+        grid, align = self.store.grid(episode.query), self.store.align_corners
         if self._flips(episode, "query"):
             mask = mask[:, ::-1]
-        grid = self.store.grid(episode.query)
-        return mask_to_target(mask, grid, self.side, target_side, self.store.align_corners)
+            if window is not None:
+                window = window._replace(left=grid[1] - window.left - window.width)
+        return mask_to_target(mask, grid, self.side, target_side, align, window)
 
-    def _image(self, episode: Episode, image_id: str, role: str) -> ImageItem:
+    def _image(
+        self, episode: Episode, image_id: str, role: str, window: Window | None
+    ) -> ImageItem:
         levels = [self.store.read(image_id, level) for level in (*self.mid, self.high)]
         grid = levels[0].shape[:2]
         check_grid(grid, self.side, image_id)
@@ -208,6 +237,11 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         if role != "query":
             mask = self.masks.mask(image_id, episode.class_id)
             part, valid = mask_to_grid(mask, grid, self.store.align_corners)
+        if window is not None:
+            top, left, height, width = window
+            shown = slice(top, top + height), slice(left, left + width)
+            levels = [np.ascontiguousarray(level[shown]) for level in levels]
+            part, valid = part[shown].copy(), valid[shown].copy()
         if self._flips(episode, role):
             levels = [np.ascontiguousarray(level[:, ::-1]) for level in levels]
             part, valid = part[:, ::-1].copy(), valid[:, ::-1].copy()

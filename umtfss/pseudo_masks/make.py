@@ -1,4 +1,4 @@
-"""From features to pseudo-masks: every image of a pool, in processes.
+"""From features to pseudo-masks, clustered or salient: every image of a shard, in processes.
 
 Protocol section 3.4 to 3.7. Shapes: H W pixels, h w grid, C channels, N clusters.
 """
@@ -7,8 +7,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -24,11 +26,26 @@ from umtfss.features.store import FeatureStore
 from umtfss.provenance import atomic_path
 from umtfss.pseudo_masks.assign import assign_pixels
 from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_regions
+from umtfss.pseudo_masks.saliency import salient_pixels
 from umtfss.pseudo_masks.store import ImageRegions, ShardWriter
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
 
 LOG = logging.getLogger(__name__)
 SLAB = 64  # images per process that are under way at once
+
+
+class PixelLabels(Protocol):
+    """What labels the pixels of an image by its tokens; must be picklable."""
+
+    def __call__(
+        self,
+        tokens: np.ndarray,
+        grid: tuple[int, int],
+        *,
+        size: tuple[int, int],
+        align_corners: bool,
+    ) -> np.ndarray:
+        """The label of every pixel, (H, W) uint8, from tokens (h * w, C) float32."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +56,18 @@ class PseudoMasker:
         store: Features for assignment.
         level: Level of the features.
         catalog: Where the images are read; only for superpixels.
-        centroids: (N, C) float32.
+        label_pixels: Labels pixels 0 .. labels - 1.
+        labels: Number of labels.
+        clusters: N; the regions of labels 0 .. N - 1 are kept.
         settings: Superpixels and the validity of regions.
     """
 
     store: FeatureStore
     level: str
     catalog: Catalog
-    centroids: np.ndarray
+    label_pixels: PixelLabels
+    labels: int
+    clusters: int
     settings: PseudoMasksConfig
 
     def compute(self, image_id: str) -> ImageRegions:
@@ -57,7 +78,8 @@ class PseudoMasker:
         """
         grid, size = self.store.grid(image_id), self.store.image_size(image_id)
         tokens = unit_tokens(self.store, image_id, self.level)
-        labels = assign_pixels(tokens, grid, self.centroids, size, self.store.align_corners)
+        align = self.store.align_corners
+        labels = self.label_pixels(tokens, grid, size=size, align_corners=align)
         if self.settings.superpixels == "felzenszwalb":
             image = self.catalog.image(image_id)
             if image.shape[:2] != tuple(size):
@@ -68,7 +90,8 @@ class PseudoMasker:
                     fix="delete its features and run snakemake --cores all all_features",
                 )
             labels = majority_vote(labels, felzenszwalb_superpixels(image, self.settings))
-        clusters, area = valid_regions(labels, len(self.centroids), self.settings)
+        clusters, area = valid_regions(labels, self.labels, self.settings)
+        clusters, area = clusters[clusters < self.clusters], area[clusters < self.clusters]
         feature = region_features(labels, clusters, tokens, grid)
         return ImageRegions(keep_clusters(labels, clusters), clusters, area, feature)
 
@@ -106,7 +129,51 @@ def make_pseudo_masks(
             found=f"{centroids.shape[1]} channels",
             fix="run snakemake --cores all all_clustering again for these features",
         )
-    masker = PseudoMasker(store, level, catalog, centroids, settings)
+    count = len(centroids)
+    nearest = partial(assign_pixels, centroids=centroids)
+    masker = PseudoMasker(store, level, catalog, nearest, count, count, settings)
+    digest = sha256(centroids.astype("<f4").tobytes()).hexdigest()
+    hint = f"lower pseudo_masks.min_area ({settings.min_area} px) or the number of clusters"
+    return _write_shard(masker, ids, digest, f"{hint} ({count})", path, workers)
+
+
+def make_saliency_masks(
+    store: FeatureStore,
+    level: str,
+    catalog: Catalog,
+    ids: Sequence[str],
+    settings: PseudoMasksConfig,
+    path: Path,
+    workers: int,
+) -> str:
+    """The content digest of the shard written at `path`: cluster 0 is the salient region.
+
+    It depends on the images alone. Regions are voted on in superpixels and are valid or not as
+    those of clusters are.
+
+    Args:
+        store: As in `make_pseudo_masks`, as all that follow.
+        level: Level of the features.
+        catalog: Where the images are read.
+        ids: Qualified ids of the shard's images, in the order stored.
+        settings: Superpixels and the validity of regions.
+        path: The shard, a `.h5` file, written atomically.
+        workers: Processes.
+
+    Raises:
+        DataError: An image differs in size from the one whose features are stored.
+    """
+    masker = PseudoMasker(
+        store, level, catalog, salient_pixels, labels=2, clusters=1, settings=settings
+    )
+    hint = f"lower pseudo_masks.min_area ({settings.min_area} px)"
+    return _write_shard(masker, ids, "saliency", hint, path, workers)
+
+
+def _write_shard(
+    masker: PseudoMasker, ids: Sequence[str], centroids: str, hint: str, path: Path, workers: int
+) -> str:
+    """The content digest of the shard written; `hint` says what to do if few images are used."""
     with (
         _one_thread(),
         atomic_path(path) as temporary,
@@ -115,10 +182,10 @@ def make_pseudo_masks(
         writer = ShardWriter(
             file,
             ids,
-            clusters=len(centroids),
-            channels=centroids.shape[1],
-            centroids=sha256(centroids.astype("<f4").tobytes()).hexdigest(),
-            settings={**settings.model_dump(mode="json"), "level": level},
+            clusters=masker.clusters,
+            channels=masker.store.channels[masker.level],
+            centroids=centroids,
+            settings={**masker.settings.model_dump(mode="json"), "level": masker.level},
         )
         images = _compute_all(masker, ids, workers)
         used = 0
@@ -127,12 +194,10 @@ def make_pseudo_masks(
             used += len(image.cluster) > 0
         if 2 * used < len(ids):
             LOG.warning(
-                "only %d of %d images hold a valid region, and only they are learnt from: lower "
-                "pseudo_masks.min_area (%d px) or the number of clusters (%d)",
+                "only %d of %d images hold a valid region, and only they are learnt from: %s",
                 used,
                 len(ids),
-                settings.min_area,
-                len(centroids),
+                hint,
             )
         return writer.finish()
 

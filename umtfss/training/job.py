@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import load_experiment
+from umtfss.config import SplitConfig, load_experiment
 from umtfss.data.dataset import Catalog, open_datasets
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
@@ -86,7 +86,7 @@ def train_run(
 
 def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     """The digest of everything that decides the weights."""
-    inputs = plan.training_inputs(run)
+    inputs, splits = plan.training_inputs(run), _splits(plan, run)
     manifests = [
         *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["masks"]),
         *(read_manifest(path, "features")["digest"] for path in inputs["features"]),
@@ -101,6 +101,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 mode="json", exclude={"workers", "checkpoint_minutes"}
             ),
             "features": plan.experiment.features.model.model_dump(mode="json"),
+            "splits": splits and splits.model_dump(mode="json"),
             "live": plan.live_backbone,
             "inputs": [episodes, *manifests],
             "code": digest_code(
@@ -112,6 +113,11 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
             ),
         }
     )
+
+
+def _splits(plan: Plan, run: RunSpec) -> SplitConfig | None:
+    """How the images of an episode are cropped; none: not at all."""
+    return plan.experiment.episodes.splits if run.tasks == "saliency" else None
 
 
 def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
@@ -137,24 +143,26 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
             seed=run.seed,
             target_side=target_side,
             flip=settings.augment.flip,
+            crop=_splits(plan, run),
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_extractor
-    from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
+    from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live, split_augment
 
     extractor = build_extractor(
         features.backbone,
         (*features.mid, features.high),
         experiment.features.weights.get(features.backbone),
     ).to(device)
+    crops = _splits(plan, run)
     live = LiveEpisodes(
         episodes,
         catalog,
         masks,
         extractor=extractor,
         long_side=features.long_side,
-        augment=settings.augment,
+        augment=split_augment(settings.augment, crops) if crops else settings.augment,
         seed=run.seed,
     )
     featuriser = Featuriser(extractor, features.mid, features.high, target_side)

@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 from torch.utils.data import DataLoader
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.config import AugmentConfig
+from umtfss.config import AugmentConfig, SplitConfig
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.live import (
     OUTSIDE,
@@ -21,7 +19,7 @@ from umtfss.episodes.live import (
     LiveFeatures,
     augmented,
     collate_live,
-    crop_corner,
+    split_augment,
 )
 from umtfss.episodes.loader import GroundTruthMasks
 from umtfss.randomness import generator
@@ -144,26 +142,19 @@ def test_probabilities_are_probabilities() -> None:
     assert 40 <= flipped <= 80
 
 
-@settings(deadline=None)
-@given(st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 0.999))
-def test_a_crop_keeps_enough_foreground_or_most(seed: int, keep: float, position: float) -> None:
-    rng = np.random.default_rng(seed)
-    height, width = rng.integers(5, 14, 2)
-    foreground = rng.random((height, width)) < rng.random()
-    top, left = crop_corner(foreground, 5, keep, position)
-    kept = {
-        (y, x): foreground[y : y + 5, x : x + 5].sum()
-        for y in range(height - 4)
-        for x in range(width - 4)
-    }
-    assert kept[top, left] >= min(keep * foreground.sum(), max(kept.values()))
-
-
-def test_every_good_crop_is_drawn() -> None:
-    foreground = np.zeros((6, 7), bool)
-    foreground[1:5, 2:4] = True
-    corners = {crop_corner(foreground, 5, 1.0, p) for p in np.linspace(0, 0.999, 50)}
-    assert corners == {(y, x) for y in (0, 1) for x in (0, 1, 2)}
+def test_the_crops_of_a_split_show_as_much_as_asked_for() -> None:
+    splits = SplitConfig(crop_min=0.4, crop_max=0.8, crop_foreground=0.3)
+    changed = split_augment(AugmentConfig(flip=0.1), splits)
+    assert (changed.scale_min, changed.scale_max) == (1 / 0.8, 1 / 0.4)
+    assert (changed.flip, changed.crop_foreground) == (0.1, 0.3)
+    still = split_augment(STILL, SplitConfig(crop_min=0.5, crop_max=0.5, crop_foreground=0))
+    _, mask = augment_one(still)
+    image, whole = augment_one(STILL)
+    # half of each side fills the crop: no pixel is outside, and a token of the whole is two
+    assert mask.shape == whole.shape
+    assert image.shape[1:] == mask.shape
+    inside = (whole != OUTSIDE).float().mean()
+    assert (mask != OUTSIDE).float().mean() >= min(1, 1.9 * inside)
 
 
 def test_batches_depend_on_seed_and_index_alone() -> None:

@@ -1,0 +1,36 @@
+"""Draw the split episodes of a pool: every image is its own query and support."""
+
+from umtfss.config import load_experiment
+from umtfss.data.index import DatasetIndex
+from umtfss.data.splits import base_classes
+from umtfss.episodes.draw import draw_split_episodes, split_epoch_length
+from umtfss.log import job_log
+from umtfss.plan import Plan
+from umtfss.provenance import digest_file, write_manifest
+from umtfss.pseudo_masks.store import PseudoMaskStore
+from umtfss.training.schedule import total_steps
+
+with job_log(snakemake.log[0]):
+    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
+    pool, fold, seed = (snakemake.wildcards[key] for key in ("pool", "fold", "seed"))
+    stage = plan.experiment.training[pool]
+    store = PseudoMaskStore(plan.saliency_masks(pool))
+    allowed = None
+    if fold != "all":
+        allowed = set()
+        for index in map(DatasetIndex.load, snakemake.input.indexes):
+            settings = plan.experiment.datasets[index.dataset]
+            classes = base_classes(settings.kind, int(fold.removeprefix("fold")))
+            allowed.update(index.images_with(classes, settings.min_class_area))
+    images = split_epoch_length(store.ids, store.regions, allowed_ids=allowed)
+    draw_split_episodes(
+        store.ids,
+        store.regions,
+        shot=stage.shot,
+        count=total_steps(stage, images) * stage.batch_size,
+        seed=int(seed),
+        allowed_ids=allowed,
+        key=f"train/{pool}/saliency-{fold}",
+    ).save(snakemake.output.episodes)
+    digest = digest_file(snakemake.output.episodes)
+    write_manifest(snakemake.output.manifest, "episodes", digest, images_per_epoch=images)

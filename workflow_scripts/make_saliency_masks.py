@@ -1,0 +1,25 @@
+"""Find the salient region of every image of one shard."""
+
+from umtfss.config import load_experiment
+from umtfss.data.dataset import Catalog, open_dataset
+from umtfss.features.store import FeatureStore
+from umtfss.log import job_log
+from umtfss.plan import Plan
+from umtfss.provenance import write_manifest
+from umtfss.pseudo_masks.make import make_saliency_masks
+
+with job_log(snakemake.log[0]):
+    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
+    name, experiment = snakemake.wildcards.dataset, plan.experiment
+    store = FeatureStore([snakemake.input.features])
+    dataset = open_dataset(name, experiment.datasets[name], plan.dataset_root(name))
+    digest = make_saliency_masks(
+        store,
+        experiment.features.assignment.level,
+        Catalog({name: dataset}),
+        store.ids,
+        experiment.pseudo_masks,
+        snakemake.output.masks,
+        workers=snakemake.threads,
+    )
+    write_manifest(snakemake.output.manifest, "pseudo_masks", digest, images=len(store.ids))
