@@ -182,9 +182,7 @@ class PseudoMasksConfig(Block):
 class SplitConfig(Block):
     """The two crops of one image that make an episode of MaskSplit (arXiv:2110.12207)."""
 
-    crop_min: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="smallest part of a side"
-    )
+    crop_min: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="smallest side, part")
     crop_max: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="largest part of a side")
     crop_foreground: Fraction = Field(0.5, description="salient region that a crop must keep")
 

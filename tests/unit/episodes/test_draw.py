@@ -13,9 +13,11 @@ from umtfss.data.index import DatasetIndex
 from umtfss.episodes.draw import (
     draw_base_episodes,
     draw_pseudo_episodes,
+    draw_split_episodes,
     draw_test_episodes,
     epoch_length,
     labelled_epoch_length,
+    split_epoch_length,
 )
 from umtfss.episodes.episode import EpisodeList
 from umtfss.errors import DataError
@@ -355,3 +357,65 @@ def test_rare_test_classes_are_refused_or_left_out():
     assert np.array_equal(left.class_id, asked.class_id)
     with pytest.raises(DataError, match="class 3"):
         draw_test_episodes(index, (3, 4), key="t", rare_classes="leave_out", **arguments)
+
+
+# ---- split episodes
+
+
+def salient_regions(images=(0, 2, 3, 5, 8, 9), count=10):
+    """Image ids and the salient regions of some of the images."""
+    rows = np.array(images, np.int32)
+    ids = tuple(f"set/{i}" for i in range(count))
+    table = RegionTable(rows, 0 * rows, 0 * rows + 3000, lambda c: np.ones((len(rows), 1)))
+    return ids, table
+
+
+def draw_split(ids, regions, shot=1, count=40, seed=0, allowed_ids=None, key="train/set"):
+    return draw_split_episodes(
+        ids, regions, shot=shot, count=count, seed=seed, allowed_ids=allowed_ids, key=key
+    )
+
+
+def test_an_image_is_its_own_query_and_supports():
+    ids, regions = salient_regions()
+    episodes = draw_split(ids, regions, shot=3)
+    assert len(episodes) == 40
+    assert episodes.key == "train/set"
+    for episode in episodes:
+        assert episode.supports == (episode.query,) * 3
+        assert episode.class_id == 0
+
+
+def test_an_epoch_of_splits_holds_every_salient_image_once_in_a_new_order():
+    ids, regions = salient_regions()
+    assert split_epoch_length(ids, regions) == 6
+    orders = draw_split(ids, regions, count=60).query.reshape(10, 6)
+    assert all(sorted(order) == [0, 2, 3, 5, 8, 9] for order in orders.tolist())
+    assert len({tuple(order) for order in orders.tolist()}) > 5
+
+
+def test_only_allowed_images_are_split():
+    ids, regions = salient_regions()
+    allowed = {"set/1", "set/3", "set/9", "other/0"}
+    assert split_epoch_length(ids, regions, allowed_ids=allowed) == 2
+    assert set(draw_split(ids, regions, allowed_ids=allowed).query) == {3, 9}
+    with pytest.raises(DataError, match=r"no image can make(.|\n)*pseudo_masks.min_area"):
+        draw_split(ids, regions, allowed_ids={"set/1"})
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 39))
+def test_longer_split_lists_start_with_shorter_ones(seed, count):
+    ids, regions = salient_regions()
+    short = arrays(draw_split(ids, regions, 2, count, seed))
+    long = arrays(draw_split(ids, regions, 2, 40, seed))
+    for one, other in zip(short, long, strict=True):
+        assert one == other[:count]
+
+
+def test_seed_and_key_decide_split_episodes():
+    ids, regions = salient_regions()
+    first = arrays(draw_split(ids, regions))
+    assert arrays(draw_split(ids, regions)) == first
+    assert arrays(draw_split(ids, regions, seed=1)) != first
+    assert arrays(draw_split(ids, regions, key="x")) != first

@@ -1,5 +1,7 @@
 """Where tokens lie on the image."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as nnf
 
 from umtfss.episodes.geometry import (
+    Window,
     cell_weights,
     check_grid,
+    crop_corner,
     grid_side,
     mask_to_grid,
     mask_to_target,
@@ -99,4 +103,92 @@ def test_target_shows_the_label_where_the_upsampled_logits_fall(
     assert (shown[outside] == 255).all()
     assert (shown[inner, inner] == 255).mean() == pytest.approx(
         outside[inner, inner].mean(), abs=0.01
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 0.999), st.booleans())
+def test_a_crop_keeps_enough_foreground_or_most(
+    seed: int, keep: float, position: float, soft: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(5, 14, 2)
+    high, wide = rng.integers(1, 6, 2).tolist()
+    foreground = rng.random((height, width))
+    if not soft:
+        foreground = foreground < rng.random()
+    top, left = crop_corner(foreground, high, wide, keep, position)
+    kept = {
+        (y, x): foreground[y : y + high, x : x + wide].sum()
+        for y in range(height - high + 1)
+        for x in range(width - wide + 1)
+    }
+    assert kept[top, left] >= min(keep * foreground.sum(), max(kept.values())) - 1e-9
+
+
+def test_every_good_crop_is_drawn() -> None:
+    foreground = np.zeros((6, 7), bool)
+    foreground[1:5, 2:4] = True
+    corners = {crop_corner(foreground, 5, 5, 1.0, p) for p in np.linspace(0, 0.999, 50)}
+    assert corners == {(y, x) for y in (0, 1) for x in (0, 1, 2)}
+    whole = crop_corner(foreground, 6, 7, 1.0, 0.5)
+    assert whole == (0, 0)
+
+
+def exact_rows(target: int, side: int, step: int, pixels: int, align: bool) -> list[int | None]:
+    """The pixel of a small image that each row of the target shows, in exact arithmetic.
+
+    Tokens lie `step` px apart. -1 is outside; none: halfway between two pixels.
+    """
+    rows: list[int | None] = []
+    for row in range(target):
+        if align:
+            pixel = Fraction(row * (side - 1) * step, max(target - 1, 1))
+        else:
+            pixel = Fraction((2 * row + 1) * side * step, 2 * target) - Fraction(1, 2)
+        nearest = pixel + Fraction(1, 2)
+        inside = 0 <= nearest < pixels
+        rows.append(None if nearest.denominator == 1 else int(nearest // 1) if inside else -1)
+    return rows
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.tuples(st.integers(2, 6), st.integers(2, 6)),
+    st.integers(1, 7),
+    st.integers(2, 60),
+    st.booleans(),
+    st.integers(0, 10_000),
+)
+def test_the_target_of_a_crop_is_that_of_the_cropped_mask(
+    grid: tuple[int, int], step: int, target: int, align: bool, seed: int
+) -> None:
+    """Tokens a whole number of pixels apart: the raw mask can be cropped exactly."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(rng.integers(2, side + 1)) for side in grid)
+    top, left = int(rng.integers(grid[0] - height + 1)), int(rng.integers(grid[1] - width + 1))
+
+    def pixels(tokens: int) -> int:
+        return (tokens - 1) * step + 1 if align else tokens * step
+
+    mask = rng.integers(0, 3, (pixels(grid[0]), pixels(grid[1]))).astype(np.uint8)
+    mask[mask == 2] = 255
+    shown = mask_to_target(mask, grid, 6, target, align, Window(top, left, height, width))
+    down, right = top * step, left * step
+    cropped = mask[down : down + pixels(height), right : right + pixels(width)]
+    rows = exact_rows(target, 6, step, pixels(height), align)
+    columns = exact_rows(target, 6, step, pixels(width), align)
+    for row, y in enumerate(rows):
+        for column, x in enumerate(columns):
+            if y is not None and x is not None:
+                expected = 255 if min(x, y) < 0 else cropped[y, x]
+                assert shown[row, column] == expected
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_a_crop_of_everything_is_no_crop(align: bool) -> None:
+    mask = np.random.default_rng(0).integers(0, 2, (37, 53)).astype(np.uint8)
+    whole = mask_to_target(mask, (7, 9), 10, 48, align)
+    np.testing.assert_array_equal(
+        mask_to_target(mask, (7, 9), 10, 48, align, Window(0, 0, 7, 9)), whole
     )

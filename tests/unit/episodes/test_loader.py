@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from umtfss.config import SplitConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.geometry import mask_to_grid, mask_to_target
 from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, PseudoMasks, collate
 
 SIZES = {"a/0": (40, 60), "a/1": (60, 30), "a/2": (60, 60), "b/3": (20, 60)}
@@ -182,3 +184,131 @@ def test_an_image_larger_than_the_grid_is_refused() -> None:
     dataset = CachedEpisodes(episodes(), Large(), ["low"], "top", GroundTruthMasks(FakeCatalog()))
     with pytest.raises(Exception, match="do not fit the padded grid"):
         dataset[0]
+
+
+class Placed(FakeStore):
+    """Every token tells its row and its column."""
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        return np.stack(np.indices(self.grid(image_id)), 2).astype(np.float16)
+
+
+def crops(store: FakeStore, masks: GroundTruthMasks, flip: float, side: int) -> CachedEpisodes:
+    splits = SplitConfig(crop_min=0.4, crop_max=0.9)
+    return CachedEpisodes(
+        episodes(), store, ["low"], "top", masks, flip=flip, crop=splits, target_side=side, seed=5
+    )
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_a_crop_cuts_tokens_masks_and_target_alike(flip: float) -> None:
+    masks, sizes = GroundTruthMasks(FakeCatalog()), set()
+    dataset = crops(Placed(), masks, flip, 60)
+    for index, episode in enumerate(episodes()):
+        item = dataset[index]
+        names = (episode.query, *episode.supports)
+        for image_id, image in zip(names, (item.query, *item.supports), strict=True):
+            h, w = FakeStore().grid(image_id)
+            at = image.mid[0].astype(int)
+            if flip:
+                at = at[:, ::-1]
+            (top, left), (bottom, right) = at[0, 0], at[-1, -1] + 1
+            rows, columns = np.mgrid[top:bottom, left:right]
+            np.testing.assert_array_equal(at, np.stack([rows, columns], 2))
+            sizes.add(((bottom - top) / h, (right - left) / w))
+            # tokens of 10 px: the raw mask can be cropped
+            raw = masks.mask(image_id, 7)[10 * top : 10 * bottom, 10 * left : 10 * right]
+            raw = raw[:, ::-1] if flip else raw
+            grid = (bottom - top, right - left)
+            if image is item.query:
+                np.testing.assert_array_equal(
+                    item.target, mask_to_target(raw, grid, 6, 60, align=False)
+                )
+                assert image.valid.all()
+            else:
+                part, valid = mask_to_grid(raw, grid, align=False)
+                np.testing.assert_allclose(image.mask, part, atol=1e-6)
+                np.testing.assert_array_equal(image.valid, valid)
+            assert image.high.shape[:2] == image.mask.shape == image.valid.shape == grid
+            assert image.high.flags.c_contiguous
+    assert len(sizes) > 3
+
+
+def test_a_crop_keeps_the_foreground_it_must() -> None:
+    for keep, least in ((1.0, 0.999), (0.0, 0.0)):
+        splits = SplitConfig(crop_min=0.5, crop_max=0.5, crop_foreground=keep)
+        parts = []
+        for seed in range(20):
+            for item in make(crop=splits, seed=seed):  # type: ignore[attr-defined]
+                parts += [image.mask.sum() for image in item.supports]
+        # the left half is foreground: a crop of half the width may miss all of it or hold it
+        assert min(parts) >= 3 * least
+        assert (min(parts) == 0) == (keep == 0)
+
+
+def test_query_and_support_of_one_image_are_cropped_each_their_own_way() -> None:
+    rows = np.zeros(8, int)
+    same_image = EpisodeList(tuple(SIZES), rows, rows + 7, rows[:, None], "train/a")
+    masks = GroundTruthMasks(FakeCatalog())
+    dataset = CachedEpisodes(
+        same_image, FakeStore(), ["low"], "top", masks, crop=SplitConfig(), target_side=60
+    )
+    items = [dataset[i] for i in range(8)]
+    differ = [not np.array_equal(i.query.mid[0], i.supports[0].mid[0]) for i in items]
+    assert sum(differ) >= 6
+    assert len({i.query.mid[0].tobytes() for i in items}) > 3  # and every episode anew
+
+
+def test_without_a_crop_and_with_whole_crops_nothing_changes() -> None:
+    whole = SplitConfig(crop_min=1, crop_max=1)
+    for index in range(6):
+        plain = collate([make(flip=0.5, target_side=45)[index]])
+        assert same(plain, collate([make(flip=0.5, target_side=45, crop=None)[index]]))
+        assert same(plain, collate([make(flip=0.5, target_side=45, crop=whole)[index]]))
+
+
+def test_crops_depend_on_seed_and_index_alone() -> None:
+    settings = {"flip": 0.5, "target_side": 30, "crop": SplitConfig(), "seed": 1}
+    alone, shared = (
+        list(DataLoader(make(**settings), batch_size=2, collate_fn=collate, num_workers=n))
+        for n in (0, 2)
+    )
+    assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
+    backwards = collate([make(**settings)[i] for i in (1, 0)][::-1])
+    assert same(alone[0], backwards)
+    other = {**settings, "seed": 2}
+    assert not same(alone[0], collate([make(**other)[i] for i in (0, 1)]))
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_crops_of_a_grid_that_aligns_corners(flip: float) -> None:
+    """Tokens 10 px apart from the first pixel to the last: images are one pixel larger."""
+
+    class Aligned(Placed):
+        long_side, align_corners = 61, True
+
+        def grid(self, image_id: str) -> tuple[int, int]:
+            height, width = SIZES[image_id]
+            return height // 10 + 1, width // 10 + 1
+
+    class Larger:
+        def image(self, qualified: str) -> np.ndarray:
+            raise AssertionError("no image is read")
+
+        def mask(self, qualified: str) -> np.ndarray:
+            height, width = SIZES[qualified]
+            rng = np.random.default_rng(height + width)
+            return 7 * rng.integers(0, 2, (height + 1, width + 1)).astype(np.uint8)
+
+    masks = GroundTruthMasks(Larger())
+    dataset = crops(Aligned(), masks, flip, 61)
+    assert dataset.side == 7
+    for index, episode in enumerate(episodes()):
+        item = dataset[index]
+        at = item.query.mid[0].astype(int)
+        top, left = 10 * at.min((0, 1))
+        height, width = ((side - 1) * 10 + 1 for side in at.shape[:2])
+        raw = masks.mask(episode.query, 7)[top : top + height, left : left + width]
+        expected = np.full((61, 61), 255)
+        expected[:height, :width] = raw[:, ::-1] if flip else raw
+        np.testing.assert_array_equal(item.target, expected)

@@ -7,7 +7,7 @@ import torch
 from umtfss.config import PseudoMasksConfig
 from umtfss.errors import DataError, StoreError
 from umtfss.pseudo_masks import make as module
-from umtfss.pseudo_masks.make import make_pseudo_masks
+from umtfss.pseudo_masks.make import make_pseudo_masks, make_saliency_masks
 from umtfss.pseudo_masks.store import PseudoMaskStore
 
 LITERAL = PseudoMasksConfig(superpixels="off", min_area=50)
@@ -132,3 +132,43 @@ def test_image_of_another_size_leaves_no_file(tmp_path, workers):
             workers,
         )
     assert not list(tmp_path.iterdir())
+
+
+def salient(tmp_path, settings, count=6, workers=1, name="salient.h5"):
+    store = Features(count)
+    digest = make_saliency_masks(
+        store, "top", Images(store), store.ids, settings, tmp_path / name, workers
+    )
+    return store, PseudoMaskStore([tmp_path / name]), digest
+
+
+def test_cluster_0_is_the_salient_region(tmp_path):
+    settings = PseudoMasksConfig(min_area=50, min_size=20, sigma=0)
+    features, store, _ = salient(tmp_path, settings)
+    assert store.clusters == 1
+    np.testing.assert_array_equal(store.regions.image, np.arange(6))
+    assert not store.regions.cluster.any()
+    for row, image_id in enumerate(store.ids):
+        truth = features.truth(image_id) > 0
+        np.testing.assert_array_equal(store.label_map(image_id), np.where(truth, 0, 255))
+        assert store.regions.area[row] == truth.sum()
+    np.testing.assert_allclose(store.regions.feature, np.eye(3)[[1, 2] * 3], atol=1e-6)
+
+
+def test_small_salient_regions_are_left_out_and_said_to_be(tmp_path, caplog):
+    _, store, _ = salient(tmp_path, PseudoMasksConfig(superpixels="off", min_area=2000))
+    assert "only 0 of 6 images hold a valid region" in caplog.text
+    assert "pseudo_masks.min_area (2000 px)" in caplog.text
+    assert "clusters" not in caplog.text
+    assert len(store.regions) == 0
+    assert all((store.label_map(i) == 255).all() for i in store.ids)
+
+
+def test_salient_regions_do_not_depend_on_workers(tmp_path):
+    settings = PseudoMasksConfig(min_area=50, min_size=20)
+    _, one, first = salient(tmp_path, settings, 11)
+    _, two, second = salient(tmp_path, settings, 11, workers=2, name="two.h5")
+    assert first == second
+    for image_id in one.ids:
+        np.testing.assert_array_equal(one.label_map(image_id), two.label_map(image_id))
+    assert salient(tmp_path, LITERAL, 11, name="three.h5")[2] != first
