@@ -7,6 +7,9 @@ FOLDS = (0, 1, 2, 3)
 # Every meta-learner: its file in umtfss/models -> the class in it, which is also its title.
 MODELS = {
     "umtfss": "UMTFSS",
+    "pfenet": "PFENet",
+    "cyctr": "CyCTR",
+    "masksplit": "MaskSplit",
     "prototype": "PrototypeMatcher",
 }
 
