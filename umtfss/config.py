@@ -227,7 +227,7 @@ UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
 
 
 class ModelConfig(Block):
-    """The meta-learner UMTFSS (protocol section 4)."""
+    """The meta-learner (protocol sections 4 and 7); every model takes the keys that it has."""
 
     preset: Literal["paper", "release"] = Field("paper", description="defaults of the other keys")
     width: PositiveInt = Field(256, description="model width d")
@@ -265,6 +265,17 @@ class ModelConfig(Block):
         description="prototype: the training-free score is added to the logits, not in the paper",
     )
     ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
+    pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=lambda: [1.0, 1 / 2, 1 / 4, 2 / 15],
+        min_length=1,
+        description="pfenet: grids of feature enrichment, finest first, over the token grid",
+    )
+    cycle_tokens: PositiveInt = Field(
+        300, description="cyctr: tokens sampled from fg and from bg of every shot"
+    )
+    cycle_tokens_vary: bool = Field(
+        True, description="cyctr: training scales cycle_tokens by U(0.6, 4), keyed by the episode"
+    )
 
     @model_validator(mode="before")
     @classmethod

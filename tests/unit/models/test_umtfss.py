@@ -218,5 +218,5 @@ def test_alignment_reaches_the_loss(make_batch: MakeBatch) -> None:
 
 
 def test_unknown_name_is_explained() -> None:
-    with pytest.raises(ConfigError, match="one of umtfss, pfenet"):
+    with pytest.raises(ConfigError, match="one of umtfss, pfenet, cyctr, masksplit, prototype"):
         build_model("protonet", ModelConfig(), 12)

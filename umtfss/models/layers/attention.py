@@ -3,6 +3,7 @@
 Shapes: B batch, N query tokens, M context tokens, d model width.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -132,11 +133,16 @@ class MultiHeadAttention(nn.Module):
             value: (B, M, d).
             keep: (B, M) bool, context tokens that may be attended to.
         """
-        q, k, v = (
-            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
-        )
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None])
+        q, k, v = self._split(self.query(query), self.key(key), self.value(value))
+        return self._attend(q, k, v, keep[:, None, None])
+
+    def _split(self, *mapped: Tensor) -> Iterator[Tensor]:
+        """(B, heads, n, d / heads) of each (B, n, d)."""
+        return (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in mapped)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
+        """(B, N, d) attended values of split heads; `keep` is broadcast to (B, heads, N, M)."""
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
         return self.output(attended.transpose(1, 2).flatten(2))
 
 

@@ -1,0 +1,206 @@
+"""What every meta-learner keeps to: shapes, invariances, gradients, awkward supports."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from umtfss.config import ModelConfig, TrainingConfig
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.models import MetaLearner, build_model
+from umtfss.runs import MODELS
+from umtfss.training.loop import Objective
+from umtfss.training.optimisers import build_optimisers
+
+MakeBatch = Callable[..., EpisodeBatch]
+SMALL: dict[str, Any] = {
+    "width": 16,
+    "heads": 4,
+    "k_fg": 4,
+    "k_bg": 7,
+    "deformable_points": 4,
+    "cycle_tokens": 9,
+}
+TRAINED = [name for name in MODELS if name != "prototype"]
+CASES = [(name, {}) for name in MODELS]
+CASES += [(name, {"residual": "prototype"}) for name in TRAINED]
+CASES += [("cyctr", {"self_attention": "vanilla"}), ("pfenet", {"pyramid_scales": [0.4, 0.3]})]
+
+every_case = pytest.mark.parametrize(("name", "keys"), CASES, ids=str)
+every_model = pytest.mark.parametrize("name", MODELS)
+every_trained = pytest.mark.parametrize("name", TRAINED)
+
+
+def make_model(name: str, **keys: Any) -> MetaLearner:
+    torch.manual_seed(0)
+    model = build_model(name, ModelConfig(**{**SMALL, **keys}), 12)
+    for parameter in model.parameters():  # sampling points and offsets start with zero weights
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def changed(batch: EpisodeBatch, change: Callable[[torch.Tensor], torch.Tensor]) -> EpisodeBatch:
+    """The batch with all of its grids changed, without a target."""
+    grids = {
+        f.name: change(getattr(batch, f.name))
+        for f in dataclasses.fields(batch)
+        if f.name not in ("key", "target")
+    }
+    return EpisodeBatch(**grids, key=batch.key)
+
+
+def rows(batch: EpisodeBatch, index: list[int]) -> EpisodeBatch:
+    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    return EpisodeBatch(**{k: v[index] for k, v in values.items() if v is not None})
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@every_case
+@torch.no_grad()
+def test_padding_does_not_matter(make_batch: MakeBatch, name: str, keys: dict[str, Any]) -> None:
+    model, batch = make_model(name, **keys), make_batch(shots=2)
+    logits = model(batch)
+    assert logits.shape == (3, 2, 10, 10)
+    assert torch.equal(logits[:, :, 7:], logits[:, :, 6:7].expand(-1, -1, 3, -1))
+
+    def noisy(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        return torch.where(valid.unsqueeze(-3), values, torch.randn_like(values) * 50)
+
+    noise = dataclasses.replace(
+        batch,
+        query_mid=noisy(batch.query_mid, batch.query_valid),
+        query_high=noisy(batch.query_high, batch.query_valid),
+        support_mid=noisy(batch.support_mid, batch.support_valid),
+        support_high=noisy(batch.support_high, batch.support_valid),
+    )
+    close(model(noise), logits)
+    unpadded = changed(batch, lambda grid: grid[..., :7, :9])
+    close(model(unpadded), logits[..., :7, :9])
+    more = changed(unpadded, lambda grid: F.pad(grid, (0, 6, 0, 8)))
+    close(model(more)[..., :7, :9], logits[..., :7, :9])
+
+
+@every_model
+@torch.no_grad()
+def test_other_episodes_do_not_matter_and_a_test_repeats(make_batch: MakeBatch, name: str) -> None:
+    model, batch = make_model(name), make_batch(shots=2)
+    together = model(batch)
+    assert torch.equal(model(batch), together)
+    assert torch.equal(model.outputs(batch)[0], together)
+    close(model(rows(batch, [2, 0])), together[[2, 0]])
+    small = make_batch(batch=1, shape=(5, 6), seed=1, shots=2)
+    values = {
+        f.name: torch.cat([getattr(batch, f.name), getattr(small, f.name)])
+        for f in dataclasses.fields(batch)
+    }
+    mixed = model(EpisodeBatch(**values))
+    close(mixed[:3], together)
+    close(mixed[3:], model(small))
+
+
+@every_model
+@torch.no_grad()
+def test_five_shots_with_the_weights_of_one(make_batch: MakeBatch, name: str) -> None:
+    """Five times the same support is much like that support, for the models that average."""
+    model, one = make_model(name), make_batch()
+    five = {
+        f.name: getattr(one, f.name).repeat_interleave(5, 1)
+        for f in dataclasses.fields(one)
+        if f.name.startswith("support")
+    }
+    batch = dataclasses.replace(one, **five)
+    logits = model(batch)
+    assert logits.isfinite().all()
+    if name in ("pfenet", "masksplit", "prototype"):
+        close(logits, model(one))
+    assert model(make_batch(batch=2, shots=5)).shape == (2, 2, 10, 10)
+
+
+@every_trained
+@pytest.mark.parametrize("fill", [0.0, 0.3, 1.0])
+def test_supports_of_one_kind_give_finite_gradients(
+    make_batch: MakeBatch, name: str, fill: float
+) -> None:
+    model, batch = make_model(name, residual="prototype").train(), make_batch(shots=2)
+    batch = dataclasses.replace(batch, support_mask=fill * batch.support_valid)
+    loss = model.total_loss(model.outputs(batch), batch)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "keys"), [c for c in CASES if c[0] in TRAINED], ids=str)
+def test_gradient_reaches_every_parameter(
+    make_batch: MakeBatch, name: str, keys: dict[str, Any]
+) -> None:
+    off = {"dropout": 0, "mid_dropout": 0, "head_dropout": 0}
+    model, batch = make_model(name, **off, **keys).train(), make_batch(shots=2)
+    model.total_loss(model.outputs(batch), batch).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+@every_model
+def test_residual_adds_the_floor(make_batch: MakeBatch, name: str) -> None:
+    batch = make_batch(shots=2)
+    plain, residual = (make_model(name, residual=kind) for kind in ("none", "prototype"))
+    background, foreground = build_model("prototype", ModelConfig(), 12)(batch).unbind(1)
+    added = residual(batch) - plain(batch)
+    expected = torch.zeros_like(added[:, 1])
+    if name in TRAINED:
+        expected = 10 * (foreground - background)
+    torch.testing.assert_close(added[:, 1], expected, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(added[:, 0], -expected, atol=1e-4, rtol=1e-3)
+
+
+@every_trained
+def test_bf16_autocast_trains(make_batch: MakeBatch, name: str) -> None:
+    model, batch = make_model(name, residual="prototype"), make_batch(shots=2)
+    loss, logits = Objective(model, lambda: torch.autocast("cpu", torch.bfloat16))(batch)
+    loss.backward()
+    exact, _ = Objective(model, lambda: torch.autocast("cpu", enabled=False))(batch)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, atol=0.1, rtol=0.05)
+
+
+@every_trained
+def test_learns_one_batch(make_batch: MakeBatch, name: str) -> None:
+    off = {"dropout": 0, "mid_dropout": 0, "head_dropout": 0}
+    model, batch = make_model(name, **off).train(), make_batch()
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(20):
+        loss = model.total_loss(model.outputs(batch), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@every_trained
+def test_every_parameter_has_one_optimiser(name: str) -> None:
+    model = make_model(name)
+    transformer = list(model.transformer_parameters())
+    assert (len(transformer) > 0) == (name in ("umtfss", "cyctr"))
+    found = build_optimisers(model, transformer, TrainingConfig(steps=1))
+    taken = [id(p) for one in found.values() for g in one.param_groups for p in g["params"]]
+    assert sorted(taken) == sorted(id(p) for p in model.parameters())
+
+
+@every_trained
+def test_label_255_counts_only_if_asked(make_batch: MakeBatch, name: str) -> None:
+    batch = make_batch()
+    assert batch.target is not None
+    background = batch.target.masked_fill(batch.target == 255, 0)
+    logits = torch.randn(3, 2, 10, 10)
+    left_out, counted = (make_model(name, ignore_in_loss=ignore) for ignore in (True, False))
+    assert left_out.loss(logits, batch.target) != left_out.loss(logits, background)
+    assert counted.loss(logits, batch.target) == counted.loss(logits, background)

@@ -1,0 +1,91 @@
+"""MaskSplit's network: prototype and cosine, then a small decoder (arXiv 2110.12207).
+
+Its tasks (splits of a single image's saliency mask) are made elsewhere.
+
+Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feature grid,
+N = h * w.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from umtfss.config import ModelConfig
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.models.base import MetaLearner
+from umtfss.models.layers.blocks import projection, to_tokens
+from umtfss.models.layers.cross_entropy import cross_entropy_loss
+from umtfss.models.layers.guidance import support_vector
+from umtfss.models.layers.position_encoding import repeat_edge
+from umtfss.models.layers.residual import MatcherResidual
+
+
+class MaskSplit(MetaLearner):
+    """A decoder of the query, the support's prototype and the cosine of the two.
+
+    Query and support share one projection, else their cosine would mean nothing. A second cosine
+    map compares the high features, which nothing is learned for.
+
+    What differs from the paper: its network projects three levels of a ResNet by 3x3 convolutions
+    with group normalisation (whose statistics would take in the padding) and decodes to the
+    image's size in steps; here there are one projected mid feature and the high feature, as for
+    every model, a decoder on the token grid, and bilinear upsampling in the loss. The cosine maps
+    are the protocol's. The loss is the paper's pixel cross-entropy. Prototypes of K shots are
+    averaged.
+
+    Args:
+        settings: The model block of an experiment.
+        mid_channels: C.
+    """
+
+    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+        super().__init__()
+        self.ignore_in_loss = settings.ignore_in_loss
+        width = settings.width
+        self.mid = projection(mid_channels, width, settings.mid_dropout)
+        self.first = nn.Conv2d(2 * width + 2, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.last = nn.Conv2d(width, 2, 1)
+        self.dropout = nn.Dropout2d(settings.head_dropout)
+        self.residual = MatcherResidual(settings.residual)
+
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        valid = batch.query_valid
+        height, width = valid.shape[-2:]
+        query = to_tokens(self.mid(batch.query_mid))
+        support = to_tokens(self.mid(batch.support_mid.flatten(0, 1)))
+        prototype = support_vector(support, batch)
+        with torch.no_grad():
+            high = support_vector(to_tokens(batch.support_high.flatten(0, 1)), batch)
+            high_cosine = cosine(to_tokens(batch.query_high), high)
+        expanded = prototype[:, None].expand_as(query)
+        maps = (query, expanded, cosine(query, prototype), high_cosine)
+        dtype = query.dtype
+        grid = torch.cat([one.to(dtype) for one in maps], 2).unflatten(1, (height, width))
+
+        inside = valid[:, None]
+        hidden = (grid * valid[..., None]).permute(0, 3, 1, 2)
+        for layer in (self.first, self.second):
+            hidden = self.dropout(layer(hidden).relu()) * inside
+        return repeat_edge(self.residual(self.last(hidden), batch), valid)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The cross-entropy of the logits, upsampled to the target.
+
+        Args:
+            logits: (B, 2, h, w).
+            target: (B, S, S) int64 in {0, 1, 255}.
+        """
+        return cross_entropy_loss(logits, target, self.ignore_in_loss, self.align_corners)
+
+
+def cosine(tokens: Tensor, vector: Tensor) -> Tensor:
+    """(B, N, 1) cosine of each token to its image's vector; 0 where one of them is 0.
+
+    Args:
+        tokens: (B, N, d).
+        vector: (B, d).
+    """
+    tokens, vector = F.normalize(tokens.float(), dim=2), F.normalize(vector.float(), dim=1)
+    return (tokens * vector[:, None]).sum(2, keepdim=True)

@@ -1,0 +1,155 @@
+"""PFENet: prior mask and feature enrichment (arXiv 2008.01449).
+
+Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feature grid,
+N = h * w, n m grid of a scale, S scales.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from umtfss.config import ModelConfig
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.linear import Linear
+from umtfss.models.base import MetaLearner
+from umtfss.models.layers.blocks import classifier, projection, to_tokens
+from umtfss.models.layers.cross_entropy import cross_entropy_loss
+from umtfss.models.layers.guidance import guided_query, support_guidance
+from umtfss.models.layers.position_encoding import repeat_edge, valid_extent
+from umtfss.models.layers.resample import pooling, resample, upsampling
+from umtfss.models.layers.residual import MatcherResidual
+
+
+class PFENet(MetaLearner):
+    """Feature enrichment over a pyramid of grids, each with a classifier of its own.
+
+    At every scale the pooled query is merged with the global support vector and the pooled prior
+    mask, then with what the next finer scale found (1x1), and refined by two 3x3 convolutions.
+    All scales, brought back to the token grid, are merged into the logits.
+
+    What differs from the paper:
+
+    * The prior mask compares cached high features at the support's foreground tokens. The original
+      runs layer4 again on the masked layer3, which a frozen cache cannot.
+    * Cells of a scale have a fixed size in tokens and pool the valid tokens alone (see
+      `layers/resample.py`), so that padding leaves no trace; the original pools the padding, too.
+      On 60x60 tokens without padding the cells are the original's: 60, 30, 15 and 8 a side.
+    * The prior mask and the finer scale's result are brought to a coarser grid by the same pooling
+      as the query; the original interpolates them.
+    * Every scale's logits are brought to the token grid before they are upsampled to the target.
+
+    K shots average the global vector and the prior mask, so that weights trained on one shot
+    serve any K.
+
+    Args:
+        settings: The model block of an experiment.
+        mid_channels: C.
+    """
+
+    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+        super().__init__()
+        self.scales = tuple(settings.pyramid_scales)
+        self.ignore_in_loss = settings.ignore_in_loss
+        width, count = settings.width, len(self.scales)
+        self.query_mid = projection(mid_channels, width, settings.mid_dropout)
+        self.support_mid = projection(mid_channels, width, settings.mid_dropout)
+        self.merge = nn.ModuleList(nn.Linear(2 * width + 1, width) for _ in range(count))
+        self.between = nn.ModuleList(Linear(2 * width, width, bias=False) for _ in range(count - 1))
+        self.refine = nn.ModuleList(ResidualConvolutions(width) for _ in range(count))
+        self.inner = nn.ModuleList(classifier(width, settings.head_dropout) for _ in range(count))
+        self.join = Linear(count * width, width)
+        self.last = ResidualConvolutions(width)
+        self.head = classifier(width, settings.head_dropout)
+        self.residual = MatcherResidual(settings.residual)
+
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        return self._logits(batch, with_inner=False)[0]
+
+    def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
+        """1 + S times (B, 2, h, w): the logits, then those of every scale's own classifier."""
+        return self._logits(batch, with_inner=True)
+
+    def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
+        """The cross-entropy of the logits plus the mean one of the scales', a scalar."""
+        assert batch.target is not None
+        main, *inner = (self.loss(logits, batch.target) for logits in outputs)
+        return main + torch.stack(inner).mean()
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The cross-entropy of the logits, upsampled to the target.
+
+        Args:
+            logits: (B, 2, h, w).
+            target: (B, S, S) int64 in {0, 1, 255}.
+        """
+        return cross_entropy_loss(logits, target, self.ignore_in_loss, self.align_corners)
+
+    def _logits(self, batch: EpisodeBatch, with_inner: bool) -> tuple[Tensor, ...]:
+        valid = batch.query_valid
+        height, width = valid.shape[-2:]
+        rows, columns = valid_extent(valid)
+        inside = valid[..., None]
+        query = to_tokens(self.query_mid(batch.query_mid))
+        support = to_tokens(self.support_mid(batch.support_mid.flatten(0, 1)))
+        vector, prior = support_guidance(support, batch)
+        query = query.unflatten(1, (height, width))
+
+        finer: Tensor | None = None  # (B, h, w, d), the result of the scale before
+        enriched, inner = [], []
+        for index, scale in enumerate(self.scales):
+            down = pooling(rows, height, scale), pooling(columns, width, scale)
+            up = upsampling(rows, height, scale), upsampling(columns, width, scale)
+            pooled = resample(query, *down)
+            grid = pooled.shape[1:3]
+            pooled_prior = resample(prior[..., None], *down)[..., 0]
+            used = (down[0].any(2)[:, :, None] & down[1].any(2)[:, None])[..., None]
+
+            merge = self.merge[index]
+            assert isinstance(merge, nn.Linear)
+            merged = guided_query(pooled.flatten(1, 2), vector, pooled_prior, merge)
+            merged = merged.relu().unflatten(1, grid)
+            if finer is not None:
+                both = torch.cat([merged, resample(finer, *down)], 3)
+                merged = merged + self.between[index - 1](both).relu()
+            merged = self.refine[index](merged, used)
+            if with_inner:
+                scores = _classify(self.inner[index], merged, used).permute(0, 2, 3, 1)
+                scores = resample(scores, *up).permute(0, 3, 1, 2)
+                inner.append(repeat_edge(scores, valid))
+            finer = resample(merged, *up)
+            enriched.append(finer)
+
+        joined = self.join(torch.cat(enriched, 3)).relu()
+        joined = self.last(joined, inside)
+        logits = self.residual(_classify(self.head, joined, inside), batch)
+        return repeat_edge(logits, valid), *inner
+
+
+class ResidualConvolutions(nn.Module):
+    """Two 3x3 convolutions, each with ReLU, and a way around them.
+
+    Args:
+        width: d.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, grid: Tensor, inside: Tensor) -> Tensor:
+        """(B, n, m, d) refined grid.
+
+        Args:
+            grid: (B, n, m, d).
+            inside: (B, n, m, 1) bool, False where a convolution must see zeros.
+        """
+        hidden = self.first((grid * inside).permute(0, 3, 1, 2)).relu()
+        hidden = self.second(hidden * inside.permute(0, 3, 1, 2)).relu()
+        return grid + hidden.permute(0, 2, 3, 1)
+
+
+def _classify(head: nn.Module, grid: Tensor, inside: Tensor) -> Tensor:
+    """(B, 2, n, m) logits of a (B, n, m, d) grid; the head sees zeros where not inside."""
+    logits: Tensor = head((grid * inside).permute(0, 3, 1, 2))
+    return logits
