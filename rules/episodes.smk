@@ -56,7 +56,9 @@ rule draw_pseudo_episodes:
             "umtfss/episodes/draw.py",
             "umtfss/episodes/episode.py",
         ),
-        settings=lookup(dpath="episodes", within=settings),
+        support_fraction=lookup(dpath="episodes/support_fraction", within=settings),
+        support_cap=lookup(dpath="episodes/support_cap", within=settings),
+        small_cluster=lookup(dpath="episodes/small_cluster", within=settings),
         length=training_length,
     script:
         "../workflow_scripts/draw_pseudo_episodes.py"
@@ -98,7 +100,7 @@ rule draw_base_episodes:
     benchmark:
         "results/{experiment}/benchmarks/episodes/train-{dataset}-sup-{fold}-labels{ratio}-seed{seed}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_base_episodes.py",

@@ -152,6 +152,8 @@ def estimate(plan: Plan) -> list[Cost]:
     seconds = core_seconds("features", sum(work for work, _ in caches))
     costs = [Cost("features", jobs, hours(jobs, seconds), sum(disk for _, disk in caches))]
     pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
+    salient = [run.pool for run in plan.trained_runs if run.tasks == "saliency"]
+    pooled += sorted({name for pool in salient for name in experiment.pools[pool].images})
     images = sum(image_count(plan, *name.split("/")) for name in pooled)
     jobs, seconds = len(pooled) * shards, images * PSEUDO_MASK_SECONDS
     costs.append(Cost("pseudo_masks", jobs, hours(jobs, seconds), images * 2.5e-5))
