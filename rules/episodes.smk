@@ -98,7 +98,7 @@ rule draw_base_episodes:
     benchmark:
         "results/{experiment}/benchmarks/episodes/train-{dataset}-sup-{fold}-labels{ratio}-seed{seed}.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/draw_base_episodes.py",
