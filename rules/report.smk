@@ -58,7 +58,7 @@ rule draw_label_ratios:
     benchmark:
         "results/{experiment}/benchmarks/figures/label_ratios.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code("workflow_scripts/draw_label_ratios.py", "umtfss/tables/figures.py"),
     script:

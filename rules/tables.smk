@@ -34,7 +34,7 @@ rule write_claims:
     benchmark:
         "results/{experiment}/benchmarks/tables/claims.tsv"
     conda:
-        "../envs/cpu.yaml"
+        environment
     params:
         code=code(
             "workflow_scripts/write_claims.py", "umtfss/tables", "umtfss/evaluation"
