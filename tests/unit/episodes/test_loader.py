@@ -202,7 +202,14 @@ def crops(store: FakeStore, masks: GroundTruthMasks, flip: float, side: int) -> 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_a_crop_cuts_tokens_masks_and_target_alike(flip: float) -> None:
-    masks, sizes = GroundTruthMasks(FakeCatalog()), set()
+    class Speckled(FakeCatalog):
+        def mask(self, qualified: str) -> np.ndarray:
+            height, width = SIZES[qualified]
+            labels = np.random.default_rng(height * width).choice([0, 7, 255], (height, width))
+            labels[:20, :20] = 255  # tokens of which nothing is labelled
+            return labels.astype(np.uint8)
+
+    masks, sizes, valids = GroundTruthMasks(Speckled()), set(), set()
     dataset = crops(Placed(), masks, flip, 60)
     for index, episode in enumerate(episodes()):
         item = dataset[index]
@@ -229,9 +236,11 @@ def test_a_crop_cuts_tokens_masks_and_target_alike(flip: float) -> None:
                 part, valid = mask_to_grid(raw, grid, align=False)
                 np.testing.assert_allclose(image.mask, part, atol=1e-6)
                 np.testing.assert_array_equal(image.valid, valid)
+                valids.update(valid.ravel().tolist())
             assert image.high.shape[:2] == image.mask.shape == image.valid.shape == grid
             assert image.high.flags.c_contiguous
     assert len(sizes) > 3
+    assert valids == {True, False}
 
 
 def test_a_crop_keeps_the_foreground_it_must() -> None:
