@@ -206,6 +206,8 @@ class Plan:
         features, caches = self.experiment.features, set()
         for run in self.trained_runs:
             caches.update(self.model_caches(self.training_splits(run)))
+            if run.tasks == "saliency":
+                caches.update(self.embedding_caches(run.pool, features.assignment))
         for pool in self.pools:
             for embedding in (features.clustering, features.assignment):
                 caches.update(self.embedding_caches(pool, embedding))

@@ -36,7 +36,7 @@ def plan(monkeypatch) -> Plan:
         source=None, official="",
     )  # fmt: skip
     monkeypatch.setattr(
-        job, "build_extractor", lambda *_: Extractor(facts, ["block6", "block9"], Colours(), "d")
+        job, "model_extractor", lambda *_: Extractor(facts, ["block6", "block9"], Colours(), "d")
     )
     return Plan(load_experiment("demo"))
 

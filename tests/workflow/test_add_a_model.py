@@ -1,6 +1,7 @@
 """docs/add_a_model.md, followed to the letter in a copy of the project."""
 
 import csv
+import json
 import re
 
 import pytest
@@ -32,5 +33,8 @@ def test_the_page_adds_a_model_that_is_trained_and_tested(finished):
         rows = list(csv.DictReader((finished.root / "results/tiny/tables/table1.csv").open()))
         measured = {row["column"]: float(row["value"]) for row in rows if row["row"] == "unsup"}
         assert set(measured) == {"Relation", "UMTFSS"}
-        assert measured["Relation"] > 0
+        assert all(0 <= value <= 100 for value in measured.values())
+        tested = finished.root / "results/tiny/evaluation/shapes/relation/unsup-all/seed0"
+        scores = json.loads((tested / "shapes-1shot.json").read_text())
+        assert len(scores["folds"]["0"]["seeds"]["0"]["union"]) == 10
     path.unlink()
