@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from umtfss.cli import sharing_rows
 from umtfss.config import WeightsConfig, load_experiment
 from umtfss.errors import ConfigError
 from umtfss.plan import Plan, table_names
@@ -153,3 +154,13 @@ def test_no_two_outputs_share_a_path(paper):
     paths += paper.feature_manifests(paper.feature_caches) + paper.episode_files
     assert len(paths) == len(set(paths))
     assert all(path.startswith("results/paper/") for path in paths)
+
+
+def test_the_table_of_sharing_in_the_docs_is_that_of_the_plan(paper):
+    lines = (PACKAGE_ROOT / "docs/reproducing.md").read_text().splitlines()
+    start = lines.index("| table of `paper` | cells | trainings | alone |") + 2
+    printed = [line.strip("| ").split(" | ") for line in lines[start:] if line.startswith("|")]
+    rows = sharing_rows(paper)
+    assert printed[: len(rows)] == [
+        [str(cell).removeprefix("table") for cell in row] for row in rows
+    ]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones import efficientnet, resnet, vit
-from umtfss.backbones.facts import BackboneFacts, backbone_facts
+from umtfss.backbones.facts import PAIRS, BackboneFacts, backbone_facts
+from umtfss.backbones.pair import FUSED, Pair
 from umtfss.backbones.weights import (
     State,
     Wheel,
@@ -21,6 +22,8 @@ from umtfss.backbones.weights import (
     read_weights,
 )
 from umtfss.config import WeightsConfig
+from umtfss.errors import ConfigError
+from umtfss.provenance import digest_json
 
 Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet
 
@@ -105,6 +108,8 @@ def build_extractor(
     """
     facts = backbone_facts(name)
     deepest = facts.deepest(levels)
+    if name in PAIRS:
+        return _build_pair(facts, levels, weights)
     make, rename, wheel = _parts(facts, levels)
     with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
         whole, network = make(list(facts.channels)[-1]), make(deepest)
@@ -112,6 +117,24 @@ def build_extractor(
     check_state(state, whole.network, name)
     load_state(network.network, state)
     return Extractor(facts, levels, network, digest_state(state))
+
+
+def _build_pair(
+    facts: BackboneFacts, levels: Sequence[str], weights: WeightsConfig | None
+) -> Extractor:
+    """Both backbones of a pair with their own weights, behind one extractor."""
+    if weights is not None:
+        raise ConfigError(
+            f"{facts.name} takes no weights of its own",
+            expected=f"those of {' and '.join(part for part, _ in PAIRS[facts.name])}",
+            found=f"features.weights.{facts.name}",
+            fix="delete that block",
+        )
+    (vit_name, deepest), (other_name, level) = PAIRS[facts.name]
+    own = [name for name in levels if name not in (FUSED, deepest)]
+    tokens, maps = build_extractor(vit_name, [*own, deepest]), build_extractor(other_name, [level])
+    digest = digest_json([tokens.digest, maps.digest])
+    return Extractor(facts, levels, Pair(tokens, maps), digest)
 
 
 def _parts(

