@@ -63,6 +63,10 @@ def saliency_masks(wildcards):
 # episodes
 
 
+def test_index(wildcards):
+    return plan.test_index(wildcards.dataset)
+
+
 def episode_indexes(wildcards):
     return [] if wildcards.fold == "all" else plan.pool_indexes(wildcards.pool)
 

@@ -9,7 +9,7 @@ rule all_episodes:
 # One job draws all folds and seeds: starting a process costs more than drawing.
 rule draw_test_episodes:
     input:
-        "results/{experiment}/data/{dataset}/val.json",
+        test_index,
     output:
         collect(
             "results/{{experiment}}/episodes/test/{{dataset}}/fold{fold}-{{shot}}shot-seed{seed}.h5",

@@ -50,6 +50,9 @@ class DatasetConfig(Block):
     min_class_area: PositiveInt = Field(
         2048, description="px of a class at label resolution for it to count as present"
     )
+    test_split: Name = Field(
+        "val", description="split that is tested; train, to choose settings without test images"
+    )
     test_episodes: PositiveInt = Field(1000, description="test episodes per fold and seed")
     rare_classes: Literal["refuse", "leave_out"] = Field(
         "refuse",

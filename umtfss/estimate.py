@@ -90,7 +90,7 @@ def warnings(plan: Plan) -> list[str]:
     """What the estimate lacks, and what the experiment will lack when it runs; one line each."""
     experiment = plan.experiment
     splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
-    splits |= {f"{m.dataset}/val" for table in plan.tables for m in table.measurements}
+    splits |= {plan.tested_split(m.dataset) for table in plan.tables for m in table.measurements}
     lines = [
         f"{name} holds no images yet at {plan.dataset_root(name.split('/')[0])}: counted as 0"
         for name in sorted(splits)

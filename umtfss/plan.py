@@ -223,7 +223,7 @@ class Plan:
 
     def test_caches(self, dataset: str) -> list[FeatureCache]:
         """The caches of a data set's test images; empty if their features are live."""
-        return [] if self.tests_live else self.model_caches([f"{dataset}/val"])
+        return [] if self.tests_live else self.model_caches([self.tested_split(dataset)])
 
     @cached_property
     def live_backbone(self) -> dict[str, Any]:
@@ -272,6 +272,14 @@ class Plan:
     def index(self, dataset: str, split: str) -> str:
         """The verified list of a split's images."""
         return f"{self.root}/data/{dataset}/{split}.json"
+
+    def tested_split(self, dataset: str) -> str:
+        """The split of a data set that is tested, e.g. "pascal/val"."""
+        return f"{dataset}/{self.experiment.datasets[dataset].test_split}"
+
+    def test_index(self, dataset: str) -> str:
+        """The verified list of a data set's test images."""
+        return self.index(dataset, self.experiment.datasets[dataset].test_split)
 
     def pool_indexes(self, pool: str) -> list[str]:
         """The verified lists of a pool's images."""
@@ -365,7 +373,7 @@ class Plan:
     def indexes(self) -> list[str]:
         """The verified lists of every split that the tables asked for read."""
         tested = {m.dataset for table in self.tables for m in table.measurements}
-        splits = {f"{dataset}/val" for dataset in tested}
+        splits = {self.tested_split(dataset) for dataset in tested}
         splits = splits.union(*(self.training_splits(run) for run in self.trained_runs))
         return sorted(self.index(*pair) for pair in _pairs(splits))
 
@@ -425,7 +433,7 @@ class Plan:
         return {
             "weights": self.training_manifest(spec.run),
             "features": self.feature_manifests(self.test_caches(spec.dataset)),
-            "index": self.index(spec.dataset, "val"),
+            "index": self.test_index(spec.dataset),
             "episodes": [
                 self.test_episodes(spec.dataset, fold, spec.shot, seed)
                 for fold in spec.folds
