@@ -11,7 +11,7 @@ from umtfss.plan import Plan
 # Without labels (models, vanilla, grid, folds), MaskSplit, on labels (Table 1, Table 2, Table 6).
 RUNS = {
     "tiny": (1 + 1 + 1 + 2) + (1 + 2) + (2 + 2 * 2),
-    "demo": (3 + 1 + 3 + 4) + (1 + 4) + (12 + 12 + 24),
+    "demo": (3 + 1 + 3 + 4) + (1 + 4) + (12 + 4 + 8),
     "paper": (25 + 2 + 2 + 4 + 4) + 2 * (1 + 4) + (12 + 36 + 48 + 16),
 }
 
