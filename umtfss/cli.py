@@ -41,7 +41,8 @@ def plan(
     for run, cells in chosen.sharing.items():
         runs.add_row(run.path, str(cells))
     console.print(runs)
-    shared = Table("table", "cells", "trainings", "alone", title="Trainings that tables share",
+    shared = Table(
+        "table", "cells", "trainings", "alone", "saved", title="Trainings that cells share",
         title_justify="left",
     )  # fmt: skip
     for row in sharing_rows(chosen):
@@ -114,20 +115,22 @@ def predict(
             console.print(f"{output_paths(out, query)[0]}: {100 * mask.mean():.1f} % object")
 
 
-def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int]]:
-    """Of every table and of all: cells, trainings behind them, trainings if cells shared none.
+def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
+    """Of every table and of all: cells, trainings, trainings if cells shared none, and saved ones.
 
     The last row counts a training once that several tables need.
     """
-    rows: list[tuple[str, int, int, int]] = []
+    rows: list[tuple[str, int, int, int, int]] = []
     for table in chosen.tables:
         behind: list[set[RunSpec]] = [
             {m.run for m in cell.measurements if m.run.is_trained} for cell in table.cells
         ]
         runs: set[RunSpec] = set().union(*behind)
-        rows.append((table.name, len(table.cells), len(runs), sum(map(len, behind))))
+        alone = sum(map(len, behind))
+        rows.append((table.name, len(table.cells), len(runs), alone, alone - len(runs)))
     cells, alone = sum(row[1] for row in rows), sum(row[3] for row in rows)
-    return [*rows, ("all", cells, len(chosen.trained_runs), alone)]
+    count = len(chosen.trained_runs)
+    return [*rows, ("all", cells, count, alone, alone - count)]
 
 
 def _plan(experiment: str, tables: list[str] | None = None) -> Plan:
