@@ -53,7 +53,7 @@ rule draw_pseudo_episodes:
     params:
         code=code(
             "workflow_scripts/draw_pseudo_episodes.py",
-            "umtfss/episodes/draw.py",
+            "umtfss/episodes/draw_regions.py",
             "umtfss/episodes/episode.py",
         ),
         support_fraction=lookup(dpath="episodes/support_fraction", within=settings),
@@ -81,7 +81,7 @@ rule draw_split_episodes:
     params:
         code=code(
             "workflow_scripts/draw_split_episodes.py",
-            "umtfss/episodes/draw.py",
+            "umtfss/episodes/draw_regions.py",
             "umtfss/episodes/episode.py",
         ),
         length=training_length,

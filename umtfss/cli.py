@@ -11,9 +11,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from umtfss.config import load_experiment
 from umtfss.errors import DataError, UmtfssError
 from umtfss.estimate import estimate, warnings
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec

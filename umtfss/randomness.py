@@ -18,6 +18,11 @@ def generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], dtype=np.uint64)))
 
 
+def permutation(size: int, *key: str | int) -> np.ndarray:
+    """The numbers below `size` in an order that depends on `key` alone, (size,) int64."""
+    return generator(*key).permutation(size)
+
+
 def seed64(*key: str | int) -> int:
     """A 63-bit integer seed that depends on `key` alone, e.g. for a torch generator."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()

@@ -1,7 +1,7 @@
 """Fetch the official files of a data set."""
 
-from umtfss.config import load_experiment
 from umtfss.data.download import download
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 from umtfss.provenance import digest_json, write_manifest

@@ -1,9 +1,9 @@
 """Draw the labelled training episodes of a fold's base classes at one label ratio."""
 
-from umtfss.config import load_experiment
 from umtfss.data.index import DatasetIndex
 from umtfss.data.splits import base_classes, novel_classes
 from umtfss.episodes.draw import draw_base_episodes, labelled_epoch_length
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 from umtfss.provenance import digest_file, write_manifest

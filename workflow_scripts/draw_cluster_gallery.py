@@ -1,8 +1,8 @@
 """Draw the most central regions of every cluster, and say how pure clusters are."""
 
 from umtfss.clustering.gallery import cluster_gallery
-from umtfss.config import load_experiment
 from umtfss.data.dataset import Catalog, open_datasets
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 from umtfss.provenance import write_json

@@ -1,9 +1,8 @@
 """Draw the pseudo-episodes of a pool."""
 
-from umtfss.config import load_experiment
 from umtfss.data.index import DatasetIndex
-from umtfss.data.splits import base_classes
-from umtfss.episodes.draw import draw_pseudo_episodes, epoch_length
+from umtfss.episodes.draw_regions import draw_pseudo_episodes, epoch_length, fold_images
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 from umtfss.provenance import digest_file, write_manifest
@@ -15,13 +14,8 @@ with job_log(snakemake.log[0]):
     pool, fold, seed = (snakemake.wildcards[key] for key in ("pool", "fold", "seed"))
     stage = plan.experiment.training[pool]
     store = PseudoMaskStore(plan.pseudo_masks(pool))
-    allowed = None
-    if fold != "all":
-        allowed = set()
-        for index in map(DatasetIndex.load, snakemake.input.indexes):
-            settings = plan.experiment.datasets[index.dataset]
-            classes = base_classes(settings.kind, int(fold.removeprefix("fold")))
-            allowed.update(index.images_with(classes, settings.min_class_area))
+    indexes = map(DatasetIndex.load, snakemake.input.indexes)
+    allowed = fold_images(fold, indexes, plan.experiment.datasets)
     images = epoch_length(store.ids, store.regions, shot=stage.shot, allowed_ids=allowed)
     draw_pseudo_episodes(
         store.ids,

@@ -1,7 +1,7 @@
 """Draw predictions beside supports and true masks."""
 
-from umtfss.config import load_experiment
 from umtfss.device import prepare_process
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 from umtfss.tables.figures import qualitative_panel

@@ -1,9 +1,9 @@
 """Draw the test episodes of every fold and seed."""
 
-from umtfss.config import load_experiment
 from umtfss.data.index import DatasetIndex
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.draw import draw_test_episodes
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 

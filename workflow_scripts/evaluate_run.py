@@ -1,8 +1,8 @@
 """Test one run on a data set with K shots."""
 
-from umtfss.config import load_experiment
 from umtfss.device import prepare_process
 from umtfss.evaluation.job import evaluate_run
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 

@@ -1,8 +1,8 @@
 """Verify every image and mask of a split and list what they hold."""
 
-from umtfss.config import load_experiment
 from umtfss.data.dataset import open_dataset
 from umtfss.data.index import build_index
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 

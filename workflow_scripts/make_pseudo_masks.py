@@ -1,8 +1,8 @@
 """Label the pixels of one shard by cluster and list its valid regions."""
 
 from umtfss.clustering.pixel_kmeans import load_centroids
-from umtfss.config import load_experiment
 from umtfss.data.dataset import Catalog, open_dataset
+from umtfss.experiment_file import load_experiment
 from umtfss.features.store import FeatureStore
 from umtfss.log import job_log
 from umtfss.plan import Plan

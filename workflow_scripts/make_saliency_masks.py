@@ -1,7 +1,7 @@
 """Find the salient region of every image of one shard."""
 
-from umtfss.config import load_experiment
 from umtfss.data.dataset import Catalog, open_dataset
+from umtfss.experiment_file import load_experiment
 from umtfss.features.store import FeatureStore
 from umtfss.log import job_log
 from umtfss.plan import Plan

@@ -1,6 +1,6 @@
 """Judge every claim of the paper on the experiment's own numbers."""
 
-from umtfss.config import load_experiment
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 from umtfss.tables.claims import write_claims

@@ -1,6 +1,6 @@
 """Write one table as LaTeX, CSV and Markdown."""
 
-from umtfss.config import load_experiment
+from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
 from umtfss.tables.latex import write_table

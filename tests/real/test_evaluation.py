@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from umtfss.config import load_experiment
 from umtfss.data.dataset import Catalog
 from umtfss.data.voc import VocDataset
 from umtfss.episodes.batch import EpisodeBatch
@@ -17,6 +16,7 @@ from umtfss.errors import WeightsError
 from umtfss.evaluation import job
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.experiment_file import load_experiment
 from umtfss.models.prototype import PrototypeMatcher
 from umtfss.plan import Plan
 

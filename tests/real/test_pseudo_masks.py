@@ -10,7 +10,7 @@ from umtfss.clustering.pixel_kmeans import fit_centroids
 from umtfss.config import ClusteringConfig, EpisodesConfig, PseudoMasksConfig
 from umtfss.data.dataset import Catalog
 from umtfss.data.voc import VocDataset
-from umtfss.episodes.draw import draw_pseudo_episodes
+from umtfss.episodes.draw_regions import draw_pseudo_episodes
 from umtfss.features.extract import extract_features
 from umtfss.features.store import FeatureStore
 from umtfss.pseudo_masks.make import make_pseudo_masks

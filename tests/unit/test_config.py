@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from umtfss.config import DATA_ROOT_VARIABLE, ModelConfig, TrainingConfig, load_experiment
+from umtfss.config import DATA_ROOT_VARIABLE, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
+from umtfss.experiment_file import load_experiment
 from umtfss.provenance import PACKAGE_ROOT
 
 EXPERIMENTS = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))

@@ -2,8 +2,9 @@
 
 import pytest
 
-from umtfss.config import ModelConfig, TablesConfig, load_experiment
+from umtfss.config import ModelConfig, TablesConfig
 from umtfss.estimate import episode_gflop, estimate, image_count, matmul_rate, warnings
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 
 COUNTS = {"train": 1995, "val": 1449}  # the images that voc_cpu was measured with

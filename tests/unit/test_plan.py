@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from umtfss.cli import sharing_rows
-from umtfss.config import WeightsConfig, load_experiment
+from umtfss.config import WeightsConfig
 from umtfss.errors import ConfigError
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec

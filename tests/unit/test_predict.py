@@ -10,9 +10,9 @@ from torch.nn import functional as nnf
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.config import load_experiment
 from umtfss.errors import DataError, StoreError
 from umtfss.evaluation import job
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.predict import find_queries, output_paths, segment, write_prediction
 from umtfss.tables.layout import FLOOR

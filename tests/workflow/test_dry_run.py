@@ -5,7 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from umtfss.config import load_experiment
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 
 # Without labels (models, vanilla, grid, folds), MaskSplit, on labels (Table 1, Table 2, Table 6).

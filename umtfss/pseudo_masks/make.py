@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import torch
 from loky import ProcessPoolExecutor
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from umtfss.clustering.pixel_kmeans import unit_tokens
@@ -209,6 +210,7 @@ def _start_worker(masker: PseudoMasker) -> None:
     global _worker_masker
     _worker_masker = masker
     torch.set_num_threads(1)
+    threadpool_limits(1)  # a spectral cut with several BLAS threads a process takes twice the time
 
 
 def _compute_one(image_id: str) -> ImageRegions:
@@ -229,10 +231,11 @@ def _compute_all(masker: PseudoMasker, ids: Sequence[str], workers: int) -> Iter
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch on one thread, as in a worker process: results do not depend on `workers`."""
+    """Torch and BLAS on one thread, as in a worker: results do not depend on `workers`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(threads)

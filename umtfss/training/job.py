@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import SplitConfig, load_experiment
+from umtfss.config import SplitConfig
 from umtfss.data.dataset import Catalog, open_datasets
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
@@ -20,6 +20,7 @@ from umtfss.episodes.loader import (
     PseudoMasks,
     collate,
 )
+from umtfss.experiment_file import load_experiment
 from umtfss.features.store import FeatureStore
 from umtfss.log import job_log
 from umtfss.models import build_model

@@ -9,11 +9,11 @@ from torch.nn import functional as nnf
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts, backbone_facts
-from umtfss.config import load_experiment
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.run import TestImages, evaluate, predict_episode
 from umtfss.evaluation.squash import SIDE, SquashedFeatures, SquashedImages, squash_label
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 
 CLASS = 7

@@ -1,6 +1,7 @@
 """Small random batches of episodes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,25 @@ import torch
 from umtfss.episodes.batch import EpisodeBatch
 
 MakeBatch = Callable[..., EpisodeBatch]
+
+
+@pytest.fixture(scope="session")
+def with_noise() -> Callable[[EpisodeBatch], EpisodeBatch]:
+    """Puts large random features where a batch is padding."""
+
+    def change(batch: EpisodeBatch) -> EpisodeBatch:
+        def noisy(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+            return torch.where(valid.unsqueeze(-3), values, torch.randn_like(values) * 50)
+
+        return replace(
+            batch,
+            query_mid=noisy(batch.query_mid, batch.query_valid),
+            query_high=noisy(batch.query_high, batch.query_valid),
+            support_mid=noisy(batch.support_mid, batch.support_valid),
+            support_high=noisy(batch.support_high, batch.support_valid),
+        )
+
+    return change
 
 
 @pytest.fixture(scope="session")

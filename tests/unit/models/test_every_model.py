@@ -64,23 +64,17 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 @every_case
 @torch.no_grad()
-def test_padding_does_not_matter(make_batch: MakeBatch, name: str, keys: dict[str, Any]) -> None:
+def test_padding_does_not_matter(
+    make_batch: MakeBatch,
+    name: str,
+    keys: dict[str, Any],
+    with_noise: Callable[[EpisodeBatch], EpisodeBatch],
+) -> None:
     model, batch = make_model(name, **keys), make_batch(shots=2)
     logits = model(batch)
     assert logits.shape == (3, 2, 10, 10)
     assert torch.equal(logits[:, :, 7:], logits[:, :, 6:7].expand(-1, -1, 3, -1))
-
-    def noisy(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        return torch.where(valid.unsqueeze(-3), values, torch.randn_like(values) * 50)
-
-    noise = dataclasses.replace(
-        batch,
-        query_mid=noisy(batch.query_mid, batch.query_valid),
-        query_high=noisy(batch.query_high, batch.query_valid),
-        support_mid=noisy(batch.support_mid, batch.support_valid),
-        support_high=noisy(batch.support_high, batch.support_valid),
-    )
-    close(model(noise), logits)
+    close(model(with_noise(batch)), logits)
     unpadded = changed(batch, lambda grid: grid[..., :7, :9])
     close(model(unpadded), logits[..., :7, :9])
     more = changed(unpadded, lambda grid: F.pad(grid, (0, 6, 0, 8)))

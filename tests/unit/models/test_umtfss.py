@@ -46,23 +46,14 @@ def rows(batch: EpisodeBatch, index: list[int]) -> EpisodeBatch:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_padding_does_not_matter(make_batch: MakeBatch, variant: str) -> None:
+def test_padding_does_not_matter(
+    make_batch: MakeBatch, variant: str, with_noise: Callable[[EpisodeBatch], EpisodeBatch]
+) -> None:
     model = make_model(**VARIANTS[variant])
     batch = make_batch(shots=2)
     logits = model(batch)
     assert logits.shape == (3, 2, 10, 10)
-
-    def noisy(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        return torch.where(valid.unsqueeze(-3), values, torch.randn_like(values) * 50)
-
-    noise = dataclasses.replace(
-        batch,
-        query_mid=noisy(batch.query_mid, batch.query_valid),
-        query_high=noisy(batch.query_high, batch.query_valid),
-        support_mid=noisy(batch.support_mid, batch.support_valid),
-        support_high=noisy(batch.support_high, batch.support_valid),
-    )
-    torch.testing.assert_close(model(noise), logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model(with_noise(batch)), logits, atol=1e-4, rtol=1e-4)
     crop = {
         f.name: getattr(batch, f.name)[..., :7, :9]
         for f in dataclasses.fields(batch)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from umtfss.config import ModelConfig, load_experiment
+from umtfss.config import ModelConfig
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.tables.claims import (
     Effect,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from umtfss.config import load_experiment
+from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.training import job
