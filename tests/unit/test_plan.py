@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from umtfss.cli import sharing_rows
-from umtfss.config import WeightsConfig
+from umtfss.config import TrainingConfig, WeightsConfig
 from umtfss.errors import ConfigError
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan, table_names
@@ -48,6 +48,17 @@ def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
     assert paper.training_settings(run).epochs == 50
     assert paper.training_settings(RunSpec("pfenet", "coco", "unsup")).lr_multiplier == 1
     assert all(r.initial in paper.trained_runs for r in paper.trained_runs if r.initial)
+
+
+def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):
+    stages = {
+        "supervised": {"coco": TrainingConfig(steps=3)},
+        "fine_tuning": {"coco": TrainingConfig(steps=5)},
+    }
+    plan = Plan(paper.experiment.model_copy(update=stages))
+    scratch, tuned = (RunSpec("umtfss", "coco", "sup", "fold1", init=i) for i in ("", "coco"))
+    assert plan.training_settings(scratch).steps == 3
+    assert plan.training_settings(tuned).steps == 5
 
 
 def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path):

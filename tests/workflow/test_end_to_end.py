@@ -51,6 +51,16 @@ def test_a_printed_number_is_that_of_the_stored_episodes(finished):
     assert printed == pytest.approx(100 * sum(means) / 2, abs=0.001)
 
 
+def test_fine_tuning_starts_from_the_unsupervised_weights(finished):
+    """Same episodes, steps and seed as from scratch: only where it starts can differ."""
+    folder = finished.root / "results/tiny/training/shapes/umtfss/sup-fold0"
+    starts = {
+        json.loads((folder / name / "manifest.json").read_text())["digest"]
+        for name in ("seed0+labels=20", "seed0+labels=20+init=shapes")
+    }
+    assert len(starts) == 2
+
+
 def test_a_second_run_does_nothing(finished):
     assert "Nothing to be done" in finished.snakemake("all_tables", "all_figures")
 
