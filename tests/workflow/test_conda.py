@@ -31,8 +31,9 @@ elif arguments[:2] == ["env", "create"]:
     target = pathlib.Path(arguments[arguments.index("--prefix") + 1])
     venv.create(target, symlinks=True)
     site = next(target.glob("lib/python*/site-packages"))
-    (site / "here.pth").write_text({packages!r} + "\\n")
-    (site / "sitecustomize.py").write_text("open(" + repr({used!r}) + ", 'a').write('x')")
+    # a line of code in a .pth, as Debian's own sitecustomize hides any other
+    marker = "import builtins; builtins.open(" + repr({used!r}) + ", 'a').write('x')"
+    (site / "here.pth").write_text({packages!r} + "\\n" + marker + "\\n")
 elif arguments[:1] != ["clean"]:
     sys.exit(f"the stand-in for conda does not know {{arguments}}")
 """

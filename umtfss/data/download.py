@@ -12,13 +12,13 @@ import json
 import logging
 import re
 import shutil
-import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
 import requests
+from backports import tarfile  # the filter is missing in Debian 12's Python 3.11.2
 from tqdm import tqdm
 
 from umtfss.errors import DataError, DiskSpaceError
