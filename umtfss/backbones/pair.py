@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from umtfss.backbones.facts import ZOOM
+
 if TYPE_CHECKING:
     from umtfss.backbones.extractor import Extractor
 
 FUSED = "fused"
-ZOOM = 10 / 7  # of the image that the convolutional network sees: 480 px where the ViT has 336
 
 
 class Pair(nn.Module):
@@ -24,6 +25,9 @@ class Pair(nn.Module):
 
     Each part of "fused" is L2-normalised by itself, so that a cosine of fused features is the mean
     of the two cosines, whatever the scales.
+
+    Both see the image that is given, the ViT at half its size: its tokens are finer in pixels, and
+    the convolutional network's stride of 32 px then is near to theirs.
 
     Args:
         tokens: The ViT.
@@ -35,15 +39,19 @@ class Pair(nn.Module):
         self.tokens, self.maps = tokens, maps
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Level -> (B, C, h, w) of images (B, 3, H, W) in [0, 1], sides as the ViT wants them."""
-        found = self.tokens(images)
+        """Level -> (B, C, h, w) of images (B, 3, H, W) in [0, 1], sides multiples of 28."""
+        sides = images.shape[2:]
+        found = self.tokens(_resize(images, [side // ZOOM for side in sides]))
         deepest = found[self.tokens.levels[-1]]
-        size = [self.maps.facts.nearest_side(round(ZOOM * side)) for side in images.shape[2:]]
-        larger = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        larger = _resize(images, [self.maps.facts.nearest_side(side) for side in sides])
         (semantic,) = self.maps(larger).values()
         semantic = at_patch_centres(semantic, deepest.shape[2:])
         fused = torch.cat([F.normalize(deepest, dim=1), F.normalize(semantic, dim=1)], 1)
         return {**found, FUSED: fused}
+
+
+def _resize(images: Tensor, size: list[int]) -> Tensor:
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def at_patch_centres(maps: Tensor, grid: torch.Size) -> Tensor:

