@@ -254,32 +254,35 @@ def episode_key(episodes: EpisodeList, index: int, seed: int) -> int:
 
 
 def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
-    """A batch padded at the right and at the bottom to one square grid, on the CPU.
+    """A batch padded at the right and at the bottom to one grid, on the CPU.
 
-    Features come as float32 in channels-last memory.
+    The grid is the smallest that holds every image: models compute padding, too, and a quarter of
+    a square is padding if all photos are 4:3. Features come as float32 in channels-last memory.
     """
-    side = items[0].side
     queries = [item.query for item in items]
     supports = [image for item in items for image in item.supports]
     shape = (len(items), len(items[0].supports))
+    grids = [image.valid.shape for image in (*queries, *supports)]
+    grid = max(height for height, _ in grids), max(width for _, width in grids)
     targets = [torch.from_numpy(item.target) for item in items if item.target is not None]
     return EpisodeBatch(
-        query_mid=_pad([image.mid for image in queries], side),
-        query_high=_pad([(image.high,) for image in queries], side),
-        query_valid=_pad_map([image.valid for image in queries], side),
-        support_mid=_pad([image.mid for image in supports], side).unflatten(0, shape),
-        support_high=_pad([(image.high,) for image in supports], side).unflatten(0, shape),
-        support_valid=_pad_map([image.valid for image in supports], side).unflatten(0, shape),
-        support_mask=_pad_map([image.mask for image in supports], side).unflatten(0, shape),
+        query_mid=_pad([image.mid for image in queries], grid),
+        query_high=_pad([(image.high,) for image in queries], grid),
+        query_valid=_pad_map([image.valid for image in queries], grid),
+        support_mid=_pad([image.mid for image in supports], grid).unflatten(0, shape),
+        support_high=_pad([(image.high,) for image in supports], grid).unflatten(0, shape),
+        support_valid=_pad_map([image.valid for image in supports], grid).unflatten(0, shape),
+        support_mask=_pad_map([image.mask for image in supports], grid).unflatten(0, shape),
         key=torch.tensor([item.key for item in items], dtype=torch.int64),
         target=torch.stack(targets).long() if targets else None,
+        side=items[0].side,
     )
 
 
-def _pad(images: Sequence[Sequence[np.ndarray]], side: int) -> Tensor:
-    """Levels (h, w, C_i) of every image, concatenated and padded to (B, C, side, side)."""
+def _pad(images: Sequence[Sequence[np.ndarray]], grid: tuple[int, int]) -> Tensor:
+    """Levels (h, w, C_i) of every image, concatenated and padded to (B, C, *grid)."""
     channels = sum(level.shape[2] for level in images[0])
-    padded = torch.empty(len(images), side, side, channels)
+    padded = torch.empty(len(images), *grid, channels)
     for row, levels in zip(padded, images, strict=True):
         start = 0
         for level in levels:
@@ -291,9 +294,9 @@ def _pad(images: Sequence[Sequence[np.ndarray]], side: int) -> Tensor:
     return padded.permute(0, 3, 1, 2)
 
 
-def _pad_map(maps: Sequence[np.ndarray], side: int) -> Tensor:
-    """Maps (h, w), padded with zeros to (B, side, side)."""
-    padded = np.zeros((len(maps), side, side), dtype=maps[0].dtype)
+def _pad_map(maps: Sequence[np.ndarray], grid: tuple[int, int]) -> Tensor:
+    """Maps (h, w), padded with zeros to (B, *grid)."""
+    padded = np.zeros((len(maps), *grid), dtype=maps[0].dtype)
     for row, one in zip(padded, maps, strict=True):
         row[: one.shape[0], : one.shape[1]] = one
     return torch.from_numpy(padded)

@@ -62,7 +62,7 @@ def make(**settings: object) -> CachedEpisodes:
 
 def same(one: EpisodeBatch, other: EpisodeBatch) -> bool:
     return all(
-        (a is None and b is None) or torch.equal(a, b)
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
         for a, b in zip(vars(one).values(), vars(other).values(), strict=True)
     )
 
@@ -101,6 +101,19 @@ def test_a_batch_is_padded_at_the_right_and_at_the_bottom() -> None:
             expected[:h, : w // 2] = 1
             expected[:h, w // 2] = (w % 2) / 2
             np.testing.assert_allclose(batch.support_mask[index, k], expected, atol=1e-6)
+
+
+def test_the_grid_of_a_batch_is_the_smallest_that_holds_its_images() -> None:
+    store, wide = FakeStore(), EpisodeList(tuple(SIZES), [0, 3], [7, 7], [[3], [0]], "test/a")
+    masks = GroundTruthMasks(FakeCatalog())
+    dataset = CachedEpisodes(wide, store, ["low"], "top", masks, target_side=12)
+    batch = collate([dataset[0], dataset[1]])
+    assert batch.query_mid.shape == (2, 3, 4, 6)
+    assert batch.support_high.shape == (2, 1, 4, 4, 6)
+    assert batch.query_valid.sum((1, 2)).tolist() == [24, 12]
+    assert batch.side == 6
+    assert batch.target is not None
+    assert batch.target.shape == (2, 12, 12)
 
 
 def test_the_target_is_the_query_mask_and_ignores_the_padding() -> None:
