@@ -222,11 +222,21 @@ class Plan:
         ]
 
     def cache_named(self, dataset: str, split: str, name: str) -> FeatureCache:
-        """The cache of a split in the folder `name`."""
+        """The cache of a split in the folder `name`.
+
+        Raises:
+            ConfigError: The experiment has no such view.
+        """
+        views = {one.name: one for one in chain(*self.view_caches([f"{dataset}/{split}"]))}
+        if name in views:
+            return views[name]
         backbone, side, *view = name.split("-")
         if view:
-            views = self.view_caches([f"{dataset}/{split}"])
-            return views[int(view[0].removeprefix("view")) - 1][0]
+            raise ConfigError(
+                f"experiment {self.experiment.name} has no cache {name} of {dataset}/{split}",
+                expected=f"one of {sorted(views)}" if views else "no augmented view",
+                fix="raise features.model.views, or correct the path",
+            )
         return self.feature_cache(dataset, split, backbone, int(side))
 
     @cached_property

@@ -174,6 +174,8 @@ def test_a_view_is_a_cache_of_its_own_for_training_images_alone(tmp_path):
     }
     for (split, name), cache in named.items():
         assert plan.cache_named("shapes", split, name) == cache
+    with pytest.raises(ConfigError, match=r"has no cache .*-view3 of shapes/train(?s:.*)view2"):
+        plan.cache_named("shapes", "train", f"{plain}-view3")
     for run in plan.trained_runs:
         manifests = plan.training_inputs(run)["features"]
         assert [path.split("/")[-3] for path in manifests] == [
