@@ -142,7 +142,10 @@ def evaluation_settings(wildcards):
         "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
-        "features": settings["features"]["model"],
+        # test images have no augmented views
+        "features": experiment.features.model.model_dump(
+            mode="json", exclude={"views", "augment"}
+        ),
         "live": plan.live_test_backbone,
     }
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.errors import TrainingError
 from umtfss.models import MetaLearner, build_model
 from umtfss.runs import MODELS
 from umtfss.training.loop import Objective
@@ -102,6 +103,15 @@ def test_a_trimmed_batch_is_the_square_one(
     assert len(found[0]) > 2 or name == "prototype"
     for one, other in zip(*found, strict=True):
         close(other, one)
+
+
+def test_logits_that_leave_a_part_of_the_target_out_are_refused(make_batch: MakeBatch) -> None:
+    model, square = make_model("prototype"), make_batch()
+    trimmed = changed(square, lambda grid: grid[..., :7, :9])
+    model.forward = model.cosines  # type: ignore[method-assign, assignment, operator]
+    batch = dataclasses.replace(trimmed, target=square.target, side=10)
+    with pytest.raises(TrainingError, match=r"PrototypeMatcher do not fill(?s:.*)batch\.side"):
+        Objective(model, lambda: torch.autocast("cpu", enabled=False))(batch)
 
 
 @every_model
