@@ -120,8 +120,10 @@ class DiscImages:
         return self._image
 
 
-def write_features(folder: Path, setting: Setting, images: int) -> FeatureStore:
-    """A feature cache on disk with random features, square and un-padded."""
+def write_features(
+    folder: Path, setting: Setting, images: int, aspect: float = 1.0
+) -> FeatureStore:
+    """A feature cache on disk with random features, un-padded; `aspect` is height over width."""
     spec = FeatureSpec(
         "simulated",
         "none",
@@ -134,10 +136,11 @@ def write_features(folder: Path, setting: Setting, images: int) -> FeatureStore:
     )
     random, ids = np.random.default_rng(0), [f"simulated/{place}" for place in range(images)]
     side, digests = setting.grid, {}
+    rows = round(aspect * side)
 
     def features(image_id: str) -> ImageFeatures:
         levels = {
-            level: random.standard_normal((side, side, channels), np.float32).astype(np.float16)
+            level: random.standard_normal((rows, side, channels), np.float32).astype(np.float16)
             for level, channels in setting.channels.items()
         }
         digests[image_id] = digest_features(levels)
@@ -162,10 +165,11 @@ class CachedRun:
         setting: Sizes.
         folder: Where the cache is written.
         images: Images in it, more than the shots.
+        aspect: Height of an image over its width.
     """
 
-    def __init__(self, setting: Setting, folder: Path, images: int) -> None:
-        self.setting, self.store = setting, write_features(folder, setting, images)
+    def __init__(self, setting: Setting, folder: Path, images: int, aspect: float = 1.0) -> None:
+        self.setting, self.store = setting, write_features(folder, setting, images, aspect)
         self.labels = DiscImages(self.store.ids, setting.label_size)
 
     def train_step(self, learning: "Learning", batch_size: int, amp: str) -> None:

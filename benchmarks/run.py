@@ -143,6 +143,7 @@ class Bench:
         """Training steps and test episodes, cached against recomputed."""
         sizes, setting = self.sizes, self.sizes.model
         cached, plain = CachedRun(setting, folder / "model", 6), PlainRun(setting)
+        photos = CachedRun(setting, folder / "photos", 6, aspect=0.75)
         model, replica = setting.learner(), plain_layers(setting.learner())
         learning, plain_learning = Learning(model), Learning(replica)
         tokens, channels = setting.grid**2, sum(setting.channels[level] for level in setting.mid)
@@ -159,6 +160,12 @@ class Bench:
                 items=batch,
                 gflop=3 * forward + prior,
             ).seconds
+        self.add(
+            task,
+            "umtfss, fp32, photos of 4:3",
+            partial(photos.train_step, learning, batch, "off"),
+            items=batch,
+        )
         self.add(task, "recompute everything", lambda: plain.train_step(plain_learning), repeats=2)
         self.goal(
             "training step from cached features, CPU-s per sample",
@@ -178,6 +185,13 @@ class Bench:
                 repeats=min(3, sizes.repeats),
                 gflop=forward + prior,
             ).seconds
+        self.add(
+            task,
+            "umtfss, fp32, photos of 4:3",
+            partial(photos.test, model, 8, "off"),
+            items=8,
+            repeats=min(3, sizes.repeats),
+        )
         self.add(task, "recompute everything", lambda: plain.test(replica), repeats=2)
         self.goal(
             "test episode from cached features, CPU-s",

@@ -19,10 +19,13 @@ def raw_listing(wildcards):
 
 
 def cache_levels(wildcards):
-    backbone, side = wildcards.cache.rsplit("-", 1)
-    return plan.feature_cache(
-        wildcards.dataset, wildcards.split, backbone, int(side)
-    ).levels
+    return plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).levels
+
+
+# How the images of a cache are augmented; plain ones are not.
+def cache_augment(wildcards):
+    view = plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).view
+    return settings["features"]["model"]["augment"] if view else None
 
 
 # clustering
@@ -139,7 +142,10 @@ def evaluation_settings(wildcards):
         "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
-        "features": settings["features"]["model"],
+        # test images have no augmented views
+        "features": experiment.features.model.model_dump(
+            mode="json", exclude={"views", "augment"}
+        ),
         "live": plan.live_test_backbone,
     }
 

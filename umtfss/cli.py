@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from umtfss.errors import DataError, UmtfssError
-from umtfss.estimate import estimate, warnings
+from umtfss.estimate import cheaper_features, estimate, training_features, warnings
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
@@ -37,6 +37,7 @@ def plan(
     with _errors_as_text():
         chosen = _plan(experiment, table_names(table or []))
         costs, lacking = estimate(chosen), warnings(chosen)
+        ways = training_features(chosen)
     runs = Table("run", "cells", title=f"Runs of {chosen.experiment.name}", title_justify="left")
     for run, cells in chosen.sharing.items():
         runs.add_row(run.path, str(cells))
@@ -57,7 +58,16 @@ def plan(
     hours, disk = sum(c.hours for c in costs), sum(c.gigabytes for c in costs)
     rows.add_row("all", str(sum(c.jobs for c in costs)), f"{hours:.2f}", f"{disk:.2f}")
     console.print(rows)
-    for line in lacking:
+    model = chosen.experiment.features.model
+    features = Table(
+        "features", "images", "hours", "GB", title="Features that trainings see, either way",
+        title_justify="left",
+    )  # fmt: skip
+    for way in ways:
+        name = f"cache, {model.views} views" if way.way == "cache" else "live"
+        features.add_row(name, str(way.images), f"{way.hours:.2f}", f"{way.gigabytes:.2f}")
+    console.print(features)
+    for line in (cheaper_features(chosen, ways), *lacking):
         console.print(f"Note: {line}.", soft_wrap=True, markup=False, highlight=False)
 
 

@@ -106,6 +106,16 @@ class EmbeddingConfig(Block):
     long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
 
 
+class ViewConfig(Block):
+    """How an augmented view of a training image is drawn (protocol section 5)."""
+
+    scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
+    scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
+    rotate: Fraction = Field(0.5, description="probability of a rotation")
+    blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
+
+
 class ModelFeaturesConfig(Block):
     """Features that the meta-learner sees (protocol section 4)."""
 
@@ -114,6 +124,22 @@ class ModelFeaturesConfig(Block):
     mid: list[Name] = Field(min_length=1, description="levels concatenated to the mid feature")
     high: Name = Field(description="level of the prior mask")
     cache: bool = Field(True, description="read from the cache; false computes them live")
+    views: PositiveInt = Field(
+        1,
+        description="of a training image in the cache: itself and views - 1 augmented ones",
+    )
+    augment: ViewConfig = Field(
+        default_factory=ViewConfig, description="augmented views of the cache; live: training's own"
+    )
+
+    @model_validator(mode="after")
+    def _check_views(self) -> "ModelFeaturesConfig":
+        if self.views > 1 and not self.cache:
+            raise ValueError(
+                f"views: {self.views} needs `cache: true`; live features are augmented anew every "
+                "time, so leave views out"
+            )
+        return self
 
 
 class FeaturesConfig(Block):
@@ -293,15 +319,10 @@ class ModelConfig(Block):
         return self
 
 
-class AugmentConfig(Block):
-    """Augmentation of live training images; cached features know the flip only."""
+class AugmentConfig(ViewConfig):
+    """Augmentation of live training images; of cached features, flip and crop_foreground alone."""
 
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
-    scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
-    rotate: Fraction = Field(0.5, description="probability of a rotation")
-    blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
     crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
 
 

@@ -7,6 +7,7 @@ measured, plus the start of every job, shared by all cores.
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -14,6 +15,7 @@ from time import process_time
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.plan import FeatureCache, Plan
+from umtfss.runs import RunSpec
 
 # A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
 TYPICAL_SIZE = (375, 500)
@@ -44,6 +46,23 @@ class Cost:
 
     arrow: str
     jobs: int
+    hours: float
+    gigabytes: float
+
+
+@dataclass(frozen=True)
+class TrainingFeatures:
+    """One way to the features that trainings see.
+
+    Attributes:
+        way: "cache" or "live".
+        images: Images and views that the backbone sees.
+        hours: Time on this machine's CPU, all cores busy.
+        gigabytes: Disk.
+    """
+
+    way: str
+    images: int
     hours: float
     gigabytes: float
 
@@ -124,6 +143,79 @@ def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1)
     return 2 * tokens * (project + attention + cross + 9 * d * d) / 1e9
 
 
+def training_episodes(plan: Plan, run: RunSpec) -> int:
+    """The number of episodes that a run is trained on, rough where epochs are asked for."""
+    stage = plan.training_settings(run)
+    count = sum(image_count(plan, *name.split("/")) for name in plan.training_splits(run))
+    return (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * (count * run.ratio // 100)
+
+
+def training_features(plan: Plan) -> list[TrainingFeatures]:
+    """What the features that trainings see cost from a cache of all views, and what live.
+
+    A cache computes every view of every image once. Live features are computed for every image of
+    every episode; they are augmented anew every time, and nothing is stored.
+    """
+    model, cores = plan.experiment.features.model, os.cpu_count() or 1
+    facts, levels = backbone_facts(model.backbone), {*model.mid, model.high}
+    splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
+    counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
+    sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
+    seen = {name: facts.resized(*size, model.long_side) for name, size in sizes.items()}
+    # an augmented image is padded to a square; the tokens of its padding are not stored
+    square = facts.gflop(*facts.resized(1, 1, model.long_side), levels)
+    plain = {name: facts.gflop(*size, levels) for name, size in seen.items()}
+    rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
+
+    gflop = sum(n * (plain[name] + (model.views - 1) * square) for name, n in counts.items())
+    stored = sum(n * facts.image_bytes(*seen[name], levels) for name, n in counts.items())
+    images = sum(
+        training_episodes(plan, run) * (1 + plan.training_settings(run).shot)
+        for run in plan.trained_runs
+    )
+    return [
+        TrainingFeatures(
+            "cache",
+            model.views * sum(counts.values()),
+            gflop / rate,
+            model.views * stored / 1e9,
+        ),
+        TrainingFeatures("live", images, images * square / rate, 0.0),
+    ]
+
+
+def cheaper_features(plan: Plan, ways: list[TrainingFeatures], free: float | None = None) -> str:
+    """One sentence on which way to the training's features is cheaper here, and why.
+
+    It is said and not chosen: what is cheaper differs between machines, and would make the numbers
+    of an experiment differ, too.
+
+    Args:
+        plan: The plan.
+        ways: What `training_features` found.
+        free: Free disk, GB; none: of the disk of the results.
+    """
+    cache, live = ways
+    if free is None:
+        folder = next(path for path in Path(plan.root).absolute().parents if path.is_dir())
+        free = shutil.disk_usage(folder).free / 1e9
+    if cache.gigabytes > free:
+        best, why = "live", f"a cache of {cache.gigabytes:.1f} GB exceeds the {free:.1f} GB free"
+    elif cache.hours > live.hours:
+        best, why = "live", f"trainings draw {live.images} images, a cache computes {cache.images}"
+    else:
+        best, why = "a cache", f"it computes {cache.images} images, trainings draw {live.images}"
+    setting = f"features.model.cache: {str(best != 'live').lower()}"
+    is_set = plan.experiment.features.model.cache == (best != "live")
+    return f"cheaper is {best}, as {why}; {setting} {'is set' if is_set else 'is not set'}"
+
+
+def _image_size(plan: Plan, dataset: str) -> tuple[int, int]:
+    """The size (H, W) of the images of a data set."""
+    shapes = plan.experiment.datasets[dataset].shapes
+    return (shapes.height, shapes.width) if shapes else TYPICAL_SIZE
+
+
 def estimate(plan: Plan) -> list[Cost]:
     """The cost of every arrow that takes long or fills the disk."""
     experiment, features = plan.experiment, plan.experiment.features
@@ -135,16 +227,14 @@ def estimate(plan: Plan) -> list[Cost]:
     def hours(jobs: int, seconds: float) -> float:
         return (seconds + jobs * START_SECONDS) / cores / 3600
 
-    size = {
-        name: (s.shapes.height, s.shapes.width) if s.shapes else TYPICAL_SIZE
-        for name, s in experiment.datasets.items()
-    }
+    size = {name: _image_size(plan, name) for name in experiment.datasets}
 
     def cache_cost(cache: FeatureCache) -> tuple[float, float]:
         facts = backbone_facts(cache.backbone)
         resized = facts.resized(*size[cache.dataset], cache.long_side)
         images = image_count(plan, cache.dataset, cache.split)
-        gflop = facts.gflop(*resized, cache.levels) * images
+        padded = facts.resized(1, 1, cache.long_side) if cache.view else resized
+        gflop = facts.gflop(*padded, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]
@@ -171,8 +261,7 @@ def estimate(plan: Plan) -> list[Cost]:
     trained = 0.0
     for run in plan.trained_runs:
         stage, splits = plan.training_settings(run), plan.training_splits(run)
-        count = sum(image_count(plan, *name.split("/")) for name in splits) * run.ratio // 100
-        episodes = (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * count
+        episodes = training_episodes(plan, run)
         model = 3 * episode_gflop(plan.model_settings(run), side * side, channels, stage.shot)
         seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
         trained += episodes * (core_seconds("training", model) + seen)

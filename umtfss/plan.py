@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,23 @@ TRAIN = "train"  # the split whose labels are trained on
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
-    """The frozen features of one split: one backbone, one image size, one or more levels."""
+    """The frozen features of one split: one backbone, one image size, one or more levels, one view.
+
+    View 0 is the plain image. An augmented view is a cache of its own, so that more of them leave
+    those that are there as they are.
+    """
 
     dataset: str
     split: str
     backbone: str
     long_side: int
     levels: tuple[str, ...]
+    view: int = 0
 
     @property
     def name(self) -> str:
         """The cache's folder name."""
-        return f"{self.backbone}-{self.long_side}"
+        return f"{self.backbone}-{self.long_side}" + (f"-view{self.view}" if self.view else "")
 
 
 @dataclass(frozen=True, order=True)
@@ -200,12 +206,47 @@ class Plan:
             for dataset, split in _pairs(splits)
         ]
 
+    def view_caches(self, splits: Iterable[str]) -> list[list[FeatureCache]]:
+        """For every augmented view, the caches of `splits` that a training reads beside the plain.
+
+        Empty if there are none. Test images have no views.
+        """
+        model = self.experiment.features.model
+        levels = tuple(sorted({*model.mid, model.high}))
+        return [
+            [
+                FeatureCache(dataset, split, model.backbone, model.long_side, levels, view)
+                for dataset, split in _pairs(splits)
+            ]
+            for view in range(1, model.views)
+        ]
+
+    def cache_named(self, dataset: str, split: str, name: str) -> FeatureCache:
+        """The cache of a split in the folder `name`.
+
+        Raises:
+            ConfigError: The experiment has no such view.
+        """
+        views = {one.name: one for one in chain(*self.view_caches([f"{dataset}/{split}"]))}
+        if name in views:
+            return views[name]
+        backbone, side, *view = name.split("-")
+        if view:
+            raise ConfigError(
+                f"experiment {self.experiment.name} has no cache {name} of {dataset}/{split}",
+                expected=f"one of {sorted(views)}" if views else "no augmented view",
+                fix="raise features.model.views, or correct the path",
+            )
+        return self.feature_cache(dataset, split, backbone, int(side))
+
     @cached_property
     def feature_caches(self) -> list[FeatureCache]:
         """Every cache that the tables asked for need."""
-        features, caches = self.experiment.features, set()
+        features = self.experiment.features
+        caches: set[FeatureCache] = set()
         for run in self.trained_runs:
-            caches.update(self.model_caches(self.training_splits(run)))
+            splits = self.training_splits(run)
+            caches.update(self.model_caches(splits), *self.view_caches(splits))
             if run.tasks == "saliency":
                 caches.update(self.embedding_caches(run.pool, features.assignment))
         for pool in self.pools:
@@ -423,7 +464,9 @@ class Plan:
         return {
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
-            "features": self.feature_manifests(self.model_caches(splits)),
+            "features": self.feature_manifests(
+                chain(self.model_caches(splits), *self.view_caches(splits))
+            ),
             "indexes": [self.index(*pair) for pair in _pairs(splits)] if pixels else [],
             "initial": self.training_manifest(run.initial),
         }

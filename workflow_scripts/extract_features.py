@@ -14,14 +14,13 @@ from umtfss.plan import Plan
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
     name, settings = snakemake.wildcards.dataset, plan.experiment.features
-    backbone, side = snakemake.wildcards.cache.rsplit("-", 1)
-    cache = plan.feature_cache(name, snakemake.wildcards.split, backbone, int(side))
+    cache = plan.cache_named(name, snakemake.wildcards.split, snakemake.wildcards.cache)
     device = prepare_process(snakemake.threads)
     index = DatasetIndex.load(snakemake.input[0])
     extract_features(
         open_dataset(name, plan.experiment.datasets[name], plan.dataset_root(name)),
         shard_ids(index.image_ids, int(snakemake.wildcards.shard), settings.shards),
-        build_extractor(backbone, cache.levels, settings.weights.get(backbone)),
+        build_extractor(cache.backbone, cache.levels, settings.weights.get(cache.backbone)),
         cache.long_side,
         Path(snakemake.output[0]).parent,
         source=index.checksum,
@@ -29,4 +28,6 @@ with job_log(snakemake.log[0]):
         precision=settings.precision,
         part_mb=settings.part_mb,
         device=device,
+        view=cache.view,
+        augment=settings.model.augment,
     )

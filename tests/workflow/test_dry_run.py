@@ -88,4 +88,5 @@ def test_a_bad_key_stops_everything_with_its_name(fresh):
 def test_the_plan_is_printed(fresh):
     printed = fresh.run("python", "-m", "umtfss", "plan", "--table", "4").stdout
     assert printed.count("table4") == 1
+    assert "cheaper is a cache" in printed
     assert "shapes/umtfss/unsup-all/seed0+k_fg=1" in printed

@@ -1,7 +1,7 @@
 """A batch of episodes as tensors: what every meta-learner takes.
 
-Shapes: B batch, K shots, C channels, h w feature grid, S S target grid. Images are un-padded on
-disk; a batch pads them at the right and at the bottom to one square grid, and says where.
+Shapes: B batch, K shots, C channels, h w feature grid, g g square grid, S S target grid. Images are
+un-padded on disk; a batch pads them at the right and at the bottom to one grid, and says where.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,7 @@ class EpisodeBatch:
             not valid.
         key: (B,) int64, the episode's key for everything random inside a model.
         target: (B, S, S) int64 in {0, 1, 255}, query mask for the loss; None at test.
+        side: g, if the target shows a square grid of which h w is a part: then the logits fill it.
     """
 
     query_mid: Tensor
@@ -38,6 +39,7 @@ class EpisodeBatch:
     support_mask: Tensor
     key: Tensor
     target: Tensor | None = None
+    side: int | None = None
 
     def to(self, device: torch.device | str) -> "EpisodeBatch":
         """The batch on `device`."""
@@ -50,7 +52,7 @@ class EpisodeBatch:
     def _map(self, change: Callable[[Tensor], Tensor]) -> "EpisodeBatch":
         changed: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in changed.items():
-            changed[name] = None if value is None else change(value)
+            changed[name] = change(value) if isinstance(value, Tensor) else value
         return EpisodeBatch(**changed)
 
     def __len__(self) -> int:

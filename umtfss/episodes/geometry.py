@@ -37,7 +37,16 @@ def grid_side(long_side: int, multiple: int, stride: int, align: bool) -> int:
         align: Whether the grid aligns corners.
     """
     extra = int(align)
-    return (long_side - extra) // multiple * multiple // stride + extra
+    return (square_pixels(long_side, multiple, align) - extra) // stride + extra
+
+
+def square_pixels(long_side: int, multiple: int, align: bool) -> int:
+    """The side P of the square that every image fits in as the backbone sees it, px.
+
+    The arguments are those of `grid_side`.
+    """
+    extra = int(align)
+    return (long_side - extra) // multiple * multiple + extra
 
 
 def check_grid(grid: tuple[int, int], side: int, image_id: str) -> None:

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.config import AugmentConfig, SplitConfig
@@ -25,10 +23,8 @@ from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index
 from umtfss.episodes.loader import LabelledImages, MaskSource, episode_key
+from umtfss.features.views import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
 from umtfss.randomness import generator
-
-OUTSIDE = 2
-BLUR_KERNEL = [5, 5]
 
 
 @dataclass(frozen=True)
@@ -130,32 +126,13 @@ def augmented(
     Returns:
         (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}.
     """
-    scale = random.uniform(settings.scale_min, settings.scale_max)
-    angle = random.uniform(-settings.rotate_degrees, settings.rotate_degrees)
-    rotates, blurs, flips = random.random(3) < (settings.rotate, settings.blur, settings.flip)
-    position = random.random()
-
-    factor = scale * pixels / max(mask.shape)
-    size = [max(1, round(side * factor)) for side in mask.shape]
-    picture = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
-    labels = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(mask))[None])
-    picture = transforms.to_dtype(picture, torch.float32, scale=True)
-    picture, labels = (transforms.resize(one, size) for one in (picture, labels))
-    if rotates:
-        bilinear = transforms.InterpolationMode.BILINEAR
-        picture = transforms.rotate(picture, angle, interpolation=bilinear, fill=mean)
-        labels = transforms.rotate(labels, angle, fill=OUTSIDE)
-    if blurs:
-        picture = transforms.gaussian_blur(picture, BLUR_KERNEL)
-    if flips:
-        picture, labels = (transforms.horizontal_flip(one) for one in (picture, labels))
-    padding = [0, 0, max(0, pixels - size[1]), max(0, pixels - size[0])]
-    picture = transforms.pad(picture, padding, fill=mean)
-    labels = transforms.pad(labels, padding, fill=OUTSIDE)
-    foreground = (labels[0] == 1).numpy()
+    view, position = draw_view(settings, random, settings.flip)
+    labels = uncropped_mask(mask, view, pixels)
+    foreground = (labels == 1).numpy()
     top, left = crop_corner(foreground, pixels, pixels, settings.crop_foreground, position)
-    picture, labels = (transforms.crop(one, top, left, pixels, pixels) for one in (picture, labels))
-    return picture.as_subclass(Tensor), labels[0].as_subclass(Tensor)
+    view = view._replace(top=top, left=left)
+    picture = uncropped_image(image, view, pixels, mean)
+    return crop(picture, view, pixels), crop(labels, view, pixels)
 
 
 def split_augment(augment: AugmentConfig, splits: SplitConfig) -> AugmentConfig:

@@ -1,11 +1,12 @@
 """Episodes from cached features: from an `EpisodeList` to `EpisodeBatch`es.
 
-Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, H W pixels, h w
-un-padded grid, g g padded square grid, S S target.
+Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, H W pixels, P P
+augmented view, h w un-padded grid, g g padded square grid, S S target.
 
 Every random choice is keyed by (seed, episode index, role), so neither workers nor the order of
-calls matter. Cached features know two augmentations: the horizontal flip, and for MaskSplit a crop
-of the tokens. A cropped token has seen the whole image, unlike that of a cropped image.
+calls matter. Cached features know the horizontal flip, the views that the cache holds, and for
+MaskSplit a crop of the tokens. A cropped token has seen the whole image, unlike that of a cropped
+image.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,9 @@ from umtfss.episodes.geometry import (
     grid_side,
     mask_to_grid,
     mask_to_target,
+    square_pixels,
 )
+from umtfss.features.store import View
 from umtfss.randomness import generator, seed64
 
 
@@ -49,6 +52,13 @@ class FeatureSource(Protocol):
 
     def read(self, image_id: str, level: str) -> np.ndarray:
         """One level of one image, (h, w, C) float16."""
+
+
+class ViewSource(FeatureSource, Protocol):
+    """What is asked of the features of augmented views; `FeatureStore` has it."""
+
+    def view(self, image_id: str) -> View | None:
+        """The geometry of the view; None if it is the plain image."""
 
 
 class LabelMaps(Protocol):
@@ -126,6 +136,25 @@ class ImageItem:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What is shown of an image in one role.
+
+    Attributes:
+        source: Its features, of the plain image or of a view.
+        grid: (h, w) of them.
+        frame: The grid that the mask lies on: (h, w), or (g, g) of a view, which is padded.
+        mask: (H, W) or of a view (P, P) uint8 in {0, 1, 255}; None where nothing asks for it.
+        inside: (h, w) bool, False where a view shows what lies outside the image; None: nowhere.
+    """
+
+    source: FeatureSource
+    grid: tuple[int, int]
+    frame: tuple[int, int]
+    mask: np.ndarray | None
+    inside: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class EpisodeItem:
     """One episode before it is padded.
 
@@ -153,10 +182,13 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         mid: Levels of the mid feature.
         high: Level of the prior mask.
         masks: Masks of the episodes' classes.
-        seed: Keys the flips and the models' random choices.
+        seed: Keys the views, the flips and the models' random choices.
         target_side: S, px; None for no target.
         flip: Probability of a horizontal flip, per image.
         crop: Crops every image of an episode, each its own way; none: whole images.
+        views: Features of augmented views of the same images. Every image of an episode is drawn
+            from the plain features and these, alike.
+        keep: Part of the foreground that a view must show; else the plain image is taken.
     """
 
     def __init__(
@@ -171,10 +203,13 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         target_side: int | None = None,
         flip: float = 0.0,
         crop: SplitConfig | None = None,
+        views: Sequence[ViewSource] = (),
+        keep: float = 0.0,
     ) -> None:
         self.episodes, self.store, self.masks = episodes, store, masks
         self.mid, self.high = tuple(mid), high
         self.seed, self.target_side, self.flip, self.crop = seed, target_side, flip, crop
+        self.views, self.keep = tuple(views), keep
         self.side = grid_side(store.long_side, store.multiple, store.stride, store.align_corners)
 
     def __len__(self) -> int:
@@ -184,64 +219,106 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         episode = self.episodes[index]
         roles = [f"support{k}" for k in range(self.episodes.shot)]
         target = None
-        window = self._window(episode, episode.query, "query")
+        shown = self._shown(episode, episode.query, "query")
+        window = self._window(episode, shown, "query")
         if self.target_side is not None:
-            target = self._target(episode, self.target_side, window)
-        query = self._image(episode, episode.query, "query", window)
-        supports = tuple(
-            self._image(episode, image_id, role, self._window(episode, image_id, role))
-            for image_id, role in zip(episode.supports, roles, strict=True)
-        )
-        return EpisodeItem(
-            query, supports, episode_key(self.episodes, index, self.seed), self.side, target
-        )
+            target = self._target(episode, self.target_side, shown, window)
+        query = self._image(episode, episode.query, "query", shown, window)
+        supports = []
+        for image_id, role in zip(episode.supports, roles, strict=True):
+            shown = self._shown(episode, image_id, role)
+            window = self._window(episode, shown, role)
+            supports.append(self._image(episode, image_id, role, shown, window))
+        key = episode_key(self.episodes, index, self.seed)
+        return EpisodeItem(query, tuple(supports), key, self.side, target)
 
     def _flips(self, episode: Episode, role: str) -> bool:
         if self.flip == 0:
             return False
         return bool(generator("augment", self.seed, episode.index, role).random() < self.flip)
 
-    def _window(self, episode: Episode, image_id: str, role: str) -> Window | None:
+    def _shown(self, episode: Episode, image_id: str, role: str) -> Shown:
+        """The plain image or one of its views, with the mask there."""
+        mask, grid = None, self.store.grid(image_id)
+        if role != "query" or self.target_side is not None or self.crop is not None:
+            mask = self.masks.mask(image_id, episode.class_id)
+        plain = Shown(self.store, grid, grid, mask)
+        if not self.views or mask is None:
+            return plain
+        number = generator("view", self.seed, episode.index, role).integers(len(self.views) + 1)
+        return self._seen(self.views[number - 1], image_id, mask) or plain if number else plain
+
+    def _seen(self, source: ViewSource, image_id: str, mask: np.ndarray) -> Shown | None:
+        """The image in a view; None if the view lost too much of the foreground."""
+        # Imported here: torchvision takes a second to load, and only views need it.
+        from umtfss.features.views import OUTSIDE, area_scale, view_mask
+
+        view, grid, align = source.view(image_id), source.grid(image_id), source.align_corners
+        assert view is not None  # a cache of views holds nothing else
+        pixels = square_pixels(source.long_side, source.multiple, align)
+        seen = view_mask(mask, view, pixels)
+        size = mask.shape[0], mask.shape[1]
+        whole = (mask == 1).sum() * area_scale(size, view, pixels)
+        if (seen == 1).sum() < self.keep * whole:
+            return None
+        frame = self.side, self.side
+        outside = seen == OUTSIDE
+        _, inside = mask_to_grid(np.where(outside, IGNORE, 0), frame, align)
+        seen = np.where(outside, IGNORE, seen).astype(np.uint8)
+        return Shown(source, grid, frame, seen, inside[: grid[0], : grid[1]])
+
+    def _window(self, episode: Episode, shown: Shown, role: str) -> Window | None:
         """The crop of an image in a role; none if nothing is cropped."""
         if self.crop is None:
             return None
-        grid = self.store.grid(image_id)
         random = generator("crop", self.seed, episode.index, role)
         parts = random.uniform(self.crop.crop_min, self.crop.crop_max, 2)
         # two tokens at least, so that a backbone that aligns corners has two to align
         height, width = (
             max(round(part * tokens), min(2, tokens))
-            for part, tokens in zip(parts.tolist(), grid, strict=True)
+            for part, tokens in zip(parts.tolist(), shown.grid, strict=True)
         )
-        mask = self.masks.mask(image_id, episode.class_id)
-        part, _ = mask_to_grid(mask, grid, self.store.align_corners)
+        part, _ = self._on_grid(shown)
         corner = crop_corner(part, height, width, self.crop.crop_foreground, random.random())
         return Window(*corner, height, width)
 
-    def _target(self, episode: Episode, target_side: int, window: Window | None) -> np.ndarray:
-        mask = self.masks.mask(episode.query, episode.class_id)
-        grid, align = self.store.grid(episode.query), self.store.align_corners
+    def _on_grid(self, shown: Shown) -> tuple[np.ndarray, ...]:
+        """What `mask_to_grid` says of the tokens shown."""
+        assert shown.mask is not None
+        h, w = shown.grid
+        part, valid = mask_to_grid(shown.mask, shown.frame, self.store.align_corners)
+        return part[:h, :w], valid[:h, :w]
+
+    def _target(
+        self, episode: Episode, target_side: int, shown: Shown, window: Window | None
+    ) -> np.ndarray:
+        assert shown.mask is not None
+        mask, frame = shown.mask, shown.frame
+        if window is None and shown.grid != frame:
+            window = Window(0, 0, *shown.grid)
         if self._flips(episode, "query"):
             mask = mask[:, ::-1]
             if window is not None:
-                window = window._replace(left=grid[1] - window.left - window.width)
-        return mask_to_target(mask, grid, self.side, target_side, align, window)
+                window = window._replace(left=frame[1] - window.left - window.width)
+        align = self.store.align_corners
+        return mask_to_target(mask, frame, self.side, target_side, align, window)
 
     def _image(
-        self, episode: Episode, image_id: str, role: str, window: Window | None
+        self, episode: Episode, image_id: str, role: str, shown: Shown, window: Window | None
     ) -> ImageItem:
-        levels = [self.store.read(image_id, level) for level in (*self.mid, self.high)]
+        levels = [shown.source.read(image_id, level) for level in (*self.mid, self.high)]
         grid = levels[0].shape[:2]
         check_grid(grid, self.side, image_id)
         part, valid = np.zeros(grid, np.float32), np.ones(grid, bool)
         if role != "query":
-            mask = self.masks.mask(image_id, episode.class_id)
-            part, valid = mask_to_grid(mask, grid, self.store.align_corners)
+            part, valid = self._on_grid(shown)
+        elif shown.inside is not None:
+            valid = shown.inside
         if window is not None:
             top, left, height, width = window
-            shown = slice(top, top + height), slice(left, left + width)
-            levels = [np.ascontiguousarray(level[shown]) for level in levels]
-            part, valid = part[shown].copy(), valid[shown].copy()
+            cut = slice(top, top + height), slice(left, left + width)
+            levels = [np.ascontiguousarray(level[cut]) for level in levels]
+            part, valid = part[cut].copy(), valid[cut].copy()
         if self._flips(episode, role):
             levels = [np.ascontiguousarray(level[:, ::-1]) for level in levels]
             part, valid = part[:, ::-1].copy(), valid[:, ::-1].copy()
@@ -254,32 +331,35 @@ def episode_key(episodes: EpisodeList, index: int, seed: int) -> int:
 
 
 def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
-    """A batch padded at the right and at the bottom to one square grid, on the CPU.
+    """A batch padded at the right and at the bottom to one grid, on the CPU.
 
-    Features come as float32 in channels-last memory.
+    The grid is the smallest that holds every image: models compute padding, too, and a quarter of
+    a square is padding if all photos are 4:3. Features come as float32 in channels-last memory.
     """
-    side = items[0].side
     queries = [item.query for item in items]
     supports = [image for item in items for image in item.supports]
     shape = (len(items), len(items[0].supports))
+    grids = [image.valid.shape for image in (*queries, *supports)]
+    grid = max(height for height, _ in grids), max(width for _, width in grids)
     targets = [torch.from_numpy(item.target) for item in items if item.target is not None]
     return EpisodeBatch(
-        query_mid=_pad([image.mid for image in queries], side),
-        query_high=_pad([(image.high,) for image in queries], side),
-        query_valid=_pad_map([image.valid for image in queries], side),
-        support_mid=_pad([image.mid for image in supports], side).unflatten(0, shape),
-        support_high=_pad([(image.high,) for image in supports], side).unflatten(0, shape),
-        support_valid=_pad_map([image.valid for image in supports], side).unflatten(0, shape),
-        support_mask=_pad_map([image.mask for image in supports], side).unflatten(0, shape),
+        query_mid=_pad([image.mid for image in queries], grid),
+        query_high=_pad([(image.high,) for image in queries], grid),
+        query_valid=_pad_map([image.valid for image in queries], grid),
+        support_mid=_pad([image.mid for image in supports], grid).unflatten(0, shape),
+        support_high=_pad([(image.high,) for image in supports], grid).unflatten(0, shape),
+        support_valid=_pad_map([image.valid for image in supports], grid).unflatten(0, shape),
+        support_mask=_pad_map([image.mask for image in supports], grid).unflatten(0, shape),
         key=torch.tensor([item.key for item in items], dtype=torch.int64),
         target=torch.stack(targets).long() if targets else None,
+        side=items[0].side,
     )
 
 
-def _pad(images: Sequence[Sequence[np.ndarray]], side: int) -> Tensor:
-    """Levels (h, w, C_i) of every image, concatenated and padded to (B, C, side, side)."""
+def _pad(images: Sequence[Sequence[np.ndarray]], grid: tuple[int, int]) -> Tensor:
+    """Levels (h, w, C_i) of every image, concatenated and padded to (B, C, *grid)."""
     channels = sum(level.shape[2] for level in images[0])
-    padded = torch.empty(len(images), side, side, channels)
+    padded = torch.empty(len(images), *grid, channels)
     for row, levels in zip(padded, images, strict=True):
         start = 0
         for level in levels:
@@ -291,9 +371,9 @@ def _pad(images: Sequence[Sequence[np.ndarray]], side: int) -> Tensor:
     return padded.permute(0, 3, 1, 2)
 
 
-def _pad_map(maps: Sequence[np.ndarray], side: int) -> Tensor:
-    """Maps (h, w), padded with zeros to (B, side, side)."""
-    padded = np.zeros((len(maps), side, side), dtype=maps[0].dtype)
+def _pad_map(maps: Sequence[np.ndarray], grid: tuple[int, int]) -> Tensor:
+    """Maps (h, w), padded with zeros to (B, *grid)."""
+    padded = np.zeros((len(maps), *grid), dtype=maps[0].dtype)
     for row, one in zip(padded, maps, strict=True):
         row[: one.shape[0], : one.shape[1]] = one
     return torch.from_numpy(padded)

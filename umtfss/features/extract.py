@@ -1,6 +1,6 @@
 """From images to a shard of the feature cache.
 
-Shapes: B batch, H W original pixels, H' W' resized pixels, h w grid, C channels.
+Shapes: B batch, H W original pixels, H' W' resized pixels, P P view, h w grid, C channels.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,15 +19,19 @@ from tqdm import tqdm
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
+from umtfss.config import ViewConfig
+from umtfss.episodes.geometry import square_pixels
 from umtfss.errors import DiskSpaceError, StoreError
 from umtfss.features.store import (
     FeatureSpec,
     ImageFeatures,
+    View,
     finished_digests,
     part_name,
     write_feature_manifest,
     write_part,
 )
+from umtfss.features.views import cached_view, crop, shown_grid, uncropped_image
 from umtfss.provenance import digest_code, digest_json, package_versions
 
 if TYPE_CHECKING:
@@ -39,8 +43,21 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
 WAITING_BATCHES = 8  # of images that wait for others of their size
 
-# An image on its way: its id, its original size (H, W) and (3, H', W') float pixels.
-Prepared = tuple[str, tuple[int, int], Tensor]
+
+class Prepared(NamedTuple):
+    """An image on its way to the backbone.
+
+    Attributes:
+        image_id: Qualified id.
+        size: (H, W).
+        pixels: (3, H', W') float32 in [0, 1]; (3, P, P) of a view.
+        view: The augmented view that the pixels are of; None: the plain image.
+    """
+
+    image_id: str
+    size: tuple[int, int]
+    pixels: Tensor
+    view: View | None
 
 
 def shard_ids(ids: Sequence[str], shard: int, shards: int) -> list[str]:
@@ -67,6 +84,8 @@ def extract_features(
     precision: str = "fp32",
     part_mb: int = 256,
     device: torch.device | str = "cpu",
+    view: int = 0,
+    augment: ViewConfig | None = None,
     progress: bool = True,
 ) -> Path:
     """Write the features of `ids` as a shard, and return its manifest's path.
@@ -85,6 +104,8 @@ def extract_features(
         precision: "fp32", or the autocast precision "bf16" or "fp16".
         part_mb: Largest size of a part, MB (one image is never split).
         device: Where the backbone runs.
+        view: Number of the augmented view whose features are written; 0: the plain image.
+        augment: How the view is drawn; needed if there is one.
         progress: Show a bar.
 
     Raises:
@@ -102,8 +123,11 @@ def extract_features(
         stride=extractor.stride,
         multiple=extractor.multiple,
         align_corners=extractor.align_corners,
+        view=view,
+        augment=augment.model_dump() if view and augment else None,
     )
-    origin = digest_json([source, digest_code("umtfss/backbones", "umtfss/features")])
+    code = digest_code("umtfss/backbones", "umtfss/features", "umtfss/episodes/geometry.py")
+    origin = digest_json([source, code])
     image_bytes = estimate_bytes(extractor.facts, extractor.levels, long_side, 1)
     per_part = max(part_mb * 10**6 // image_bytes, 1)
     parts = [list(ids[start : start + per_part]) for start in range(0, len(ids), per_part)]
@@ -185,11 +209,13 @@ def _prepared(
     dataset: "Dataset",
     ids: Sequence[str],
     extractor: Extractor,
-    long_side: int,
+    spec: FeatureSpec,
     pool: ThreadPoolExecutor,
     ahead: int,
 ) -> Iterator[Prepared]:
     """The images in order, decoded up to `ahead` of their use in background threads."""
+    side = square_pixels(spec.long_side, spec.multiple, spec.align_corners)
+    augment = ViewConfig.model_validate(spec.augment) if spec.augment is not None else None
 
     def prepare(image_id: str) -> Prepared:
         name, _, own_id = image_id.partition("/")
@@ -199,8 +225,12 @@ def _prepared(
                 expected=f"{dataset.name}/<image id>",
             )
         image = dataset.image(own_id)
-        pixels = prepare_image(image, extractor, long_side)
-        return image_id, (image.shape[0], image.shape[1]), pixels
+        size = image.shape[0], image.shape[1]
+        if augment is None:
+            return Prepared(image_id, size, prepare_image(image, extractor, spec.long_side), None)
+        view = cached_view(image_id, spec.view, size, augment, side)
+        whole = uncropped_image(image, view, side, list(extractor.facts.mean))
+        return Prepared(image_id, size, crop(whole, view, side), view)
 
     waiting: deque[Future[Prepared]] = deque()
     todo = iter(ids)
@@ -226,9 +256,8 @@ def _features(
     """The features of `ids`, batched by size, so in another order."""
     sizes: dict[tuple[int, ...], list[Prepared]] = {}
     waiting = 0
-    images = _prepared(dataset, ids, extractor, spec.long_side, pool, 2 * batch_size)
-    for image in images:
-        group = sizes.setdefault(tuple(image[2].shape), [])
+    for image in _prepared(dataset, ids, extractor, spec, pool, 2 * batch_size):
+        group = sizes.setdefault(tuple(image.pixels.shape), [])
         group.append(image)
         waiting += 1
         if len(group) < batch_size and waiting >= WAITING_BATCHES * batch_size:
@@ -251,7 +280,7 @@ def _forward(
     Raises:
         StoreError: A feature is not finite in fp16.
     """
-    pixels = torch.stack([image[2] for image in batch]).to(device)
+    pixels = torch.stack([image.pixels for image in batch]).to(device)
     mixed = PRECISIONS.get(spec.precision)
     with torch.autocast(device.type, mixed or torch.bfloat16, enabled=mixed is not None):
         found = extractor(pixels)
@@ -259,8 +288,13 @@ def _forward(
     for level, values in levels.items():
         if not np.isfinite(values).all():
             raise StoreError(
-                f"{level} of {batch[0][0]} or its batch is not finite in fp16",
+                f"{level} of {batch[0].image_id} or its batch is not finite in fp16",
                 fix="use precision fp32, or another level",
             )
-    for row, (image_id, size, _) in enumerate(batch):
-        yield ImageFeatures(image_id, size, {k: v[row] for k, v in levels.items()})
+    for row, image in enumerate(batch):
+        one = {k: v[row] for k, v in levels.items()}
+        if image.view is not None:
+            pixel_side, side = pixels.shape[-1], next(iter(one.values())).shape[0]
+            h, w = shown_grid(image.size, image.view, pixel_side, side, spec.align_corners)
+            one = {k: np.ascontiguousarray(v[:h, :w]) for k, v in one.items()}
+        yield ImageFeatures(image.image_id, image.size, one, image.view)

@@ -1,6 +1,7 @@
 """What training and evaluation ask of every meta-learner.
 
-Shapes: B batch, h w feature grid, S S target grid.
+Shapes: B batch, h w feature grid, S S target grid. Where a batch says so (`EpisodeBatch.side`), the
+logits of the query fill the square grid that the target shows.
 """
 
 from collections.abc import Iterator

@@ -115,7 +115,7 @@ class CyCTR(MetaLearner):
             query = self_block(query, position, valid)
             query = cross_block(query, context, keep, foreground, valid.flatten(1))
         logits = self.residual(_classify(self.head, query, valid), batch)
-        return repeat_edge(logits, valid)
+        return repeat_edge(logits, valid, batch.side)
 
     def _sample(self, batch: EpisodeBatch, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, M, d) sampled tokens of all shots, (B, M) which are there, (M,) which foreground."""

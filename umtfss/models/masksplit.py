@@ -68,7 +68,7 @@ class MaskSplit(MetaLearner):
         hidden = (grid * valid[..., None]).permute(0, 3, 1, 2)
         for layer in (self.first, self.second):
             hidden = self.dropout(layer(hidden).relu()) * inside
-        return repeat_edge(self.residual(self.last(hidden), batch), valid)
+        return repeat_edge(self.residual(self.last(hidden), batch), valid, batch.side)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """The cross-entropy of the logits, upsampled to the target.

@@ -115,14 +115,14 @@ class PFENet(MetaLearner):
             if with_inner:
                 scores = _classify(self.inner[index], merged, used).permute(0, 2, 3, 1)
                 scores = resample(scores, *up).permute(0, 3, 1, 2)
-                inner.append(repeat_edge(scores, valid))
+                inner.append(repeat_edge(scores, valid, batch.side))
             finer = resample(merged, *up)
             enriched.append(finer)
 
         joined = self.join(torch.cat(enriched, 3)).relu()
         joined = self.last(joined, inside)
         logits = self.residual(_classify(self.head, joined, inside), batch)
-        return repeat_edge(logits, valid), *inner
+        return repeat_edge(logits, valid, batch.side), *inner
 
 
 class ResidualConvolutions(nn.Module):

@@ -29,9 +29,13 @@ class PrototypeMatcher(MetaLearner):
     def __init__(self, settings: ModelConfig | None = None, mid_channels: int = 0) -> None:
         super().__init__()
 
-    @torch.no_grad()
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) cosines, background then foreground; padding repeats the nearest one."""
+        return repeat_edge(self.cosines(batch), batch.query_valid, batch.side)
+
+    @torch.no_grad()
+    def cosines(self, batch: EpisodeBatch) -> Tensor:
+        """(B, 2, h, w) cosines, background then foreground; those of padding mean nothing."""
         support = F.normalize(batch.support_high, dim=2)
         tokens = support.permute(0, 1, 3, 4, 2).flatten(1, 3)
         valid = batch.support_valid.to(tokens.dtype)
@@ -40,5 +44,4 @@ class PrototypeMatcher(MetaLearner):
         prototypes = torch.stack([masked_average(tokens, weight) for weight in weights], 1)
         query = F.normalize(batch.query_high, dim=1).flatten(2)
         cosine = torch.bmm(F.normalize(prototypes, dim=2), query)
-        logits = cosine.view(len(batch), 2, *batch.query_valid.shape[-2:])
-        return repeat_edge(logits, batch.query_valid)
+        return cosine.view(len(batch), 2, *batch.query_valid.shape[-2:])

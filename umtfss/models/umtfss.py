@@ -89,7 +89,7 @@ class UMTFSS(MetaLearner):
             query = block(query, context, keep)
         grid = query.view(*valid.shape, -1) * valid[..., None]  # zeros, like a conv's own padding
         logits = self.residual(self.head(grid.permute(0, 3, 1, 2)), batch)
-        return repeat_edge(logits, valid)
+        return repeat_edge(logits, valid, batch.side)
 
     def transformer_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of all attention, feed-forward and norm layers."""

@@ -109,6 +109,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 *plan.model_sources(run),
                 "umtfss/training",
                 "umtfss/episodes",
+                "umtfss/features/views.py",
                 "umtfss/clustering/hamming_kmeans.py",
                 "umtfss/linear.py",
             ),
@@ -135,6 +136,7 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
     target_side = settings.loss_side or features.long_side
     if features.cache:
         store = FeatureStore(plan.feature_manifests(plan.model_caches(splits)))
+        views = plan.view_caches(splits)
         cached = CachedEpisodes(
             episodes,
             store,
@@ -145,6 +147,8 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
             target_side=target_side,
             flip=settings.augment.flip,
             crop=_splits(plan, run),
+            views=[FeatureStore(plan.feature_manifests(caches)) for caches in views],
+            keep=settings.augment.crop_foreground,
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.

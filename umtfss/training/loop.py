@@ -59,9 +59,21 @@ class Objective(nn.Module):
         self.model, self.autocast = model, autocast
 
     def forward(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
-        """The loss, a scalar, and the logits, (B, 2, h, w) float32."""
+        """The loss, a scalar, and the logits, (B, 2, h, w) float32.
+
+        Raises:
+            TrainingError: The logits do not fill the square grid that the target shows.
+        """
         with self.autocast():
             outputs = self.model.outputs(batch)
+        grid = tuple(outputs[0].shape[2:])
+        if batch.side is not None and grid != (batch.side, batch.side):
+            raise TrainingError(
+                f"the logits of {type(self.model).__name__} do not fill the grid of the target",
+                expected=(batch.side, batch.side),
+                found=grid,
+                fix="end its forward with repeat_edge(logits, batch.query_valid, batch.side)",
+            )
         outputs = tuple(one.float() for one in outputs)
         return self.model.total_loss(outputs, batch), outputs[0]
 

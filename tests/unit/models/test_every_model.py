@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.errors import TrainingError
 from umtfss.models import MetaLearner, build_model
 from umtfss.runs import MODELS
 from umtfss.training.loop import Objective
@@ -48,7 +49,7 @@ def changed(batch: EpisodeBatch, change: Callable[[torch.Tensor], torch.Tensor])
     grids = {
         f.name: change(getattr(batch, f.name))
         for f in dataclasses.fields(batch)
-        if f.name not in ("key", "target")
+        if f.name not in ("key", "target", "side")
     }
     return EpisodeBatch(**grids, key=batch.key)
 
@@ -81,6 +82,38 @@ def test_padding_does_not_matter(
     close(model(more)[..., :7, :9], logits[..., :7, :9])
 
 
+@every_case
+def test_a_trimmed_batch_is_the_square_one(
+    make_batch: MakeBatch, name: str, keys: dict[str, Any]
+) -> None:
+    """Without its padding a batch has the same logits, the same loss and the same gradients."""
+    model, square = make_model(name, **keys), make_batch(shots=2)
+    unpadded = changed(square, lambda grid: grid[..., :7, :9])
+    trimmed = dataclasses.replace(unpadded, target=square.target, side=10)
+    found = []
+    for batch in (square, trimmed):
+        model.zero_grad()
+        outputs = model.outputs(batch)
+        loss = model.total_loss(outputs, batch)
+        if loss.requires_grad:
+            loss.backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append((outputs[0].detach(), loss.detach(), *gradients))
+    assert len(found[0]) == len(found[1])
+    assert len(found[0]) > 2 or name == "prototype"
+    for one, other in zip(*found, strict=True):
+        close(other, one)
+
+
+def test_logits_that_leave_a_part_of_the_target_out_are_refused(make_batch: MakeBatch) -> None:
+    model, square = make_model("prototype"), make_batch()
+    trimmed = changed(square, lambda grid: grid[..., :7, :9])
+    model.forward = model.cosines  # type: ignore[method-assign, assignment, operator]
+    batch = dataclasses.replace(trimmed, target=square.target, side=10)
+    with pytest.raises(TrainingError, match=r"PrototypeMatcher do not fill(?s:.*)batch\.side"):
+        Objective(model, lambda: torch.autocast("cpu", enabled=False))(batch)
+
+
 @every_model
 @torch.no_grad()
 def test_other_episodes_do_not_matter_and_a_test_repeats(make_batch: MakeBatch, name: str) -> None:
@@ -93,6 +126,7 @@ def test_other_episodes_do_not_matter_and_a_test_repeats(make_batch: MakeBatch, 
     values = {
         f.name: torch.cat([getattr(batch, f.name), getattr(small, f.name)])
         for f in dataclasses.fields(batch)
+        if f.name != "side"
     }
     mixed = model(EpisodeBatch(**values))
     close(mixed[:3], together)

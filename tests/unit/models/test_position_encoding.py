@@ -49,3 +49,5 @@ def test_repeated_edge_upsamples_like_no_padding() -> None:
     whole = F.interpolate(filled, scale_factor=4, mode="bilinear")[..., :20, :12]
     alone = F.interpolate(logits[..., :5, :3], scale_factor=4, mode="bilinear")
     torch.testing.assert_close(whole, alone)
+    trimmed = repeat_edge(logits[..., :6, :5], area(5, 3, 8)[:, :6, :5], 8)
+    assert torch.equal(trimmed, filled)

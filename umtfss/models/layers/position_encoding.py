@@ -1,6 +1,7 @@
 """Where the valid tokens are, and the sine code of their position.
 
-Shapes: B batch, d model width, h w feature grid. Padding stands at the right and at the bottom.
+Shapes: B batch, d model width, h w feature grid, g g square grid. Padding stands
+at the right and at the bottom.
 """
 
 import math
@@ -50,7 +51,7 @@ def sine_position_encoding(valid: Tensor, width: int) -> Tensor:
     return encoding
 
 
-def repeat_edge(logits: Tensor, valid: Tensor) -> Tensor:
+def repeat_edge(logits: Tensor, valid: Tensor, side: int | None = None) -> Tensor:
     """The logits with every padded position replaced by its nearest one in the valid area.
 
     Upsampling then treats the border of the valid area like that of an un-padded image.
@@ -58,11 +59,12 @@ def repeat_edge(logits: Tensor, valid: Tensor) -> Tensor:
     Args:
         logits: (B, C, h, w).
         valid: (B, h, w) bool.
+        side: g, to fill a square grid, (B, C, g, g); none: the grid stays h w.
     """
-    height, width = valid.shape[-2:]
+    height, width = (side, side) if side is not None else valid.shape[-2:]
     rows, columns = valid_extent(valid)
     row = torch.arange(height, device=valid.device).minimum(rows[:, None] - 1)
     column = torch.arange(width, device=valid.device).minimum(columns[:, None] - 1)
-    nearest = (row[:, :, None] * width + column[:, None]).flatten(1)
+    nearest = (row[:, :, None] * valid.shape[-1] + column[:, None]).flatten(1)
     index = nearest[:, None].expand(-1, logits.shape[1], -1)
-    return logits.flatten(2).gather(2, index).view(logits.shape)
+    return logits.flatten(2).gather(2, index).view(*logits.shape[:2], height, width)

@@ -39,6 +39,6 @@ class MatcherResidual(nn.Module):
         """
         if self.matcher is None:
             return logits
-        background, foreground = self.matcher(batch).unbind(1)
+        background, foreground = self.matcher.cosines(batch).unbind(1)
         score = self.scale * (foreground - background)
         return logits + torch.stack([-score, score], 1)

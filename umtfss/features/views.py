@@ -1,0 +1,147 @@
+"""Augmented views of an image: what is drawn, and how the image and its masks follow it.
+
+Shapes: H W original pixels, P P view, g g its grid, h w the part of the grid that shows the image.
+
+A view is scaled, rotated, blurred, flipped, padded at the right and at the bottom to at least P x P
+and cropped to P x P (protocol section 5). Live episodes draw one anew every time; the views of a
+cache are drawn once per image, and `View` is kept beside their features.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as transforms
+
+from umtfss.config import ViewConfig
+from umtfss.episodes.geometry import token_to_pixel
+from umtfss.features.store import View
+from umtfss.randomness import generator
+
+OUTSIDE = 2
+BLUR_KERNEL = [5, 5]
+
+
+def draw_view(
+    settings: ViewConfig, random: np.random.Generator, flip: float = 0.0
+) -> tuple[View, float]:
+    """A view whose crop is not placed yet, and a number in [0, 1) that is to place it.
+
+    Args:
+        settings: Probabilities and ranges.
+        random: Draws every parameter, always the same number of times.
+        flip: Probability of a horizontal flip.
+    """
+    scale = random.uniform(settings.scale_min, settings.scale_max)
+    angle = random.uniform(-settings.rotate_degrees, settings.rotate_degrees)
+    rotates, blurs, flips = random.random(3) < (settings.rotate, settings.blur, flip)
+    view = View(scale, angle if rotates else 0.0, bool(blurs), bool(flips), 0, 0)
+    return view, random.random()
+
+
+def cached_view(
+    image_id: str, number: int, size: tuple[int, int], settings: ViewConfig, pixels: int
+) -> View:
+    """View `number` of an image in a cache, the same whoever draws it.
+
+    It is not flipped, as the grid of its features is when it is read. Its crop lies anywhere: the
+    class that an episode will ask for is not known yet.
+
+    Args:
+        image_id: Qualified image id.
+        number: 1 for the first view beside the plain image.
+        size: (H, W).
+        settings: Probabilities and ranges.
+        pixels: P.
+    """
+    view, position = draw_view(settings, generator("view", image_id, number))
+    height, width = (max(side, pixels) - pixels + 1 for side in _scaled(size, view, pixels))
+    top, left = divmod(int(position * height * width), width)
+    return view._replace(top=top, left=left)
+
+
+def uncropped_image(image: np.ndarray, view: View, pixels: int, mean: list[float]) -> Tensor:
+    """The image before the crop, (3, at least P, at least P) float32 in [0, 1].
+
+    Args:
+        image: (H, W, 3) uint8.
+        view: What to do; its corner is not used.
+        pixels: P, also the image's long side at scale 1.
+        mean: Colour of what lies outside the image, in [0, 1].
+    """
+    size = _scaled(image.shape[:2], view, pixels)
+    picture = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
+    picture = transforms.to_dtype(picture, torch.float32, scale=True)
+    picture = transforms.resize(picture, size)
+    if view.angle:
+        bilinear = transforms.InterpolationMode.BILINEAR
+        picture = transforms.rotate(picture, view.angle, interpolation=bilinear, fill=mean)
+    if view.blur:
+        picture = transforms.gaussian_blur(picture, BLUR_KERNEL)
+    if view.flip:
+        picture = transforms.horizontal_flip(picture)
+    return transforms.pad(picture, _padding(size, pixels), fill=mean).as_subclass(Tensor)
+
+
+def uncropped_mask(mask: np.ndarray, view: View, pixels: int) -> Tensor:
+    """The mask before the crop, (at least P, at least P) uint8 in {0, 1, 2 (outside), 255}.
+
+    Args:
+        mask: (H, W) uint8 in {0, 1, 255}.
+        view: What to do; its corner is not used.
+        pixels: P.
+    """
+    size = _scaled(mask.shape, view, pixels)
+    labels = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(mask))[None])
+    labels = transforms.resize(labels, size)
+    if view.angle:
+        labels = transforms.rotate(labels, view.angle, fill=OUTSIDE)
+    if view.flip:
+        labels = transforms.horizontal_flip(labels)
+    return transforms.pad(labels, _padding(size, pixels), fill=OUTSIDE)[0].as_subclass(Tensor)
+
+
+def crop(uncropped: Tensor, view: View, pixels: int) -> Tensor:
+    """The view's P x P pixels of an uncropped image or mask, (..., P, P)."""
+    return uncropped[..., view.top : view.top + pixels, view.left : view.left + pixels]
+
+
+def view_mask(mask: np.ndarray, view: View, pixels: int) -> np.ndarray:
+    """The mask as the view shows it, (P, P) uint8 in {0, 1, 2 (outside), 255}."""
+    return crop(uncropped_mask(mask, view, pixels), view, pixels).numpy()
+
+
+def area_scale(size: tuple[int, int], view: View, pixels: int) -> float:
+    """Pixels of the view for one pixel of the H x W image."""
+    height, width = _scaled(size, view, pixels)
+    return height * width / (size[0] * size[1])
+
+
+def shown_grid(
+    size: tuple[int, int], view: View, pixels: int, side: int, align: bool
+) -> tuple[int, int]:
+    """The tokens (h, w) of the view that lie on the image's rows and columns, not on its padding.
+
+    Args:
+        size: (H, W).
+        view: The view.
+        pixels: P.
+        side: g.
+        align: Whether the grid aligns corners.
+    """
+    centres = token_to_pixel(np.arange(side), side, pixels, align) + 0.5
+    height, width = (
+        max(1, int(np.searchsorted(centres, min(length, pixels), side="right")))
+        for length in _scaled(size, view, pixels)
+    )
+    return height, width
+
+
+def _scaled(size: tuple[int, ...], view: View, pixels: int) -> list[int]:
+    factor = view.scale * pixels / max(size)
+    return [max(1, round(length * factor)) for length in size]
+
+
+def _padding(size: list[int], pixels: int) -> list[int]:
+    """What is added at the left, top, right and bottom."""
+    return [0, 0, max(0, pixels - size[1]), max(0, pixels - size[0])]
