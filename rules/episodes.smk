@@ -59,6 +59,7 @@ rule draw_pseudo_episodes:
         support_fraction=lookup(dpath="episodes/support_fraction", within=settings),
         support_cap=lookup(dpath="episodes/support_cap", within=settings),
         small_cluster=lookup(dpath="episodes/small_cluster", within=settings),
+        max_border=lookup(dpath="episodes/max_border", within=settings),
         length=training_length,
     script:
         "../workflow_scripts/draw_pseudo_episodes.py"

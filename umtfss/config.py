@@ -234,6 +234,11 @@ class EpisodesConfig(Block):
     small_cluster: PositiveInt = Field(
         20, description="clusters with fewer regions use all of them as supports"
     )
+    max_border: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="clusters that lie on the images' borders more often than this times the "
+        "average are background and make no pseudo-episodes; null: every cluster does",
+    )
     novel_images: Literal["keep", "exclude"] = Field(
         "keep",
         description="labelled training images that also hold novel classes: kept, their novel "

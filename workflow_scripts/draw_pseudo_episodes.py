@@ -16,10 +16,11 @@ with job_log(snakemake.log[0]):
     store = PseudoMaskStore(plan.pseudo_masks(pool))
     indexes = map(DatasetIndex.load, snakemake.input.indexes)
     allowed = fold_images(fold, indexes, plan.experiment.datasets)
-    images = epoch_length(store.ids, store.regions, shot=stage.shot, allowed_ids=allowed)
+    regions = store.object_regions(plan.experiment.episodes.max_border)
+    images = epoch_length(store.ids, regions, shot=stage.shot, allowed_ids=allowed)
     draw_pseudo_episodes(
         store.ids,
-        store.regions,
+        regions,
         shot=stage.shot,
         count=total_steps(stage, images) * stage.batch_size,
         seed=int(seed),

@@ -210,7 +210,8 @@ def _usable_regions(
             expected=f"a cluster with valid regions in {shot + 1} images",
             found=f"{len(rows)} valid regions in {images} images, "
             f"at most {size.max()} in one cluster",
-            fix="use more images, fewer clusters or a smaller pseudo_masks.min_area",
+            fix="use more images, fewer clusters, a smaller pseudo_masks.min_area or a larger "
+            "episodes.max_border",
         )
     return usable
 

@@ -26,7 +26,12 @@ from umtfss.errors import DataError, StoreError
 from umtfss.features.store import FeatureStore
 from umtfss.provenance import atomic_path
 from umtfss.pseudo_masks.assign import assign_pixels
-from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_regions
+from umtfss.pseudo_masks.regions import (
+    keep_clusters,
+    pixel_counts,
+    region_features,
+    valid_regions,
+)
 from umtfss.pseudo_masks.saliency import salient_pixels
 from umtfss.pseudo_masks.store import ImageRegions, ShardWriter
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
@@ -91,10 +96,11 @@ class PseudoMasker:
                     fix="delete its features and run snakemake --cores all all_features",
                 )
             labels = majority_vote(labels, felzenszwalb_superpixels(image, self.settings))
+        pixels = pixel_counts(labels, self.clusters)
         clusters, area = valid_regions(labels, self.labels, self.settings)
         clusters, area = clusters[clusters < self.clusters], area[clusters < self.clusters]
         feature = region_features(labels, clusters, tokens, grid)
-        return ImageRegions(keep_clusters(labels, clusters), clusters, area, feature)
+        return ImageRegions(keep_clusters(labels, clusters), clusters, area, feature, pixels)
 
 
 def make_pseudo_masks(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from umtfss.config import PseudoMasksConfig
 
 NO_REGION = 255
+BORDER = 0.04  # of a side: about one token of the grids used
 
 
 def valid_regions(
@@ -36,6 +37,22 @@ def valid_regions(
     background = np.maximum(row_span, column_span) >= settings.background_span
     valid = np.flatnonzero((area >= settings.min_area) & ~background)
     return valid, area[valid]
+
+
+def pixel_counts(labels: np.ndarray, clusters: int) -> np.ndarray:
+    """Pixels of every cluster, and those of them on the image's border, (2, N) int64.
+
+    The border is as wide as `BORDER` of each side, at least one pixel.
+
+    Args:
+        labels: (H, W) uint8, cluster of every pixel.
+        clusters: N.
+    """
+    rows, columns = (max(1, round(BORDER * side)) for side in labels.shape)
+    border = np.ones(labels.shape, bool)
+    border[rows:-rows, columns:-columns] = False
+    counted = (np.bincount(part.ravel(), minlength=clusters) for part in (labels, labels[border]))
+    return np.stack([count[:clusters] for count in counted])
 
 
 def region_features(

@@ -6,7 +6,8 @@ A shard is one file. Attributes: `format`, `version`, `digest`, `clusters` (N), 
 digest) and `settings` (JSON). `image_ids` holds the qualified ids; `label_map/<row>` the (H, W)
 uint8 map of the image in that row, one compressed chunk; `regions/image`, `cluster` and `area`
 one entry per region, image after image; `regions/feature/<cluster>` the features of that
-cluster's regions in the same order, so that one cluster is read in one go.
+cluster's regions in the same order, so that one cluster is read in one go; `pixels` (2, N) the
+pixels of every cluster in all images, valid region or not, and those on the images' borders.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from umtfss.errors import StoreError
 from umtfss.provenance import digest_json
 
 FORMAT = "umtfss-pseudo-masks"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHUNK_BYTES = 1 << 16
 FIX = "delete it and run snakemake --cores all all_pseudo_masks"
 
@@ -50,6 +51,17 @@ class RegionTable:
     def __len__(self) -> int:
         return len(self.image)
 
+    def of(self, clusters: np.ndarray) -> "RegionTable":
+        """The table of the regions of some clusters.
+
+        Args:
+            clusters: Their numbers.
+        """
+        kept = np.isin(self.cluster, clusters)
+        return RegionTable(
+            self.image[kept], self.cluster[kept], self.area[kept], self.cluster_features
+        )
+
     @cached_property
     def feature(self) -> np.ndarray:
         """The features of all regions, (R, C) float32; they must fit into memory."""
@@ -72,12 +84,14 @@ class ImageRegions:
         cluster: (V,) int, clusters of the valid regions, ascending.
         area: (V,) int, px.
         feature: (V, C) float32, L2-normalised.
+        pixels: (2, N) int, pixels of every cluster, and those of them on the image's border.
     """
 
     label_map: np.ndarray
     cluster: np.ndarray
     area: np.ndarray
     feature: np.ndarray
+    pixels: np.ndarray
 
 
 class ShardWriter:
@@ -122,6 +136,7 @@ class ShardWriter:
         self._counts: list[int] = []
         self._clusters: list[np.ndarray] = []
         self._areas: list[np.ndarray] = []
+        self._pixels = np.zeros((2, clusters), np.int64)
 
     def append(self, image: ImageRegions) -> None:
         """Write the next image."""
@@ -136,10 +151,12 @@ class ShardWriter:
         self._counts.append(len(image.cluster))
         self._clusters.append(image.cluster)
         self._areas.append(image.area)
+        self._pixels += image.pixels
         self._digest.update(repr(labels.shape).encode())
         for array in (labels, image.cluster.astype("<i4"), image.area.astype("<i4")):
             self._digest.update(np.ascontiguousarray(array).tobytes())
         self._digest.update(image.feature.astype("<f4").tobytes())
+        self._digest.update(image.pixels.astype("<i8").tobytes())
 
     def finish(self) -> str:
         """The content digest, equal for equal content, after the last image."""
@@ -147,6 +164,7 @@ class ShardWriter:
         regions["image"] = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)
         for name, parts in (("cluster", self._clusters), ("area", self._areas)):
             regions[name] = np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)
+        self._file["pixels"] = self._pixels
         self._file.attrs["digest"] = self._digest.hexdigest()
         return self._digest.hexdigest()
 
@@ -243,6 +261,23 @@ class PseudoMaskStore:
             np.concatenate([t["area"][()] for t in tables]),
             self._cluster_features,
         )
+
+    @cached_property
+    def border_ratio(self) -> np.ndarray:
+        """How often a cluster lies on the images' borders, over how often any pixel does, (N,).
+
+        Objects seldom do, surroundings often; nothing else is known without labels. A cluster
+        without a pixel has 0.
+        """
+        shards = range(len(self.paths))
+        area, border = sum(self._file(shard)["pixels"][()] for shard in shards)
+        return border / np.maximum(area, 1) / (border.sum() / area.sum())
+
+    def object_regions(self, max_border: float | None) -> RegionTable:
+        """The regions of the clusters whose `border_ratio` is at most that; none: all regions."""
+        if max_border is None:
+            return self.regions
+        return self.regions.of(np.flatnonzero(self.border_ratio <= max_border))
 
     def _cluster_features(self, cluster: int) -> np.ndarray:
         shards = range(len(self.paths))

@@ -8,9 +8,29 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from umtfss.config import PseudoMasksConfig
-from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_regions
+from umtfss.pseudo_masks.regions import (
+    keep_clusters,
+    pixel_counts,
+    region_features,
+    valid_regions,
+)
 
 label_maps = hnp.arrays(np.uint8, (9, 12), elements=st.integers(0, 5))
+
+
+@hypothesis_settings(deadline=None)
+@given(label_maps, st.sampled_from([1, 3, 5]))
+def test_pixels_and_border_pixels_counted_one_by_one(labels, factor):
+    labels = labels.repeat(factor, 0).repeat(factor, 1)
+    height, width = labels.shape
+    rows, columns = max(1, round(0.04 * height)), max(1, round(0.04 * width))
+    expected = np.zeros((2, 5), int)
+    for (y, x), cluster in np.ndenumerate(labels):
+        if cluster < 5:
+            expected[0, cluster] += 1
+            inner = rows <= y < height - rows and columns <= x < width - columns
+            expected[1, cluster] += not inner
+    np.testing.assert_array_equal(pixel_counts(labels, 5), expected)
 
 
 @hypothesis_settings(deadline=None)

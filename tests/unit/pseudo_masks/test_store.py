@@ -17,7 +17,8 @@ def random_image(rng, clusters=4, channels=6):
     labels[~np.isin(labels, kept)] = 255
     feature = rng.standard_normal((len(kept), channels)).astype(np.float32)
     feature /= np.linalg.norm(feature, axis=1, keepdims=True)
-    return ImageRegions(labels, kept, rng.integers(1, 99, len(kept)), feature)
+    pixels = np.sort(rng.integers(0, 50, (2, clusters)), axis=0)[::-1]
+    return ImageRegions(labels, kept, rng.integers(1, 99, len(kept)), feature, pixels)
 
 
 def write(path, ids, images, centroids="abc", **settings):
@@ -70,9 +71,30 @@ def test_regions_are_listed_image_after_image(shards):
         )
 
 
+def test_clusters_that_lie_on_borders_are_left_out(shards):
+    paths, images = shards
+    store = PseudoMaskStore(paths)
+    area, border = sum(image.pixels for image in images.values())
+    ratio = [b / a / (border.sum() / area.sum()) for a, b in zip(area, border, strict=True)]
+    np.testing.assert_allclose(store.border_ratio, ratio)
+    limit = sorted(ratio)[1]
+    kept = store.object_regions(limit)
+    assert set(kept.cluster) == set(np.flatnonzero(store.border_ratio <= limit))
+    for cluster in np.unique(kept.cluster):
+        rows = store.regions.cluster == cluster
+        np.testing.assert_array_equal(
+            kept.image[kept.cluster == cluster], store.regions.image[rows]
+        )
+        np.testing.assert_array_equal(kept.cluster_features(cluster), store.regions.feature[rows])
+    assert len(store.object_regions(None)) == len(store.regions)
+    assert len(store.object_regions(0.01)) == 0
+
+
 def test_images_without_regions(tmp_path):
+    nothing = np.empty(0, int)
+    pixels = np.zeros((2, 4), int)
     empty = ImageRegions(
-        np.full((3, 3), 255, np.uint8), np.empty(0, int), np.empty(0, int), np.empty((0, 6), "f4")
+        np.full((3, 3), 255, np.uint8), nothing, nothing, np.empty((0, 6), "f4"), pixels
     )
     write(tmp_path / "a.h5", ["set/a", "set/b"], [empty, empty])
     store = PseudoMaskStore([tmp_path / "a.h5"])
