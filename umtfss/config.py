@@ -293,9 +293,11 @@ class ModelConfig(Block):
         "mean", description="mean, L2-normalised, or the plain sum of Eq. 5"
     )
     mask_empty_groups: bool = Field(True, description="keep empty groups out of the attention")
-    residual: Literal["none", "prototype"] = Field(
+    residual: Literal["none", "prototype", "centred"] = Field(
         "none",
-        description="prototype: the training-free score is added to the logits, not in the paper",
+        description="prototype: the training-free score is added to the logits; centred: and the "
+        "model's own part has mean 0 over an image, so that the score's threshold stays; neither "
+        "is in the paper",
     )
     ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(

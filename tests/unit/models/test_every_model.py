@@ -28,9 +28,10 @@ SMALL: dict[str, Any] = {
 TRAINED = [name for name in MODELS if name != "prototype"]
 CASES = [(name, {}) for name in MODELS]
 CASES += [(name, {"residual": "prototype"}) for name in TRAINED]
+CENTRED = [(name, {"residual": "centred"}) for name in TRAINED]  # a common bias has no gradient
 CASES += [("cyctr", {"self_attention": "vanilla"}), ("pfenet", {"pyramid_scales": [0.4, 0.3]})]
 
-every_case = pytest.mark.parametrize(("name", "keys"), CASES, ids=str)
+every_case = pytest.mark.parametrize(("name", "keys"), CASES + CENTRED, ids=str)
 every_model = pytest.mark.parametrize("name", MODELS)
 every_trained = pytest.mark.parametrize("name", TRAINED)
 
@@ -186,6 +187,19 @@ def test_residual_adds_the_floor(make_batch: MakeBatch, name: str) -> None:
         expected = 10 * (foreground - background)
     torch.testing.assert_close(added[:, 1], expected, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(added[:, 0], -expected, atol=1e-4, rtol=1e-3)
+
+
+@every_trained
+def test_a_centred_model_moves_foreground_but_adds_none(make_batch: MakeBatch, name: str) -> None:
+    batch = make_batch(shots=2)
+    plain, centred = (make_model(name, residual=kind)(batch) for kind in ("none", "centred"))
+    background, foreground = build_model("prototype", ModelConfig(), 12)(batch).unbind(1)
+    torch.testing.assert_close(centred[:, 0], -centred[:, 1])
+    own = centred[:, 1] - 10 * (foreground - background)
+    for row, valid in enumerate(batch.query_valid):
+        assert own[row][valid].mean().abs().item() < 1e-4
+        shift = own[row] - (plain[row, 1] - plain[row, 0]) / 2
+        torch.testing.assert_close(shift, shift[0, 0].expand_as(shift), atol=1e-4, rtol=1e-3)
 
 
 @every_trained
