@@ -183,7 +183,7 @@ def test_residual_adds_the_floor(make_batch: MakeBatch, name: str) -> None:
     background, foreground = build_model("prototype", ModelConfig(), 12)(batch).unbind(1)
     added = residual(batch) - plain(batch)
     expected = torch.zeros_like(added[:, 1])
-    if name in TRAINED:
+    if hasattr(residual, "residual"):
         expected = 10 * (foreground - background)
     torch.testing.assert_close(added[:, 1], expected, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(added[:, 0], -expected, atol=1e-4, rtol=1e-3)
@@ -191,6 +191,8 @@ def test_residual_adds_the_floor(make_batch: MakeBatch, name: str) -> None:
 
 @every_trained
 def test_a_centred_model_moves_foreground_but_adds_none(make_batch: MakeBatch, name: str) -> None:
+    if not hasattr(make_model(name), "residual"):
+        pytest.skip("the model takes no residual")
     batch = make_batch(shots=2)
     plain, centred = (make_model(name, residual=kind)(batch) for kind in ("none", "centred"))
     background, foreground = build_model("prototype", ModelConfig(), 12)(batch).unbind(1)
