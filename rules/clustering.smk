@@ -8,6 +8,11 @@ rule all_clustering:
             experiment=experiment.name,
             pool=plan.pools,
         ),
+        collect(
+            "results/{experiment}/clustering/{pool}/graph.h5",
+            experiment=experiment.name,
+            pool=plan.spread_pools,
+        ),
 
 
 rule cluster_pixels:
@@ -35,3 +40,28 @@ rule cluster_pixels:
         clusters=lookup(dpath="pools/{pool}/clusters", within=settings),
     script:
         "../workflow_scripts/cluster_pixels.py"
+
+
+rule link_pool:
+    input:
+        graph_features,
+    output:
+        "results/{experiment}/clustering/{pool}/graph.h5",
+    log:
+        "results/{experiment}/logs/clustering/{pool}-link_pool.log",
+    benchmark:
+        "results/{experiment}/benchmarks/clustering/{pool}-link_pool.tsv"
+    conda:
+        environment
+    threads: 2
+    resources:
+        mem_mb=4000,
+    params:
+        code=code(
+            "workflow_scripts/link_pool.py",
+            "umtfss/clustering/pool_graph.py",
+        ),
+        settings=lookup(dpath="propagation", within=settings),
+        level=lookup(dpath="features/model/high", within=settings),
+    script:
+        "../workflow_scripts/link_pool.py"

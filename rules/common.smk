@@ -36,6 +36,11 @@ def clustering_features(wildcards):
     return plan.feature_manifests(plan.embedding_caches(wildcards.pool, embedding))
 
 
+def graph_features(wildcards):
+    images = experiment.pools[wildcards.pool].images
+    return plan.feature_manifests(plan.model_caches(images))
+
+
 # pseudo_masks
 
 
@@ -147,6 +152,7 @@ def evaluation_settings(wildcards):
             mode="json", exclude={"views", "augment"}
         ),
         "live": plan.live_test_backbone,
+        "propagation": settings["propagation"] if plan.pool_graphs(spec.run) else None,
     }
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from umtfss.backbones.facts import BACKBONES, backbone_facts
 from umtfss.errors import ConfigError
 from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import ALL_LABELS, MODELS
+from umtfss.runs import ALL_LABELS, MODELS, TRAINING_FREE
 
 DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
 
@@ -247,6 +247,20 @@ class EpisodesConfig(Block):
     splits: SplitConfig = Field(default_factory=SplitConfig, description="crops of MaskSplit")
 
 
+class PropagationConfig(Block):
+    """Label propagation over the pool (`umtfss/models/propagation.py`)."""
+
+    segments: PositiveInt = Field(14, description="segments of a pool image")
+    neighbours: PositiveInt = Field(20, description="pool segments that anything is linked to")
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        0.15, description="a link weighs exp((cosine - 1) / temperature)"
+    )
+    groups: PositiveInt = Field(30, description="groups of support tokens, of either kind")
+    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="part that spreads on")
+    steps: PositiveInt = Field(8, description="steps of the spreading")
+    threshold: float = Field(1.0, description="log odds from which a token is foreground")
+
+
 UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "release": {
@@ -397,6 +411,14 @@ class Table1Config(TableConfig):
     rows: list[Literal["sup", "unsup"]] = Field(["sup", "unsup"], description="task sources")
 
 
+class HeadlineConfig(TableConfig):
+    """The headline table."""
+
+    propagation: Name | None = Field(
+        None, description="pool that labels spread over in a row of label propagation"
+    )
+
+
 class Table2Config(TableConfig):
     """Table 2: fine-tuning on a part of the labels, from scratch and from unsupervised weights."""
 
@@ -431,7 +453,7 @@ class Table6Config(Block):
 class TablesConfig(Block):
     """Which tables the experiment fills, and with what."""
 
-    headline: TableConfig | None = Field(None, description="floor against UMTFSS, every shot")
+    headline: HeadlineConfig | None = Field(None, description="floor against UMTFSS, every shot")
     table1: Table1Config | None = Field(None, description="supervised against unsupervised")
     table2: Table2Config | None = Field(None, description="fine-tuning on a part of the labels")
     table3: TableConfig | None = Field(None, description="vanilla against prototype attention")
@@ -454,6 +476,8 @@ class TablesConfig(Block):
             table = getattr(self, name)
             if table is not None:
                 found.append((f"tables.{name}", table.dataset, table.pool))
+        if self.headline is not None and self.headline.propagation is not None:
+            found.append(("tables.headline", self.headline.dataset, self.headline.propagation))
         for name in ("table5", "table6"):
             table = getattr(self, name)
             pairs = table.datasets.items() if table is not None else ()
@@ -492,6 +516,7 @@ class Experiment(Block):
         default_factory=dict,
         description="model -> keys that differ for it in every training, e.g. sgd_lr",
     )
+    propagation: PropagationConfig = Field(default_factory=PropagationConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tables: TablesConfig = Field(description="tables to fill")
     seed: int = Field(0, description="seed of training and pseudo-episodes, from config.yaml")
@@ -508,7 +533,7 @@ class Experiment(Block):
         models = {"model_training": list(self.model_training)}
         for name in ("table1", "table2"):
             models[f"tables.{name}.models"] = getattr(getattr(self.tables, name), "models", [])
-        trained = [name for name in MODELS if name != "prototype"]
+        trained = [name for name in MODELS if name not in TRAINING_FREE]
         for where, names in models.items():
             for name in names:
                 _known(name, trained, where)

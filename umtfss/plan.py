@@ -249,6 +249,8 @@ class Plan:
             caches.update(self.model_caches(splits), *self.view_caches(splits))
             if run.tasks == "saliency":
                 caches.update(self.embedding_caches(run.pool, features.assignment))
+        for pool in self.spread_pools:
+            caches.update(self.model_caches(self.experiment.pools[pool].images))
         for pool in self.pools:
             for embedding in (features.clustering, features.assignment):
                 caches.update(self.embedding_caches(pool, embedding))
@@ -338,6 +340,16 @@ class Plan:
         """The cluster centroids of a pool."""
         return f"{self.root}/clustering/{pool}/centroids.h5"
 
+    def pool_graphs(self, run: RunSpec) -> list[str]:
+        """The graph of the pool that a run without training spreads labels over; else none."""
+        spreads = run.pool and not run.is_trained
+        return [f"{self.root}/clustering/{run.pool}/graph.h5"] if spreads else []
+
+    @property
+    def spread_pools(self) -> list[str]:
+        """The unlabelled pools that the tables asked for spread labels over."""
+        return sorted({run.pool for run in self.sharing if self.pool_graphs(run)})
+
     def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
         """The pseudo-mask shards of a pool (`.h5`), or their manifests (`.json`)."""
         return [
@@ -416,6 +428,7 @@ class Plan:
         tested = {m.dataset for table in self.tables for m in table.measurements}
         splits = {self.tested_split(dataset) for dataset in tested}
         splits = splits.union(*(self.training_splits(run) for run in self.trained_runs))
+        splits = splits.union(*(self.experiment.pools[pool].images for pool in self.spread_pools))
         return sorted(self.index(*pair) for pair in _pairs(splits))
 
     @property
@@ -475,6 +488,7 @@ class Plan:
         """Manifests and files that an evaluation reads."""
         return {
             "weights": self.training_manifest(spec.run),
+            "graph": self.pool_graphs(spec.run),
             "features": self.feature_manifests(self.test_caches(spec.dataset)),
             "index": self.test_index(spec.dataset),
             "episodes": [

@@ -12,7 +12,9 @@ MODELS = {
     "cyctr": "CyCTR",
     "masksplit": "MaskSplit",
     "prototype": "PrototypeMatcher",
+    "propagation": "LabelPropagation",
 }
+TRAINING_FREE = ("prototype", "propagation")
 
 
 @dataclass(frozen=True, order=True)
@@ -22,7 +24,7 @@ class RunSpec:
     Attributes:
         model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free floor.
         pool: What it is trained on: an unlabelled pool, or with tasks "sup" a labelled data set;
-            empty for a model without training.
+            of a model without training: the pool that it spreads labels over, or empty.
         tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two crops of one image and its
             salient region), "sup" (labelled base classes) or "none" (training-free).
         fold: "all", or "fold0" .. "fold3": only images with a base class of that fold.
@@ -57,7 +59,7 @@ class RunSpec:
     def path(self) -> str:
         """The run's readable path below training/ and evaluation/."""
         if not self.is_trained:
-            return f"{self.model}/training_free"
+            return "/".join(filter(None, (self.pool, self.model, "training_free")))
         variant = [f"seed{self.seed}"]
         if self.ratio != ALL_LABELS:
             variant.append(f"labels={self.ratio}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from umtfss.backbones.facts import backbone_facts
+from umtfss.clustering.pool_graph import load_pool_graph
 from umtfss.data.dataset import Catalog, open_dataset
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import EpisodeList
@@ -16,6 +17,7 @@ from umtfss.evaluation.run import TestImages, evaluate
 from umtfss.features.store import FeatureStore
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
+from umtfss.models.propagation import LabelPropagation
 from umtfss.plan import EvaluationSpec, Plan
 from umtfss.provenance import digest_file, package_versions, read_manifest
 from umtfss.runs import RunSpec
@@ -39,6 +41,9 @@ def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
     )
     if run.is_trained:
         load_weights(model, Path(plan.training_folder(run)))
+    for graph in plan.pool_graphs(run):
+        assert isinstance(model, LabelPropagation)
+        model.load_pool(load_pool_graph(graph), plan.experiment.propagation)
     return model
 
 
@@ -121,6 +126,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "shot": spec.shot,
             "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
             "protocol": settings.protocol,
+            "graph": [digest_file(p) for p in inputs["graph"]],
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {

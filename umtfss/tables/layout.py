@@ -17,6 +17,7 @@ from umtfss.runs import ALL_LABELS, MODELS, Measurement, RunSpec
 
 FLOOR = RunSpec(model="prototype")
 FLOOR_ROW = "prototype matcher (training-free)"
+PROPAGATION_ROW = "label propagation over the pool (training-free)"
 ZERO_LABELS_ROW = "UMTFSS (unsupervised)"
 COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
 QUOTED = " (quoted)"
@@ -205,6 +206,8 @@ def headline(experiment: Experiment) -> Table:
         FLOOR_ROW: FLOOR,
         ZERO_LABELS_ROW: unsupervised_run(experiment, settings.pool),
     }
+    if settings.propagation is not None:
+        runs[PROPAGATION_ROW] = RunSpec("propagation", settings.propagation)
     cells: list[Cell] = []
     columns: list[str] = []
     for shot in shots:

@@ -1,0 +1,159 @@
+"""The unlabelled pool as a graph: segments of every image, linked to their like in other images.
+
+The graph of label propagation (Zhou et al., "Learning with Local and Global Consistency",
+NeurIPS 2003). Shapes: n segments of all images, C channels, V tokens of an image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import h5py
+import numpy as np
+from scipy import sparse
+from tqdm import tqdm
+
+from umtfss.clustering.pixel_kmeans import unit_tokens
+from umtfss.config import PropagationConfig
+from umtfss.errors import DataError, StoreError
+from umtfss.features.store import FeatureStore
+from umtfss.provenance import atomic_path
+from umtfss.randomness import seed64
+
+FORMAT = "umtfss-pool-graph"
+FORMAT_VERSION = 1
+ITERATIONS = 10  # of k-means within an image
+
+
+@dataclass(frozen=True)
+class PoolGraph:
+    """Segments and their links.
+
+    Attributes:
+        segments: (n, C) float32, L2-normalised mean tokens.
+        links: (n, n) float32, symmetric, D^-1/2 W D^-1/2 of weights W.
+    """
+
+    segments: np.ndarray
+    links: sparse.csr_matrix
+
+
+def image_segments(tokens: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The mean tokens of an image's segments, (at most `count`, C) float32, L2-normalised.
+
+    Segments are spherical k-means clusters of the image's own tokens.
+
+    Args:
+        tokens: (V, C) float32, unit vectors.
+        count: Number of segments; an image of fewer tokens has one for each.
+        seed: Seed of the first centres.
+    """
+    count = min(count, len(tokens))
+    kmeans = faiss.Kmeans(
+        tokens.shape[1],
+        count,
+        niter=ITERATIONS,
+        seed=seed,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(tokens),
+    )
+    kmeans.train(tokens)
+    member = kmeans.index.search(tokens, 1)[1][:, 0]
+    sums = np.zeros((count, tokens.shape[1]), np.float32)
+    np.add.at(sums, member, tokens)
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    kept = norms[:, 0] > 0
+    return sums[kept] / norms[kept]
+
+
+def build_pool_graph(
+    store: FeatureStore, level: str, ids: Sequence[str], settings: PropagationConfig
+) -> PoolGraph:
+    """The graph of the images `ids`.
+
+    Every segment is linked to the `neighbours` most similar ones of other images (those of its own
+    look alike for being of one photo), and a link holds both ways.
+
+    Args:
+        store: The features that the meta-learner sees.
+        level: The level compared.
+        ids: Qualified ids of the pool's images.
+        settings: Number of segments and of links, and the scale of their weights.
+
+    Raises:
+        DataError: The pool has too few images to link.
+    """
+    parts = [
+        image_segments(
+            unit_tokens(store, image_id, level),
+            settings.segments,
+            seed64("segments", image_id) % 2**31,
+        )
+        for image_id in tqdm(ids, "segments", unit="image")
+    ]
+    image = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    segments = np.concatenate(parts)
+    if len(segments) - max(len(part) for part in parts) < settings.neighbours:
+        raise DataError(
+            f"a pool of {len(ids)} images is too small for label propagation",
+            expected=f"{settings.neighbours} segments in other images, for every image",
+            found=f"{len(segments)} segments in all",
+            fix="use more images, or a smaller model.propagation.neighbours",
+        )
+    return PoolGraph(segments, _links(segments, image, settings))
+
+
+def _links(
+    segments: np.ndarray, image: np.ndarray, settings: PropagationConfig
+) -> sparse.csr_matrix:
+    """The normalised weights, (n, n), of each segment's nearest in other images."""
+    index = faiss.IndexFlatIP(segments.shape[1])
+    index.add(segments)
+    # Its own image's segments may all come first.
+    cosine, other = index.search(segments, settings.neighbours + int(np.bincount(image).max()))
+    elsewhere = image[other] != image[:, None]
+    chosen = elsewhere & (np.cumsum(elsewhere, axis=1) <= settings.neighbours)
+    row, column = np.nonzero(chosen)[0], other[chosen]
+    weight = np.exp((cosine[chosen] - 1) / settings.temperature).astype(np.float32)
+    one_way = sparse.csr_matrix((weight, (row, column)), shape=(len(segments), len(segments)))
+    weights = one_way.maximum(one_way.T)
+    scale = sparse.diags(np.asarray(weights.sum(1)).ravel() ** -0.5)
+    return (scale @ weights @ scale).tocsr().astype(np.float32)
+
+
+def save_pool_graph(path: str | Path, graph: PoolGraph) -> None:
+    """Write the graph, atomically; segments in half precision."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, version=FORMAT_VERSION)
+        file["segments"] = graph.segments.astype(np.float16)
+        for name in ("data", "indices", "indptr"):
+            file[f"links/{name}"] = getattr(graph.links, name)
+
+
+def load_pool_graph(path: str | Path) -> PoolGraph:
+    """The graph in a file.
+
+    Raises:
+        StoreError: The file is missing, of another format or of another version.
+    """
+    fix = "delete it and run snakemake --cores all all_clustering"
+    if not Path(path).is_file():
+        raise StoreError(f"{path} does not exist", expected="the graph of a pool", fix=fix)
+    try:
+        with h5py.File(path) as file:
+            found = (file.attrs.get("format"), file.attrs.get("version"))
+            if found == (FORMAT, FORMAT_VERSION):
+                segments = file["segments"][()].astype(np.float32)
+                parts = tuple(file[f"links/{name}"][()] for name in ("data", "indices", "indptr"))
+                shape = (len(segments), len(segments))
+                return PoolGraph(segments, sparse.csr_matrix(parts, shape=shape))
+    except OSError as error:
+        raise StoreError(f"{path} is not an HDF5 file ({error})", fix=fix) from error
+    raise StoreError(
+        f"{path} holds no pool graph of this version",
+        expected=(FORMAT, FORMAT_VERSION),
+        found=found,
+        fix=fix,
+    )
