@@ -542,6 +542,16 @@ class Experiment(Block):
             _known(pool, self.pools, f"{where}.pool")
             if self.datasets[dataset].kind == "folder":
                 raise ValueError(f"{where}: data set {dataset} is a folder without masks")
+        headline = self.tables.headline
+        if headline is not None and headline.propagation is not None:
+            tested = f"{headline.dataset}/{self.datasets[headline.dataset].test_split}"
+            if tested in self.pools[headline.propagation].images:
+                raise ValueError(
+                    f"tables.headline.propagation: pool {headline.propagation} holds the tested "
+                    f"images {tested}, and an episode would see more than its own"
+                )
+            if not self.features.model.cache:
+                raise ValueError("tables.headline.propagation needs features.model.cache: true")
         table5 = self.tables.table5
         if table5 is not None and "fold" in table5.settings:
             for pool in table5.datasets.values():

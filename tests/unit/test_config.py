@@ -100,6 +100,22 @@ def test_fold_setting_needs_labels(tmp_path):
         load_experiment(changed(tmp_path, change))
 
 
+def test_labels_spread_over_a_pool_of_cached_images_that_are_not_tested(tmp_path):
+    def change(raw, pool="shapes", cache=True, split="train"):
+        raw["tables"]["headline"]["propagation"] = pool
+        raw["features"]["model"]["cache"] = cache
+        raw["pools"]["shapes"]["images"] = [f"shapes/{split}"]
+
+    load_experiment(changed(tmp_path, change))
+    for keys, message in (
+        ({"pool": "shape"}, "did you mean 'shapes'"),
+        ({"split": "val"}, "pool shapes holds the tested images shapes/val"),
+        ({"cache": False}, "propagation needs features.model.cache: true"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, lambda raw, keys=keys: change(raw, **keys)))
+
+
 def test_missing_experiment_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"did you mean 'demo'(?s:.*)voc_cpu"):
         load_experiment("dmeo")
