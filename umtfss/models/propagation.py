@@ -73,6 +73,14 @@ class LabelPropagation(MetaLearner):
         """
         if self.segments is None or self.links is None:
             raise RuntimeError("load_pool must give the pool's graph before a prediction")
+        with torch.autocast(batch.query_high.device.type, enabled=False):  # the graph is float32
+            half = self._half_odds(batch)
+        return repeat_edge(torch.stack([-half, half], 1), batch.query_valid, batch.side)
+
+    def _half_odds(self, batch: EpisodeBatch) -> Tensor:
+        """(B, h, w) half the log odds of foreground, less the threshold."""
+        assert self.segments is not None
+        assert self.links is not None
         settings = self.propagation
         sources = self._sources(batch).flatten(0, 1).T.contiguous()  # (n, 2 B)
         arrived = sources
@@ -88,8 +96,7 @@ class LabelPropagation(MetaLearner):
             weight, index = self._nearest(tokens)
             foreground, background = (found[:, index] * weight).sum(2) + TINY
             odds.append((foreground / background).log() - settings.threshold)
-        half = torch.stack(odds).view(batch.query_valid.shape) / 2
-        return repeat_edge(torch.stack([-half, half], 1), batch.query_valid, batch.side)
+        return torch.stack(odds).view(batch.query_valid.shape) / 2
 
     def _sources(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, n) where foreground and background start, each from groups of equal weight."""

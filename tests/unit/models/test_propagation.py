@@ -99,6 +99,13 @@ def test_the_threshold_shifts_the_odds(make_batch):
     torch.testing.assert_close(low[:, 1] - high[:, 1], torch.ones_like(low[:, 1]))
 
 
+def test_autocast_changes_nothing(make_batch):
+    model, batch = make_model(make_graph()), make_batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(batch)
+    torch.testing.assert_close(found, model(batch), rtol=0, atol=0)
+
+
 def test_without_a_pool_nothing_is_predicted(make_batch):
     with pytest.raises(RuntimeError, match="load_pool"):
         LabelPropagation(ModelConfig())(make_batch())
