@@ -58,9 +58,8 @@ class LabelPropagation(MetaLearner):
         self.segments = torch.from_numpy(graph.segments)
         links = graph.links
         start, column, value = map(torch.from_numpy, (links.indptr, links.indices, links.data))
-        with (
-            warnings.catch_warnings()
-        ):  # torch calls sparse CSR a beta feature; the product is tested
+        with warnings.catch_warnings():
+            # torch calls sparse CSR a beta feature; the product is tested
             warnings.simplefilter("ignore", UserWarning)
             self.links = torch.sparse_csr_tensor(start, column, value, links.shape)
 
@@ -90,9 +89,8 @@ class LabelPropagation(MetaLearner):
 
         query = F.normalize(batch.query_high.float(), dim=1).flatten(2).transpose(1, 2)
         odds = []
-        for tokens, found in zip(
-            query, arrived, strict=True
-        ):  # cosines of all: B times N n numbers
+        # One query at a time: its N n cosines take some 100 MB for a pool of 3,000 images.
+        for tokens, found in zip(query, arrived, strict=True):
             weight, index = self._nearest(tokens)
             foreground, background = (found[:, index] * weight).sum(2) + TINY
             odds.append((foreground / background).log() - settings.threshold)
