@@ -36,11 +36,11 @@ from benchmarks.paths import (
     vote_by_loop,
 )
 from benchmarks.report import Curve, Goal, Row, write_report
-from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids, unit_tokens
+from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids
 from umtfss.config import ClusteringConfig, ModelConfig, PseudoMasksConfig
 from umtfss.device import prepare_process
 from umtfss.estimate import episode_gflop
-from umtfss.features.store import FeatureStore
+from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.linear import linear
 from umtfss.models.layers.attention import CrossAttention
 from umtfss.models.layers.prototype_attention import prototypes, split_support, token_priority

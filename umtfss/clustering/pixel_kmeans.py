@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from umtfss.config import ClusteringConfig
 from umtfss.errors import DataError, StoreError
-from umtfss.features.store import FeatureStore
+from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.linear import linear
 from umtfss.provenance import atomic_path, digest_file
 from umtfss.randomness import generator, seed64
@@ -26,25 +26,6 @@ FORMAT = "umtfss-centroids"
 FORMAT_VERSION = 1
 ASSIGN_BLOCK = 4096  # vectors
 LOG = logging.getLogger(__name__)
-
-
-def unit_tokens(store: FeatureStore, image_id: str, level: str) -> np.ndarray:
-    """The tokens of an image as unit vectors, (h * w, C) float32; zero tokens stay zero.
-
-    Raises:
-        DataError: A feature is not a finite number.
-    """
-    grid = store.read(image_id, level)
-    tokens = grid.reshape(-1, grid.shape[-1]).astype(np.float32)
-    norms = np.linalg.norm(tokens, axis=1, keepdims=True)
-    if not np.isfinite(norms).all():
-        raise DataError(
-            f"the features {level} of image {image_id} are not finite",
-            expected="numbers that fit fp16",
-            found=f"{np.count_nonzero(~np.isfinite(norms))} bad tokens of {len(tokens)}",
-            fix="delete its features and compute them with features.precision fp32",
-        )
-    return np.divide(tokens, norms, out=tokens, where=norms > 0)
 
 
 class TokenStream:

@@ -4,35 +4,26 @@ Shapes: B batch, H W original pixels, H' W' resized pixels, P P view, h w grid, 
 """
 
 import logging
-import shutil
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
 from umtfss.config import ViewConfig
 from umtfss.episodes.geometry import square_pixels
-from umtfss.errors import DiskSpaceError, StoreError
-from umtfss.features.store import (
-    FeatureSpec,
-    ImageFeatures,
-    View,
-    finished_digests,
-    part_name,
-    write_feature_manifest,
-    write_part,
-)
+from umtfss.errors import StoreError
+from umtfss.features.shard import write_shard
+from umtfss.features.store import FeatureSpec, ImageFeatures, View
 from umtfss.features.views import cached_view, crop, shown_grid, uncropped_image
-from umtfss.provenance import digest_code, digest_json, package_versions
+from umtfss.provenance import digest_code, digest_json
 
 if TYPE_CHECKING:
     from umtfss.data.dataset import Dataset
@@ -60,13 +51,6 @@ class Prepared(NamedTuple):
     view: View | None
 
 
-def shard_ids(ids: Sequence[str], shard: int, shards: int) -> list[str]:
-    """The images of one shard of `shards`: every `shards`-th, beginning at `shard`."""
-    if not 0 <= shard < shards:
-        raise ValueError(f"expected 0 <= shard < {shards}, but got {shard}")
-    return list(ids[shard::shards])
-
-
 def estimate_bytes(facts: BackboneFacts, levels: Sequence[str], long_side: int, images: int) -> int:
     """Bytes that the features of `images` square images take: no cache is larger."""
     return images * facts.image_bytes(*facts.resized(1, 1, long_side), levels)
@@ -90,8 +74,7 @@ def extract_features(
 ) -> Path:
     """Write the features of `ids` as a shard, and return its manifest's path.
 
-    A part is written under a temporary name and renamed, so a stopped job goes on where it was:
-    finished parts of the same images and code are checked against their digests and kept.
+    A stopped job goes on where it was, see `write_shard`.
 
     Args:
         dataset: Gives the images.
@@ -113,7 +96,6 @@ def extract_features(
         StoreError: A feature is not finite in fp16, or an id is of another data set.
     """
     device = torch.device(device)
-    folder.mkdir(parents=True, exist_ok=True)
     spec = FeatureSpec(
         backbone=extractor.name,
         weights=extractor.digest,
@@ -128,70 +110,21 @@ def extract_features(
     )
     code = digest_code("umtfss/backbones", "umtfss/features", "umtfss/episodes/geometry.py")
     origin = digest_json([source, code])
-    image_bytes = estimate_bytes(extractor.facts, extractor.levels, long_side, 1)
-    per_part = max(part_mb * 10**6 // image_bytes, 1)
-    parts = [list(ids[start : start + per_part]) for start in range(0, len(ids), per_part)]
-    paths = [folder / part_name(index) for index in range(len(parts))]
-    done = {
-        path: finished
-        for path, part in zip(paths, parts, strict=True)
-        if (finished := finished_digests(path, spec, origin, part)) is not None
-    }
-    _remove_others(folder, done)
-    missing = sum(len(p) for path, p in zip(paths, parts, strict=True) if path not in done)
-    _check_disk(folder, missing * image_bytes)
     if device.type == "cpu" and precision != "fp32":
         _warn_slow_precision(precision)
-
     extractor.to(device)
-    bar: tqdm[Any] = tqdm(total=len(ids), unit="image", desc=dataset.name, disable=not progress)
-    digests: dict[str, str] = {}
-    with bar, ThreadPoolExecutor(DECODERS) as pool:
-        for path, part in zip(paths, parts, strict=True):
-            if path in done:
-                bar.update(len(part))
-            else:
-                images = _features(dataset, part, extractor, spec, batch_size, device, pool)
-                write_part(path, spec, origin, part, _counted(images, bar))
-                finished = finished_digests(path, spec, origin, part)
-                if finished is None:
-                    raise StoreError(
-                        f"{path} does not read back as it was written",
-                        fix="check the disk and run again",
-                    )
-                done[path] = finished
-            digests |= zip(part, done[path], strict=True)
-    return write_feature_manifest(
-        folder,
-        spec,
-        digests,
-        len(parts),
-        versions=package_versions("torch", "torchvision", "timm", "h5py"),
-    )
-
-
-def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[ImageFeatures]:
-    for image in images:
-        yield image
-        bar.update()
-
-
-def _remove_others(folder: Path, kept: Container[Path]) -> None:
-    """Remove parts that cannot be kept, and what a killed job left behind."""
-    for path in [*folder.glob("part*.h5"), *folder.glob(".part*.partial.h5")]:
-        if path not in kept:
-            logger.warning("removing %s: unfinished, damaged or made otherwise", path)
-            path.unlink()
-
-
-def _check_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DiskSpaceError(
-            f"the features do not fit the disk of {folder}",
-            expected=f"{needed / 1e9:.1f} GB free (upper bound)",
-            found=f"{free / 1e9:.1f} GB free",
-            fix="free some space, lower long_side, or set features.model.cache: false",
+    with ThreadPoolExecutor(DECODERS) as pool:
+        return write_shard(
+            folder,
+            spec,
+            origin,
+            ids,
+            lambda part: _features(dataset, part, extractor, spec, batch_size, device, pool),
+            image_bytes=estimate_bytes(extractor.facts, extractor.levels, long_side, 1),
+            part_mb=part_mb,
+            description=dataset.name,
+            packages=("torch", "torchvision", "timm", "h5py"),
+            progress=progress,
         )
 
 

@@ -20,12 +20,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import h5py
 import numpy as np
 
-from umtfss.errors import StoreError
+from umtfss.errors import DataError, StoreError
 from umtfss.provenance import atomic_path, read_manifest, write_manifest
 
 FORMAT, FORMAT_VERSION = "umtfss-features", 1
@@ -366,3 +366,29 @@ class FeatureStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _local=threading.local())
+
+
+class TokenSource(Protocol):
+    """What is asked of features whose tokens are compared."""
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """One level of one image, (h, w, C) float16."""
+
+
+def unit_tokens(store: TokenSource, image_id: str, level: str) -> np.ndarray:
+    """The tokens of an image as unit vectors, (h * w, C) float32; zero tokens stay zero.
+
+    Raises:
+        DataError: A feature is not a finite number.
+    """
+    grid = store.read(image_id, level)
+    tokens = grid.reshape(-1, grid.shape[-1]).astype(np.float32)
+    norms = np.linalg.norm(tokens, axis=1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise DataError(
+            f"the features {level} of image {image_id} are not finite",
+            expected="numbers that fit fp16",
+            found=f"{np.count_nonzero(~np.isfinite(norms))} bad tokens of {len(tokens)}",
+            fix="delete its features and compute them with features.precision fp32",
+        )
+    return np.divide(tokens, norms, out=tokens, where=norms > 0)

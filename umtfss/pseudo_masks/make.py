@@ -19,11 +19,10 @@ from loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from umtfss.clustering.pixel_kmeans import unit_tokens
 from umtfss.config import PseudoMasksConfig
 from umtfss.data.dataset import Catalog
 from umtfss.errors import DataError, StoreError
-from umtfss.features.store import FeatureStore
+from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.provenance import atomic_path
 from umtfss.pseudo_masks.assign import assign_pixels
 from umtfss.pseudo_masks.regions import (

@@ -6,23 +6,17 @@ NeurIPS 2003). Shapes: n segments of all images, C channels, V tokens of an imag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import faiss
-import h5py
 import numpy as np
 from scipy import sparse
 from tqdm import tqdm
 
-from umtfss.clustering.pixel_kmeans import unit_tokens
-from umtfss.config import PropagationConfig
-from umtfss.errors import DataError, StoreError
-from umtfss.features.store import FeatureStore
-from umtfss.provenance import atomic_path
+from umtfss.config import DiffusionConfig
+from umtfss.errors import DataError
+from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.randomness import seed64
 
-FORMAT = "umtfss-pool-graph"
-FORMAT_VERSION = 1
 ITERATIONS = 10  # of k-means within an image
 
 
@@ -32,10 +26,12 @@ class PoolGraph:
 
     Attributes:
         segments: (n, C) float32, L2-normalised mean tokens.
+        image: (n,) int64, the image of each, counted in the pool's order.
         links: (n, n) float32, symmetric, D^-1/2 W D^-1/2 of weights W.
     """
 
     segments: np.ndarray
+    image: np.ndarray
     links: sparse.csr_matrix
 
 
@@ -69,7 +65,7 @@ def image_segments(tokens: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def build_pool_graph(
-    store: FeatureStore, level: str, ids: Sequence[str], settings: PropagationConfig
+    store: FeatureStore, ids: Sequence[str], settings: DiffusionConfig
 ) -> PoolGraph:
     """The graph of the images `ids`.
 
@@ -77,17 +73,16 @@ def build_pool_graph(
     look alike for being of one photo), and a link holds both ways.
 
     Args:
-        store: The features that the meta-learner sees.
-        level: The level compared.
+        store: The frozen features.
         ids: Qualified ids of the pool's images.
-        settings: Number of segments and of links, and the scale of their weights.
+        settings: The level compared, number of segments and of links, scale of their weights.
 
     Raises:
         DataError: The pool has too few images to link.
     """
     parts = [
         image_segments(
-            unit_tokens(store, image_id, level),
+            unit_tokens(store, image_id, settings.level),
             settings.segments,
             seed64("segments", image_id) % 2**31,
         )
@@ -97,16 +92,16 @@ def build_pool_graph(
     segments = np.concatenate(parts)
     if len(segments) - max(len(part) for part in parts) < settings.neighbours:
         raise DataError(
-            f"a pool of {len(ids)} images is too small for label propagation",
+            f"a pool of {len(ids)} images is too small for diffusion",
             expected=f"{settings.neighbours} segments in other images, for every image",
             found=f"{len(segments)} segments in all",
-            fix="use more images, or a smaller model.propagation.neighbours",
+            fix="use more images, or a smaller features.diffusion.neighbours",
         )
-    return PoolGraph(segments, _links(segments, image, settings))
+    return PoolGraph(segments, image, _links(segments, image, settings))
 
 
 def _links(
-    segments: np.ndarray, image: np.ndarray, settings: PropagationConfig
+    segments: np.ndarray, image: np.ndarray, settings: DiffusionConfig
 ) -> sparse.csr_matrix:
     """The normalised weights, (n, n), of each segment's nearest in other images."""
     index = faiss.IndexFlatIP(segments.shape[1])
@@ -121,39 +116,3 @@ def _links(
     weights = one_way.maximum(one_way.T)
     scale = sparse.diags(np.asarray(weights.sum(1)).ravel() ** -0.5)
     return (scale @ weights @ scale).tocsr().astype(np.float32)
-
-
-def save_pool_graph(path: str | Path, graph: PoolGraph) -> None:
-    """Write the graph, atomically; segments in half precision."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(format=FORMAT, version=FORMAT_VERSION)
-        file["segments"] = graph.segments.astype(np.float16)
-        for name in ("data", "indices", "indptr"):
-            file[f"links/{name}"] = getattr(graph.links, name)
-
-
-def load_pool_graph(path: str | Path) -> PoolGraph:
-    """The graph in a file.
-
-    Raises:
-        StoreError: The file is missing, of another format or of another version.
-    """
-    fix = "delete it and run snakemake --cores all all_clustering"
-    if not Path(path).is_file():
-        raise StoreError(f"{path} does not exist", expected="the graph of a pool", fix=fix)
-    try:
-        with h5py.File(path) as file:
-            found = (file.attrs.get("format"), file.attrs.get("version"))
-            if found == (FORMAT, FORMAT_VERSION):
-                segments = file["segments"][()].astype(np.float32)
-                parts = tuple(file[f"links/{name}"][()] for name in ("data", "indices", "indptr"))
-                shape = (len(segments), len(segments))
-                return PoolGraph(segments, sparse.csr_matrix(parts, shape=shape))
-    except OSError as error:
-        raise StoreError(f"{path} is not an HDF5 file ({error})", fix=fix) from error
-    raise StoreError(
-        f"{path} holds no pool graph of this version",
-        expected=(FORMAT, FORMAT_VERSION),
-        found=found,
-        fix=fix,
-    )

@@ -1,0 +1,120 @@
+"""Writing a shard of a feature cache: part by part, so that a stopped job goes on where it was."""
+
+import logging
+import shutil
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from umtfss.errors import DiskSpaceError, StoreError
+from umtfss.features.store import (
+    FeatureSpec,
+    ImageFeatures,
+    finished_digests,
+    part_name,
+    write_feature_manifest,
+    write_part,
+)
+from umtfss.provenance import package_versions
+
+logger = logging.getLogger(__name__)
+
+
+def shard_ids(ids: Sequence[str], shard: int, shards: int) -> list[str]:
+    """The images of one shard of `shards`: every `shards`-th, beginning at `shard`."""
+    if not 0 <= shard < shards:
+        raise ValueError(f"expected 0 <= shard < {shards}, but got {shard}")
+    return list(ids[shard::shards])
+
+
+def write_shard(
+    folder: Path,
+    spec: FeatureSpec,
+    origin: str,
+    ids: Sequence[str],
+    features: Callable[[Sequence[str]], Iterator[ImageFeatures]],
+    *,
+    image_bytes: int,
+    part_mb: int,
+    description: str,
+    packages: Sequence[str],
+    progress: bool = True,
+) -> Path:
+    """Write the features of `ids` as a shard, and return its manifest's path.
+
+    A part is written under a temporary name and renamed; finished parts of the same origin are
+    checked against their digests and kept.
+
+    Args:
+        folder: The shard's folder.
+        spec: What decides the features.
+        origin: Digest of what they are made of, images and code.
+        ids: Qualified image ids.
+        features: Gives the features of some images, in any order.
+        image_bytes: Bytes of an image's features, at most.
+        part_mb: Largest size of a part, MB (one image is never split).
+        description: Title of the bar.
+        packages: Packages whose versions the manifest names.
+        progress: Show a bar.
+
+    Raises:
+        DiskSpaceError: The features would not fit the disk.
+        StoreError: A part does not read back.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    per_part = max(part_mb * 10**6 // image_bytes, 1)
+    parts = [list(ids[start : start + per_part]) for start in range(0, len(ids), per_part)]
+    paths = [folder / part_name(index) for index in range(len(parts))]
+    done = {
+        path: finished
+        for path, part in zip(paths, parts, strict=True)
+        if (finished := finished_digests(path, spec, origin, part)) is not None
+    }
+    _remove_others(folder, done)
+    missing = sum(len(p) for path, p in zip(paths, parts, strict=True) if path not in done)
+    _check_disk(folder, missing * image_bytes)
+    digests: dict[str, str] = {}
+    bar: tqdm[Any] = tqdm(total=len(ids), unit="image", desc=description, disable=not progress)
+    with bar:
+        for path, part in zip(paths, parts, strict=True):
+            if path in done:
+                bar.update(len(part))
+            else:
+                write_part(path, spec, origin, part, _counted(features(part), bar))
+                finished = finished_digests(path, spec, origin, part)
+                if finished is None:
+                    raise StoreError(
+                        f"{path} does not read back as it was written",
+                        fix="check the disk and run again",
+                    )
+                done[path] = finished
+            digests |= zip(part, done[path], strict=True)
+    versions = package_versions(*packages)
+    return write_feature_manifest(folder, spec, digests, len(parts), versions=versions)
+
+
+def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[ImageFeatures]:
+    for image in images:
+        yield image
+        bar.update()
+
+
+def _remove_others(folder: Path, kept: Container[Path]) -> None:
+    """Remove parts that cannot be kept, and what a killed job left behind."""
+    for path in [*folder.glob("part*.h5"), *folder.glob(".part*.partial.h5")]:
+        if path not in kept:
+            logger.warning("removing %s: unfinished, damaged or made otherwise", path)
+            path.unlink()
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskSpaceError(
+            f"the features do not fit the disk of {folder}",
+            expected=f"{needed / 1e9:.1f} GB free (upper bound)",
+            found=f"{free / 1e9:.1f} GB free",
+            fix="free some space, lower long_side, or set features.model.cache: false",
+        )
