@@ -45,7 +45,7 @@ wildcard_constraints:
     seed="[0-9]+",
     shot="[0-9]+",
     ratio="[0-9]+",
-    table="headline|table[1-6]",
+    table="headline|table[1-6]|ablation",
 
 
 # Tables and evaluations are in git. The lists of images are not: asking for them too makes a fresh

@@ -8,11 +8,6 @@ rule all_clustering:
             experiment=experiment.name,
             pool=plan.pools,
         ),
-        collect(
-            "results/{experiment}/clustering/{pool}/graph.h5",
-            experiment=experiment.name,
-            pool=plan.spread_pools,
-        ),
 
 
 rule cluster_pixels:
@@ -36,32 +31,7 @@ rule cluster_pixels:
             "umtfss/linear.py",
         ),
         settings=lookup(dpath="clustering", within=settings),
-        level=lookup(dpath="features/clustering/level", within=settings),
+        level=clustering_level,
         clusters=lookup(dpath="pools/{pool}/clusters", within=settings),
     script:
         "../workflow_scripts/cluster_pixels.py"
-
-
-rule link_pool:
-    input:
-        graph_features,
-    output:
-        "results/{experiment}/clustering/{pool}/graph.h5",
-    log:
-        "results/{experiment}/logs/clustering/{pool}-link_pool.log",
-    benchmark:
-        "results/{experiment}/benchmarks/clustering/{pool}-link_pool.tsv"
-    conda:
-        environment
-    threads: 2
-    resources:
-        mem_mb=4000,
-    params:
-        code=code(
-            "workflow_scripts/link_pool.py",
-            "umtfss/clustering/pool_graph.py",
-        ),
-        settings=lookup(dpath="propagation", within=settings),
-        level=lookup(dpath="features/model/high", within=settings),
-    script:
-        "../workflow_scripts/link_pool.py"

@@ -32,24 +32,31 @@ def cache_augment(wildcards):
 
 
 def clustering_features(wildcards):
+    pool, embedding = wildcards.pool, experiment.features.clustering
+    embedding = plan.pool_embedding(pool, embedding)
+    return plan.feature_manifests(plan.embedding_caches(pool, embedding))
+
+
+def clustering_level(wildcards):
     embedding = experiment.features.clustering
-    return plan.feature_manifests(plan.embedding_caches(wildcards.pool, embedding))
-
-
-def graph_features(wildcards):
-    images = experiment.pools[wildcards.pool].images
-    return plan.feature_manifests(plan.model_caches(images))
+    return plan.pool_embedding(wildcards.pool, embedding).level
 
 
 # pseudo_masks
 
 
+def shard_manifest(wildcards, embedding):
+    cache = plan.embedding_cache(wildcards.dataset, wildcards.split, embedding)
+    return plan.feature_manifests([cache])[int(wildcards.shard)]
+
+
 def assignment_features(wildcards):
     embedding = experiment.features.assignment
-    cache = plan.feature_cache(
-        wildcards.dataset, wildcards.split, embedding.backbone, embedding.long_side
-    )
-    return plan.feature_manifests([cache])[int(wildcards.shard)]
+    return shard_manifest(wildcards, plan.pool_embedding(wildcards.pool, embedding))
+
+
+def saliency_features(wildcards):
+    return shard_manifest(wildcards, plan.salient_embedding)
 
 
 def pool_manifests(wildcards):
@@ -152,7 +159,6 @@ def evaluation_settings(wildcards):
             mode="json", exclude={"views", "augment"}
         ),
         "live": plan.live_test_backbone,
-        "propagation": settings["propagation"] if plan.pool_graphs(spec.run) else None,
     }
 
 

@@ -1,4 +1,5 @@
-# features: images -> HDF5 caches of frozen features, in shards that can be separate jobs.
+# features: images -> HDF5 caches of frozen features, in shards that can be separate jobs; those of
+# a pool -> a map that makes caches of diffused features out of them.
 
 
 rule all_features:
@@ -25,7 +26,10 @@ rule extract_features:
     params:
         code=code(
             "workflow_scripts/extract_features.py",
-            "umtfss/features",
+            "umtfss/features/extract.py",
+            "umtfss/features/shard.py",
+            "umtfss/features/store.py",
+            "umtfss/features/views.py",
             "umtfss/backbones",
             "umtfss/episodes/geometry.py",
         ),
@@ -36,3 +40,55 @@ rule extract_features:
         weights=lookup(dpath="features/weights", within=settings),
     script:
         "../workflow_scripts/extract_features.py"
+
+
+rule map_pool:
+    input:
+        plan.feature_manifests(plan.diffusion_sources),
+    output:
+        "results/{experiment}/features/diffusion.h5",
+    log:
+        "results/{experiment}/logs/features/map_pool.log",
+    benchmark:
+        "results/{experiment}/benchmarks/features/map_pool.tsv"
+    conda:
+        environment
+    threads: 2
+    resources:
+        mem_mb=6000,
+    params:
+        code=code(
+            "workflow_scripts/map_pool.py",
+            "umtfss/features/diffusion.py",
+            "umtfss/features/pool_graph.py",
+        ),
+        settings=lookup(dpath="features/diffusion", within=settings),
+    script:
+        "../workflow_scripts/map_pool.py"
+
+
+rule diffuse_features:
+    input:
+        features="results/{experiment}/features/{dataset}/{split}/{cache}/shard{shard}/manifest.json",
+        map="results/{experiment}/features/diffusion.h5",
+    output:
+        "results/{experiment}/features/{dataset}/{split}/{cache}-diffused/shard{shard}/manifest.json",
+    log:
+        "results/{experiment}/logs/features/{dataset}-{split}-{cache}-diffused-shard{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/features/{dataset}-{split}-{cache}-diffused-shard{shard}.tsv"
+    conda:
+        environment
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        code=code(
+            "workflow_scripts/diffuse_features.py",
+            "umtfss/features/diffusion.py",
+            "umtfss/features/shard.py",
+            "umtfss/features/store.py",
+        ),
+        part_mb=lookup(dpath="features/part_mb", within=settings),
+    script:
+        "../workflow_scripts/diffuse_features.py"

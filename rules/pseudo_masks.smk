@@ -33,7 +33,7 @@ rule make_pseudo_masks:
 
 rule make_saliency_masks:
     input:
-        features=assignment_features,
+        features=saliency_features,
         index="results/{experiment}/data/{dataset}/{split}.json",
     output:
         masks="results/{experiment}/pseudo_masks/saliency-{dataset}-{split}-shard{shard}.h5",

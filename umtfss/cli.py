@@ -17,7 +17,7 @@ from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec
-from umtfss.tables.layout import FLOOR
+from umtfss.tables.layout import matcher_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -108,7 +108,7 @@ def predict(
                 fix="add what is missing",
             )
         chosen = _plan(experiment)
-        runs = {"": chosen.main_run, "prototype": FLOOR}
+        runs = {"": chosen.main_run, "prototype": matcher_run(chosen.experiment)}
         spec = runs[run] if run in runs else chosen.run_at(run)
         found = find_queries(queries, out)
         console.print(f"{len(support_image)}-shot, {spec.path} of {chosen.experiment.name}")

@@ -4,6 +4,7 @@ Unknown keys are refused. `umtfss/experiment_file.py` reads a file into these mo
 """
 
 import os
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,6 +90,9 @@ class PoolConfig(Block):
     clusters: Annotated[int, Field(ge=2, le=254)] = Field(
         description="number of clusters N (paper: 50 on COCO, 30 on PASCAL)"
     )
+    level: Name | None = Field(
+        None, description="level that is clustered, if another than the features block says"
+    )
 
 
 class WeightsConfig(Block):
@@ -142,12 +146,34 @@ class ModelFeaturesConfig(Block):
         return self
 
 
+DIFFUSED = "diffused"
+
+
+class DiffusionConfig(Block):
+    """Features diffused over a pool (`umtfss/features/diffusion.py`): the level `diffused`."""
+
+    pool: Name = Field(description="unlabelled pool; it must hold no tested image")
+    level: Name = Field(description="level of the model's backbone that is diffused")
+    segments: PositiveInt = Field(14, description="segments of a pool image")
+    neighbours: PositiveInt = Field(20, description="pool segments that anything is linked to")
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        0.15, description="a link weighs exp((cosine - 1) / temperature)"
+    )
+    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.95, description="part that spreads on in every step of the diffusion"
+    )
+    channels: PositiveInt = Field(256, description="channels of the diffused features")
+
+
 class FeaturesConfig(Block):
     """Frozen features and their caches."""
 
     clustering: EmbeddingConfig = Field(description="pixel embedding that k-means sees")
     assignment: EmbeddingConfig = Field(description="pixel embedding for assignment and regions")
     model: ModelFeaturesConfig = Field(description="features of the meta-learner")
+    diffusion: DiffusionConfig | None = Field(
+        None, description="makes the level `diffused`, for embeddings and model"
+    )
     weights: dict[Name, WeightsConfig] = Field(
         default_factory=dict, description="backbone -> weights, where not the packaged default"
     )
@@ -164,13 +190,35 @@ class FeaturesConfig(Block):
         return self
 
     @model_validator(mode="after")
+    def _check_diffusion(self) -> "FeaturesConfig":
+        model, levels = self.model, {*self.model.mid, self.model.high}
+        embeddings = [e for e in (self.clustering, self.assignment) if e.level == DIFFUSED]
+        if self.diffusion is None:
+            if DIFFUSED in levels or embeddings:
+                raise ValueError(f"the level {DIFFUSED} needs a block `diffusion:`")
+            return self
+        if levels != {DIFFUSED} or model.mid != [DIFFUSED]:
+            raise ValueError(
+                f"with a block `diffusion:` the model's levels are mid: [{DIFFUSED}] and "
+                f"high: {DIFFUSED}, not {model.mid} and {model.high}"
+            )
+        if not model.cache or model.views > 1:
+            raise ValueError("diffusion needs model.cache: true and model.views: 1")
+        for one in embeddings:
+            if (one.backbone, one.long_side) != (model.backbone, model.long_side):
+                raise ValueError(
+                    f"an embedding of level {DIFFUSED} must have the model's backbone and "
+                    f"long_side, {model.backbone} and {model.long_side}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_backbones(self) -> "FeaturesConfig":
         """Refuse now what the jobs would refuse after hours of other work."""
-        model = self.model
-        uses: list[tuple[EmbeddingConfig | ModelFeaturesConfig, list[str]]] = [
-            (self.clustering, [self.clustering.level]),
-            (self.assignment, [self.assignment.level]),
-            (model, [*model.mid, model.high]),
+        uses: list[tuple[EmbeddingConfig | ModelFeaturesConfig, tuple[str, ...]]] = [
+            (self.clustering, self.backbone_levels([self.clustering.level])),
+            (self.assignment, self.backbone_levels([self.assignment.level])),
+            (self.model, self.backbone_levels([*self.model.mid, self.model.high])),
         ]
         for block, levels in uses:
             try:
@@ -181,6 +229,11 @@ class FeaturesConfig(Block):
         for name in self.weights:
             _known(name, BACKBONES, "weights")
         return self
+
+    def backbone_levels(self, levels: Iterable[str]) -> tuple[str, ...]:
+        """The backbone's levels that `levels` are made of, sorted."""
+        diffused = DIFFUSED if self.diffusion is None else self.diffusion.level
+        return tuple(sorted({diffused if level == DIFFUSED else level for level in levels}))
 
 
 class ClusteringConfig(Block):
@@ -247,20 +300,6 @@ class EpisodesConfig(Block):
     splits: SplitConfig = Field(default_factory=SplitConfig, description="crops of MaskSplit")
 
 
-class PropagationConfig(Block):
-    """Label propagation over the pool (`umtfss/models/propagation.py`)."""
-
-    segments: PositiveInt = Field(14, description="segments of a pool image")
-    neighbours: PositiveInt = Field(20, description="pool segments that anything is linked to")
-    temperature: Annotated[float, Field(gt=0)] = Field(
-        0.15, description="a link weighs exp((cosine - 1) / temperature)"
-    )
-    groups: PositiveInt = Field(30, description="groups of support tokens, of either kind")
-    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="part that spreads on")
-    steps: PositiveInt = Field(8, description="steps of the spreading")
-    threshold: float = Field(1.0, description="log odds from which a token is foreground")
-
-
 UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "release": {
@@ -312,6 +351,16 @@ class ModelConfig(Block):
         description="prototype: the training-free score is added to the logits; centred: and the "
         "model's own part has mean 0 over an image, so that the score's threshold stays; neither "
         "is in the paper",
+    )
+    self_support: bool = Field(
+        False,
+        description="the training-free score takes the query's own predicted tokens into its "
+        "prototypes, once; not in the paper",
+    )
+    margin: Annotated[float, Field(ge=-2, le=2)] = Field(
+        0.0,
+        description="cosine by which the foreground prototype must be nearer in the training-free "
+        "score; not in the paper",
     )
     ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
@@ -411,14 +460,6 @@ class Table1Config(TableConfig):
     rows: list[Literal["sup", "unsup"]] = Field(["sup", "unsup"], description="task sources")
 
 
-class HeadlineConfig(TableConfig):
-    """The headline table."""
-
-    propagation: Name | None = Field(
-        None, description="pool that labels spread over in a row of label propagation"
-    )
-
-
 class Table2Config(TableConfig):
     """Table 2: fine-tuning on a part of the labels, from scratch and from unsupervised weights."""
 
@@ -431,6 +472,15 @@ class Table4Config(TableConfig):
 
     k_fg: list[PositiveInt] = Field(min_length=1, description="columns")
     k_bg: list[PositiveInt] = Field(min_length=1, description="rows")
+
+
+class AblationConfig(TableConfig):
+    """What is added to the paper's method, part by part."""
+
+    paper_pool: Name = Field(
+        description="the pool of the rows without diffusion: the same images with a `level:` of "
+        "the backbone, so that clusters are the paper's"
+    )
 
 
 class Table5Config(Block):
@@ -453,14 +503,17 @@ class Table6Config(Block):
 class TablesConfig(Block):
     """Which tables the experiment fills, and with what."""
 
-    headline: HeadlineConfig | None = Field(None, description="floor against UMTFSS, every shot")
+    headline: TableConfig | None = Field(None, description="floor against UMTFSS, every shot")
     table1: Table1Config | None = Field(None, description="supervised against unsupervised")
     table2: Table2Config | None = Field(None, description="fine-tuning on a part of the labels")
     table3: TableConfig | None = Field(None, description="vanilla against prototype attention")
     table4: Table4Config | None = Field(None, description="the K_fg x K_bg grid")
     table5: Table5Config | None = Field(None, description="trained on the fold's images or all")
     table6: Table6Config | None = Field(None, description="beside supervised competitors")
-    ablation_seeds: PositiveInt = Field(1, description="episode seeds of Tables 2, 3 and 4")
+    ablation: AblationConfig | None = Field(None, description="our additions, part by part")
+    ablation_seeds: PositiveInt = Field(
+        1, description="episode seeds of Tables 2, 3 and 4 and of the ablation"
+    )
     folds: list[Annotated[int, Field(ge=0, le=3)]] = Field(
         default_factory=lambda: [0, 1, 2, 3],
         min_length=1,
@@ -472,12 +525,13 @@ class TablesConfig(Block):
     def tested(self) -> list[tuple[str, str, str]]:
         """The key of every table, a data set that it tests and a pool that it trains on."""
         found = []
-        for name in ("headline", "table1", "table2", "table3", "table4"):
+        for name in ("headline", "table1", "table2", "table3", "table4", "ablation"):
             table = getattr(self, name)
             if table is not None:
                 found.append((f"tables.{name}", table.dataset, table.pool))
-        if self.headline is not None and self.headline.propagation is not None:
-            found.append(("tables.headline", self.headline.dataset, self.headline.propagation))
+        if self.ablation is not None:
+            where = "tables.ablation.paper_pool"
+            found.append((where, self.ablation.dataset, self.ablation.paper_pool))
         for name in ("table5", "table6"):
             table = getattr(self, name)
             pairs = table.datasets.items() if table is not None else ()
@@ -516,7 +570,6 @@ class Experiment(Block):
         default_factory=dict,
         description="model -> keys that differ for it in every training, e.g. sgd_lr",
     )
-    propagation: PropagationConfig = Field(default_factory=PropagationConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tables: TablesConfig = Field(description="tables to fill")
     seed: int = Field(0, description="seed of training and pseudo-episodes, from config.yaml")
@@ -527,6 +580,11 @@ class Experiment(Block):
             for split in settings.images:
                 _known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
             _known(pool, self.training, f"pools.{pool} (it needs a block in training)")
+            if settings.level == DIFFUSED:
+                _known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
+            elif settings.level is not None:
+                facts = backbone_facts(self.features.clustering.backbone)
+                _known(settings.level, facts.channels, f"pools.{pool}.level")
         for block in ("supervised", "fine_tuning"):
             for dataset in getattr(self, block):
                 _known(dataset, self.datasets, block)
@@ -542,16 +600,6 @@ class Experiment(Block):
             _known(pool, self.pools, f"{where}.pool")
             if self.datasets[dataset].kind == "folder":
                 raise ValueError(f"{where}: data set {dataset} is a folder without masks")
-        headline = self.tables.headline
-        if headline is not None and headline.propagation is not None:
-            tested = f"{headline.dataset}/{self.datasets[headline.dataset].test_split}"
-            if tested in self.pools[headline.propagation].images:
-                raise ValueError(
-                    f"tables.headline.propagation: pool {headline.propagation} holds the tested "
-                    f"images {tested}, and an episode would see more than its own"
-                )
-            if not self.features.model.cache:
-                raise ValueError("tables.headline.propagation needs features.model.cache: true")
         table5 = self.tables.table5
         if table5 is not None and "fold" in table5.settings:
             for pool in table5.datasets.values():
@@ -561,6 +609,29 @@ class Experiment(Block):
                             f"tables.table5.settings: 'fold' selects images by their labels, "
                             f"but pool {pool} holds {split}, which has none; write [all]"
                         )
+        return self
+
+    @model_validator(mode="after")
+    def _check_diffusion_pool(self) -> "Experiment":
+        """An episode must see no other image that is tested, not even unlabelled."""
+        diffusion, ablation = self.features.diffusion, self.tables.ablation
+        if diffusion is None:
+            if ablation is not None:
+                raise ValueError("tables.ablation needs a block features.diffusion to do without")
+            return self
+        if ablation is not None and self.pools[ablation.paper_pool].level in (None, DIFFUSED):
+            raise ValueError(
+                f"tables.ablation.paper_pool: pool {ablation.paper_pool} needs a `level:` of the "
+                f"backbone, such as {diffusion.level}"
+            )
+        _known(diffusion.pool, self.pools, "features.diffusion.pool")
+        for _, dataset, _ in self.tables.tested:
+            tested = f"{dataset}/{self.datasets[dataset].test_split}"
+            if tested in self.pools[diffusion.pool].images:
+                raise ValueError(
+                    f"features.diffusion.pool: pool {diffusion.pool} holds the tested images "
+                    f"{tested}, and an episode would see more than its own"
+                )
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,8 @@ EFFICIENCY = {
 # Core-seconds for the superpixels and regions of an image, no matrix products: 1,995 images in 4
 # jobs that took 170 s.
 PSEUDO_MASK_SECONDS = 0.073
+# What diffusing a token is worth: the search of the pool's index.
+DIFFUSION_GFLOP = 0.006
 # Core-seconds until a job's imports are done.
 START_SECONDS = 6.0
 
@@ -157,7 +159,8 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     every episode; they are augmented anew every time, and nothing is stored.
     """
     model, cores = plan.experiment.features.model, os.cpu_count() or 1
-    facts, levels = backbone_facts(model.backbone), {*model.mid, model.high}
+    facts = backbone_facts(model.backbone)
+    levels = plan.experiment.features.backbone_levels([*model.mid, model.high])
     splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
     counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
@@ -233,6 +236,11 @@ def estimate(plan: Plan) -> list[Cost]:
         facts = backbone_facts(cache.backbone)
         resized = facts.resized(*size[cache.dataset], cache.long_side)
         images = image_count(plan, cache.dataset, cache.split)
+        if cache.diffused:
+            assert features.diffusion is not None
+            h, w = facts.grid(*resized)
+            work = images * h * w * DIFFUSION_GFLOP
+            return work, images * h * w * features.diffusion.channels * 2 / 1e9
         padded = facts.resized(1, 1, cache.long_side) if cache.view else resized
         gflop = facts.gflop(*padded, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
@@ -250,8 +258,7 @@ def estimate(plan: Plan) -> list[Cost]:
 
     facts = backbone_facts(features.model.backbone)
     side = facts.grid(features.model.long_side, features.model.long_side)[0]
-    channels = sum(facts.channels[level] for level in features.model.mid)
-    levels = (*features.model.mid, features.model.high)
+    levels = features.backbone_levels([*features.model.mid, features.model.high])
 
     def live(dataset: str) -> float:
         """Core-seconds for the model's features of an image."""
@@ -262,7 +269,8 @@ def estimate(plan: Plan) -> list[Cost]:
     for run in plan.trained_runs:
         stage, splits = plan.training_settings(run), plan.training_splits(run)
         episodes = training_episodes(plan, run)
-        model = 3 * episode_gflop(plan.model_settings(run), side * side, channels, stage.shot)
+        channels, settings = plan.mid_channels(run), plan.model_settings(run)
+        model = 3 * episode_gflop(settings, side * side, channels, stage.shot)
         seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
         trained += episodes * (core_seconds("training", model) + seen)
     jobs = len(plan.trained_runs)
@@ -274,7 +282,8 @@ def estimate(plan: Plan) -> list[Cost]:
         episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
         files += episodes
         if spec.run.is_trained:
-            model = episode_gflop(plan.model_settings(spec.run), side * side, channels, spec.shot)
+            channels, settings = plan.mid_channels(spec.run), plan.model_settings(spec.run)
+            model = episode_gflop(settings, side * side, channels, spec.shot)
             seen = (1 + spec.shot) * live(spec.dataset) if plan.tests_live else 0.0
             tested += episodes * (core_seconds("evaluation", model) + seen)
     costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))

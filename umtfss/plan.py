@@ -12,7 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from umtfss.config import EmbeddingConfig, Experiment, ModelConfig, TrainingConfig
+from umtfss.backbones.facts import backbone_facts
+from umtfss.config import DIFFUSED, EmbeddingConfig, Experiment, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.provenance import digest_code
 from umtfss.runs import RunSpec
@@ -26,7 +27,7 @@ class FeatureCache:
     """The frozen features of one split: one backbone, one image size, one or more levels, one view.
 
     View 0 is the plain image. An augmented view is a cache of its own, so that more of them leave
-    those that are there as they are.
+    those that are there as they are; so are features that are diffused.
     """
 
     dataset: str
@@ -39,7 +40,18 @@ class FeatureCache:
     @property
     def name(self) -> str:
         """The cache's folder name."""
-        return f"{self.backbone}-{self.long_side}" + (f"-view{self.view}" if self.view else "")
+        kind = f"-view{self.view}" if self.view else ""
+        return f"{self.backbone}-{self.long_side}{f'-{DIFFUSED}' if self.diffused else kind}"
+
+    @property
+    def diffused(self) -> bool:
+        """Whether it is made of another cache, and not of images."""
+        return self.levels == (DIFFUSED,)
+
+    @property
+    def files(self) -> str:
+        """The folder of its files, below features/."""
+        return f"{self.dataset}/{self.split}/{self.name}"
 
 
 @dataclass(frozen=True, order=True)
@@ -179,32 +191,87 @@ class Plan:
 
     # Frozen features
 
-    def feature_cache(self, dataset: str, split: str, backbone: str, side: int) -> FeatureCache:
-        """The cache of a split for a backbone and an image size, with every level needed of it."""
+    def model_levels(self, run: RunSpec) -> tuple[list[str], str]:
+        """The levels of the mid and of the high feature that a run's model reads."""
+        features = self.experiment.features
+        if run.raw and features.diffusion is not None:
+            return [features.diffusion.level], features.diffusion.level
+        return features.model.mid, features.model.high
+
+    def mid_channels(self, run: RunSpec) -> int:
+        """The channels of the mid feature that a run's model reads."""
+        features = self.experiment.features
+        channels = dict(backbone_facts(features.model.backbone).channels)
+        if features.diffusion is not None:
+            channels[DIFFUSED] = features.diffusion.channels
+        return sum(channels[level] for level in self.model_levels(run)[0])
+
+    def diffuses(self, run: RunSpec) -> bool:
+        """Whether a run's model sees diffused features."""
+        return DIFFUSED in self.model_levels(run)[0]
+
+    def feature_cache(
+        self, dataset: str, split: str, backbone: str, side: int, diffused: bool = False
+    ) -> FeatureCache:
+        """The cache of a split for a backbone and an image size, with every level needed of it.
+
+        A diffused one is apart from the one that it is made of.
+        """
+        if diffused:
+            return FeatureCache(dataset, split, backbone, side, (DIFFUSED,))
         features = self.experiment.features
         embeddings, model = (features.clustering, features.assignment), features.model
         uses = {(e.backbone, e.long_side, e.level) for e in embeddings}
+        uses |= {
+            (e.backbone, e.long_side, pool.level)
+            for pool in self.experiment.pools.values()
+            for e in embeddings
+            if pool.level
+        }
         if model.cache:
             uses |= {(model.backbone, model.long_side, level) for level in (*model.mid, model.high)}
-        levels = sorted({level for b, s, level in uses if (b, s) == (backbone, side)})
-        return FeatureCache(dataset, split, backbone, side, tuple(levels))
+        levels = [level for b, s, level in uses if (b, s) == (backbone, side)]
+        return FeatureCache(dataset, split, backbone, side, features.backbone_levels(levels))
+
+    def embedding_cache(self, dataset: str, split: str, embedding: EmbeddingConfig) -> FeatureCache:
+        """The cache of a split for clustering or for assignment."""
+        side, diffused = embedding.long_side, embedding.level == DIFFUSED
+        return self.feature_cache(dataset, split, embedding.backbone, side, diffused)
+
+    def pool_embedding(self, pool: str, embedding: EmbeddingConfig) -> EmbeddingConfig:
+        """The embedding of clustering or of assignment, at the pool's own level if it has one."""
+        level = self.experiment.pools[pool].level
+        return embedding.model_copy(update={"level": level}) if level else embedding
 
     def embedding_caches(self, pool: str, embedding: EmbeddingConfig) -> list[FeatureCache]:
-        """The caches of a pool's images for clustering or for assignment."""
-        return [
-            self.feature_cache(dataset, split, embedding.backbone, embedding.long_side)
-            for dataset, split in _pairs(self.experiment.pools[pool].images)
-        ]
+        """The caches of a pool's images for an embedding."""
+        pairs = _pairs(self.experiment.pools[pool].images)
+        return [self.embedding_cache(*pair, embedding) for pair in pairs]
 
-    def model_caches(self, splits: Iterable[str]) -> list[FeatureCache]:
+    @property
+    def salient_embedding(self) -> EmbeddingConfig:
+        """The pixel embedding that saliency is found in: what is diffused is no longer local."""
+        features = self.experiment.features
+        (level,) = features.backbone_levels([features.assignment.level])
+        return features.assignment.model_copy(update={"level": level})
+
+    def model_caches(self, splits: Iterable[str], diffused: bool) -> list[FeatureCache]:
         """The caches of `splits` that a meta-learner reads; empty if its features are live."""
         model = self.experiment.features.model
         if not model.cache:
             return []
         return [
-            self.feature_cache(dataset, split, model.backbone, model.long_side)
+            self.feature_cache(dataset, split, model.backbone, model.long_side, diffused)
             for dataset, split in _pairs(splits)
         ]
+
+    @property
+    def diffusion_sources(self) -> list[FeatureCache]:
+        """The caches of the images that features are diffused over; none without diffusion."""
+        diffusion = self.experiment.features.diffusion
+        if diffusion is None:
+            return []
+        return self.model_caches(self.experiment.pools[diffusion.pool].images, diffused=False)
 
     def view_caches(self, splits: Iterable[str]) -> list[list[FeatureCache]]:
         """For every augmented view, the caches of `splits` that a training reads beside the plain.
@@ -231,6 +298,8 @@ class Plan:
         if name in views:
             return views[name]
         backbone, side, *view = name.split("-")
+        if view == [DIFFUSED]:
+            return self.feature_cache(dataset, split, backbone, int(side), diffused=True)
         if view:
             raise ConfigError(
                 f"experiment {self.experiment.name} has no cache {name} of {dataset}/{split}",
@@ -246,17 +315,22 @@ class Plan:
         caches: set[FeatureCache] = set()
         for run in self.trained_runs:
             splits = self.training_splits(run)
-            caches.update(self.model_caches(splits), *self.view_caches(splits))
+            caches.update(self.model_caches(splits, self.diffuses(run)), *self.view_caches(splits))
             if run.tasks == "saliency":
-                caches.update(self.embedding_caches(run.pool, features.assignment))
-        for pool in self.spread_pools:
-            caches.update(self.model_caches(self.experiment.pools[pool].images))
+                caches.update(self.embedding_caches(run.pool, self.salient_embedding))
         for pool in self.pools:
             for embedding in (features.clustering, features.assignment):
-                caches.update(self.embedding_caches(pool, embedding))
-        for dataset in sorted({m.dataset for table in self.tables for m in table.measurements}):
-            caches.update(self.test_caches(dataset))
+                caches.update(self.embedding_caches(pool, self.pool_embedding(pool, embedding)))
+        for table in self.tables:
+            for m in table.measurements:
+                caches.update(self.test_caches(m.dataset, self.diffuses(m.run)))
+        caches.update(self.diffusion_sources)
+        caches.update([self.plain(cache) for cache in caches if cache.diffused])
         return sorted(caches)
+
+    def plain(self, cache: FeatureCache) -> FeatureCache:
+        """The cache that a diffused one is made of."""
+        return self.feature_cache(cache.dataset, cache.split, cache.backbone, cache.long_side)
 
     @property
     def tests_live(self) -> bool:
@@ -264,9 +338,9 @@ class Plan:
         squashed = self.experiment.evaluation.protocol == "squash400"
         return squashed or not self.experiment.features.model.cache
 
-    def test_caches(self, dataset: str) -> list[FeatureCache]:
+    def test_caches(self, dataset: str, diffused: bool) -> list[FeatureCache]:
         """The caches of a data set's test images; empty if their features are live."""
-        return [] if self.tests_live else self.model_caches([self.tested_split(dataset)])
+        return [] if self.tests_live else self.model_caches([self.tested_split(dataset)], diffused)
 
     @cached_property
     def live_backbone(self) -> dict[str, Any]:
@@ -331,7 +405,7 @@ class Plan:
     def feature_manifests(self, caches: Iterable[FeatureCache]) -> list[str]:
         """The manifests of all shards of the caches."""
         return [
-            f"{self.root}/features/{c.dataset}/{c.split}/{c.name}/shard{shard}/manifest.json"
+            f"{self.root}/features/{c.files}/shard{shard}/manifest.json"
             for c in caches
             for shard in range(self.experiment.features.shards)
         ]
@@ -340,15 +414,10 @@ class Plan:
         """The cluster centroids of a pool."""
         return f"{self.root}/clustering/{pool}/centroids.h5"
 
-    def pool_graphs(self, run: RunSpec) -> list[str]:
-        """The graph of the pool that a run without training spreads labels over; else none."""
-        spreads = run.pool and not run.is_trained
-        return [f"{self.root}/clustering/{run.pool}/graph.h5"] if spreads else []
-
     @property
-    def spread_pools(self) -> list[str]:
-        """The unlabelled pools that the tables asked for spread labels over."""
-        return sorted({run.pool for run in self.sharing if self.pool_graphs(run)})
+    def diffusion_map(self) -> str:
+        """The map that diffuses features."""
+        return f"{self.root}/features/diffusion.h5"
 
     def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
         """The pseudo-mask shards of a pool (`.h5`), or their manifests (`.json`)."""
@@ -428,7 +497,7 @@ class Plan:
         tested = {m.dataset for table in self.tables for m in table.measurements}
         splits = {self.tested_split(dataset) for dataset in tested}
         splits = splits.union(*(self.training_splits(run) for run in self.trained_runs))
-        splits = splits.union(*(self.experiment.pools[pool].images for pool in self.spread_pools))
+        splits |= {f"{cache.dataset}/{cache.split}" for cache in self.diffusion_sources}
         return sorted(self.index(*pair) for pair in _pairs(splits))
 
     @property
@@ -478,7 +547,7 @@ class Plan:
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
             "features": self.feature_manifests(
-                chain(self.model_caches(splits), *self.view_caches(splits))
+                chain(self.model_caches(splits, self.diffuses(run)), *self.view_caches(splits))
             ),
             "indexes": [self.index(*pair) for pair in _pairs(splits)] if pixels else [],
             "initial": self.training_manifest(run.initial),
@@ -488,8 +557,10 @@ class Plan:
         """Manifests and files that an evaluation reads."""
         return {
             "weights": self.training_manifest(spec.run),
-            "graph": self.pool_graphs(spec.run),
-            "features": self.feature_manifests(self.test_caches(spec.dataset)),
+            "features": self.feature_manifests(
+                self.test_caches(spec.dataset, self.diffuses(spec.run))
+            ),
+            "map": [self.diffusion_map] if self.tests_live and self.diffuses(spec.run) else [],
             "index": self.test_index(spec.dataset),
             "episodes": [
                 self.test_episodes(spec.dataset, fold, spec.shot, seed)

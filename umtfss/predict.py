@@ -161,7 +161,7 @@ def segment(
         StoreError: The run has not been trained.
         WeightsError: Weights are missing or altered.
     """
-    features = plan.experiment.features.model
+    mid, high = plan.model_levels(run)
     masks = {str(image): mask for image, mask in supports}
     if len(masks) < len(supports) or not masks:
         raise DataError(
@@ -183,13 +183,11 @@ def segment(
             "            or --run prototype, which needs no training",
         )
     model = tested_model(plan, run)
-    images = TestImages(catalog, live_features(plan, catalog, torch.device(device)))
+    images = TestImages(catalog, live_features(plan, run, catalog, torch.device(device)))
     rows = [list(range(1, len(masks) + 1))]
     for query in queries:
         episode = EpisodeList([str(query), *masks], [0], [OBJECT], rows, "predict")  # type: ignore[arg-type]
-        yield predict_episode(
-            model, episode, 0, images, mid=features.mid, high=features.high, device=device
-        )
+        yield predict_episode(model, episode, 0, images, mid=mid, high=high, device=device)
 
 
 def write_prediction(mask: np.ndarray, query: Query, folder: Path) -> None:

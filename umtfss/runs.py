@@ -12,9 +12,8 @@ MODELS = {
     "cyctr": "CyCTR",
     "masksplit": "MaskSplit",
     "prototype": "PrototypeMatcher",
-    "propagation": "LabelPropagation",
 }
-TRAINING_FREE = ("prototype", "propagation")
+TRAINING_FREE = ("prototype",)
 
 
 @dataclass(frozen=True, order=True)
@@ -24,7 +23,7 @@ class RunSpec:
     Attributes:
         model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free floor.
         pool: What it is trained on: an unlabelled pool, or with tasks "sup" a labelled data set;
-            of a model without training: the pool that it spreads labels over, or empty.
+            of a model without training: empty.
         tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two crops of one image and its
             salient region), "sup" (labelled base classes) or "none" (training-free).
         fold: "all", or "fold0" .. "fold3": only images with a base class of that fold.
@@ -32,6 +31,7 @@ class RunSpec:
         init: Unlabelled pool of the meta-training that the weights come from; empty: scratch.
         overrides: (model key, value) where the run differs from the experiment's model block.
         seed: Training seed.
+        raw: Whether it sees the features before diffusion, where an experiment diffuses.
     """
 
     model: str
@@ -40,8 +40,9 @@ class RunSpec:
     fold: str = "all"
     ratio: int = ALL_LABELS
     init: str = ""
-    overrides: tuple[tuple[str, str | int], ...] = ()
+    overrides: tuple[tuple[str, str | float], ...] = ()
     seed: int = 0
+    raw: bool = False
 
     @property
     def is_trained(self) -> bool:
@@ -53,20 +54,23 @@ class RunSpec:
         """The run whose weights training starts from; none: from scratch."""
         if not self.init:
             return None
-        return RunSpec(self.model, self.init, "unsup", overrides=self.overrides, seed=self.seed)
+        return RunSpec(
+            self.model, self.init, "unsup", overrides=self.overrides, seed=self.seed, raw=self.raw
+        )
 
     @property
     def path(self) -> str:
         """The run's readable path below training/ and evaluation/."""
-        if not self.is_trained:
-            return "/".join(filter(None, (self.pool, self.model, "training_free")))
-        variant = [f"seed{self.seed}"]
+        variant = [f"seed{self.seed}" if self.is_trained else "training_free"]
+        if self.raw:
+            variant.append("raw")
         if self.ratio != ALL_LABELS:
             variant.append(f"labels={self.ratio}")
         if self.init:
             variant.append(f"init={self.init}")
         variant += [f"{key}={value}" for key, value in self.overrides]
-        return f"{self.pool}/{self.model}/{self.tasks}-{self.fold}/{'+'.join(variant)}"
+        tasks = [f"{self.tasks}-{self.fold}"] if self.is_trained else []
+        return "/".join(filter(None, [self.pool, self.model, *tasks, "+".join(variant)]))
 
 
 @dataclass(frozen=True, order=True)

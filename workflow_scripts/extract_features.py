@@ -7,7 +7,8 @@ from umtfss.data.dataset import open_dataset
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
 from umtfss.experiment_file import load_experiment
-from umtfss.features.extract import extract_features, shard_ids
+from umtfss.features.extract import extract_features
+from umtfss.features.shard import shard_ids
 from umtfss.log import job_log
 from umtfss.plan import Plan
 

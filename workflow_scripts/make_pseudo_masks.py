@@ -16,7 +16,7 @@ with job_log(snakemake.log[0]):
     dataset = open_dataset(name, experiment.datasets[name], plan.dataset_root(name))
     digest = make_pseudo_masks(
         store,
-        experiment.features.assignment.level,
+        plan.pool_embedding(snakemake.wildcards.pool, experiment.features.assignment).level,
         Catalog({name: dataset}),
         store.ids,
         load_centroids(snakemake.input.centroids),

@@ -15,7 +15,7 @@ with job_log(snakemake.log[0]):
     dataset = open_dataset(name, experiment.datasets[name], plan.dataset_root(name))
     digest = make_saliency_masks(
         store,
-        experiment.features.assignment.level,
+        plan.salient_embedding.level,
         Catalog({name: dataset}),
         store.ids,
         experiment.pseudo_masks,

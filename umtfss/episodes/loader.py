@@ -31,27 +31,8 @@ from umtfss.episodes.geometry import (
     mask_to_target,
     square_pixels,
 )
-from umtfss.features.store import View
+from umtfss.features.store import FeatureSource, View
 from umtfss.randomness import generator, seed64
-
-
-class FeatureSource(Protocol):
-    """What is asked of features: `FeatureStore` has it, and so has `LiveFeatures`."""
-
-    channels: dict[str, int]
-    long_side: int
-    stride: int
-    multiple: int
-    align_corners: bool
-
-    def grid(self, image_id: str) -> tuple[int, int]:
-        """The image's un-padded grid (h, w)."""
-
-    def image_size(self, image_id: str) -> tuple[int, int]:
-        """The image's original (H, W), px."""
-
-    def read(self, image_id: str, level: str) -> np.ndarray:
-        """One level of one image, (h, w, C) float16."""
 
 
 class ViewSource(FeatureSource, Protocol):

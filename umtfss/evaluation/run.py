@@ -22,12 +22,12 @@ from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import (
     CachedEpisodes,
-    FeatureSource,
     GroundTruthMasks,
     LabelledImages,
     collate,
 )
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
+from umtfss.features.store import FeatureSource
 
 BATCHES_AHEAD = 2
 ReadBatch = tuple[EpisodeBatch, list[np.ndarray]]  # and the queries' labels, (H, W) uint8

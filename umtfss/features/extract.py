@@ -108,7 +108,8 @@ def extract_features(
         view=view,
         augment=augment.model_dump() if view and augment else None,
     )
-    code = digest_code("umtfss/backbones", "umtfss/features", "umtfss/episodes/geometry.py")
+    own = (f"umtfss/features/{name}.py" for name in ("extract", "store", "views"))
+    code = digest_code("umtfss/backbones", *own, "umtfss/episodes/geometry.py")
     origin = digest_json([source, code])
     if device.type == "cpu" and precision != "fp32":
         _warn_slow_precision(precision)

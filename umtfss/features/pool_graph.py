@@ -100,9 +100,7 @@ def build_pool_graph(
     return PoolGraph(segments, image, _links(segments, image, settings))
 
 
-def _links(
-    segments: np.ndarray, image: np.ndarray, settings: DiffusionConfig
-) -> sparse.csr_matrix:
+def _links(segments: np.ndarray, image: np.ndarray, settings: DiffusionConfig) -> sparse.csr_matrix:
     """The normalised weights, (n, n), of each segment's nearest in other images."""
     index = faiss.IndexFlatIP(segments.shape[1])
     index.add(segments)

@@ -375,6 +375,22 @@ class TokenSource(Protocol):
         """One level of one image, (h, w, C) float16."""
 
 
+class FeatureSource(TokenSource, Protocol):
+    """What is asked of features: `FeatureStore`, `LiveFeatures` and `DiffusedFeatures` have it."""
+
+    channels: dict[str, int]
+    long_side: int
+    stride: int
+    multiple: int
+    align_corners: bool
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's un-padded grid (h, w)."""
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+
+
 def unit_tokens(store: TokenSource, image_id: str, level: str) -> np.ndarray:
     """The tokens of an image as unit vectors, (h * w, C) float32; zero tokens stay zero.
 

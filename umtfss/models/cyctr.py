@@ -72,7 +72,7 @@ class CyCTR(MetaLearner):
         )
         self.head = classifier(width, settings.head_dropout)
         self.support_head = classifier(width, settings.head_dropout)
-        self.residual = MatcherResidual(settings.residual)
+        self.residual = MatcherResidual(settings)
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""

@@ -47,7 +47,7 @@ class MaskSplit(MetaLearner):
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.last = nn.Conv2d(width, 2, 1)
         self.dropout = nn.Dropout2d(settings.head_dropout)
-        self.residual = MatcherResidual(settings.residual)
+        self.residual = MatcherResidual(settings)
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""

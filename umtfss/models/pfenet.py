@@ -59,7 +59,7 @@ class PFENet(MetaLearner):
         self.join = Linear(count * width, width)
         self.last = ResidualConvolutions(width)
         self.head = classifier(width, settings.head_dropout)
-        self.residual = MatcherResidual(settings.residual)
+        self.residual = MatcherResidual(settings)
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""

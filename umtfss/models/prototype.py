@@ -18,16 +18,18 @@ class PrototypeMatcher(MetaLearner):
     """Cosine of each query token to the mean background and foreground token; no parameters.
 
     Both prototypes are masked averages of the L2-normalised high features over the tokens of
-    all K supports together. Its settings and channels are taken as every model takes them, and
-    not used.
+    all K supports together. With self-support (the idea of arXiv:2207.11549) the query's tokens
+    are then told apart, each prototype takes the mean of its own in equal parts, and the tokens
+    are told apart once more.
 
     Args:
-        settings: The model block of an experiment.
-        mid_channels: Channels of the mid feature.
+        settings: The model block of an experiment, for `self_support` and `margin`.
+        mid_channels: Not used.
     """
 
-    def __init__(self, settings: ModelConfig | None = None, mid_channels: int = 0) -> None:
+    def __init__(self, settings: ModelConfig, mid_channels: int = 0) -> None:
         super().__init__()
+        self.self_support, self.margin = settings.self_support, settings.margin
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) cosines, background then foreground; padding repeats the nearest one."""
@@ -35,13 +37,31 @@ class PrototypeMatcher(MetaLearner):
 
     @torch.no_grad()
     def cosines(self, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) cosines, background then foreground; those of padding mean nothing."""
+        """(B, 2, h, w) cosines, background then foreground; those of padding mean nothing.
+
+        Half the margin is added to those of background and taken from those of foreground.
+        """
         support = F.normalize(batch.support_high, dim=2)
         tokens = support.permute(0, 1, 3, 4, 2).flatten(1, 3)
         valid = batch.support_valid.to(tokens.dtype)
         mask = batch.support_mask * valid
         weights = ((valid - mask).flatten(1), mask.flatten(1))
         prototypes = torch.stack([masked_average(tokens, weight) for weight in weights], 1)
+        prototypes = F.normalize(prototypes, dim=2)
         query = F.normalize(batch.query_high, dim=1).flatten(2)
-        cosine = torch.bmm(F.normalize(prototypes, dim=2), query)
+        cosine = self._less_margin(torch.bmm(prototypes, query))
+        if self.self_support:
+            foreground = cosine[:, 1] > cosine[:, 0]
+            found = (
+                torch.stack([~foreground, foreground], 1) & batch.query_valid.flatten(1)[:, None]
+            )
+            # the sum is as long as tokens are many, and zero where none is found
+            own = F.normalize(torch.bmm(found.to(query.dtype), query.transpose(1, 2)), dim=2)
+            prototypes = F.normalize(prototypes + own, dim=2)
+            cosine = self._less_margin(torch.bmm(prototypes, query))
         return cosine.view(len(batch), 2, *batch.query_valid.shape[-2:])
+
+    def _less_margin(self, cosine: Tensor) -> Tensor:
+        """(B, 2, N) cosines, background then foreground, with the margin for background."""
+        half = self.margin / 2
+        return cosine + cosine.new_tensor([half, -half])[:, None]

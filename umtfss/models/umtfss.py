@@ -70,7 +70,7 @@ class UMTFSS(MetaLearner):
             for _ in range(settings.layers)
         )
         self.head = classifier(width, settings.head_dropout)
-        self.residual = MatcherResidual(settings.residual)
+        self.residual = MatcherResidual(settings)
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""

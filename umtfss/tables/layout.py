@@ -3,8 +3,8 @@
 A cell is a set of measurements; its value is their mean. Nothing here reads a result.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,10 +15,11 @@ from umtfss.config import Experiment, ModelConfig
 from umtfss.evaluation.intervals import Metric
 from umtfss.runs import ALL_LABELS, MODELS, Measurement, RunSpec
 
-FLOOR = RunSpec(model="prototype")
 FLOOR_ROW = "prototype matcher (training-free)"
-PROPAGATION_ROW = "label propagation over the pool (training-free)"
+MATCHER_ROW = "prototype matcher on what UMTFSS sees (training-free)"
 ZERO_LABELS_ROW = "UMTFSS (unsupervised)"
+# The matcher without what is added to it here: neither is in a paper's floor.
+PLAIN_MATCHER: dict[str, Any] = {"self_support": False, "margin": 0.0}
 COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
 QUOTED = " (quoted)"
 PER_EPISODE = " (per episode)"
@@ -49,7 +50,7 @@ class Table:
     """A table: titles, and a cell for every pair of titles that has a number.
 
     Attributes:
-        name: "headline" or "table1" .. "table6"; the stem of its files.
+        name: "headline", "table1" .. "table6" or "ablation"; the stem of its files.
         title: Caption, one sentence.
         corner: Title of the column of row titles.
         rows: Row titles in order.
@@ -86,23 +87,54 @@ def paper_numbers() -> dict[str, Any]:
     return yaml.safe_load((files("umtfss.tables") / "paper.yaml").read_text())
 
 
+def matcher_run(experiment: Experiment, **overrides: str | float) -> RunSpec:
+    """The prototype matcher, which needs no training; overrides as of `unsupervised_run`."""
+    return RunSpec("prototype", overrides=_changed(experiment, overrides))
+
+
+def floor_run(experiment: Experiment) -> RunSpec:
+    """The training-free floor: the matcher as everyone has it, on the backbone's own features."""
+    return replace(matcher_run(experiment, **PLAIN_MATCHER), raw=_diffuses(experiment))
+
+
 def unsupervised_run(
     experiment: Experiment,
     pool: str,
     fold: str = "all",
     model: str = "umtfss",
-    **overrides: str | int,
+    *,
+    raw: bool = False,
+    **overrides: str | float,
 ) -> RunSpec:
     """A model meta-trained on pseudo-tasks of `pool`.
 
     Overrides equal to the experiment's own model block are dropped, so that a cell at the
     default shares the default's run.
+
+    Args:
+        experiment: The experiment.
+        pool: The unlabelled pool.
+        fold: As of `RunSpec`.
+        model: Meta-learner.
+        raw: Whether it sees the features before diffusion.
+        **overrides: Model keys.
     """
+    changed = _changed(experiment, overrides)
+    return RunSpec(model, pool, "unsup", fold, overrides=changed, seed=experiment.seed, raw=raw)
+
+
+def _changed(
+    experiment: Experiment, overrides: Mapping[str, str | float]
+) -> tuple[tuple[str, str | float], ...]:
+    """The overrides that differ from the experiment's model block, checked and sorted."""
     block = experiment.model
     changed = {k: v for k, v in overrides.items() if getattr(block, k) != v}
     ModelConfig.model_validate({**block.model_dump(), **changed})
-    override_items = tuple(sorted(changed.items()))
-    return RunSpec(model, pool, "unsup", fold, overrides=override_items, seed=experiment.seed)
+    return tuple(sorted(changed.items()))
+
+
+def _diffuses(experiment: Experiment) -> bool:
+    return experiment.features.diffusion is not None
 
 
 def labelled_run(
@@ -133,6 +165,7 @@ def all_tables(experiment: Experiment) -> tuple[Table, ...]:
         (tables.table4, table4),
         (tables.table5, table5),
         (tables.table6, table6),
+        (tables.ablation, ablation),
     ]
     return tuple(build(experiment) for settings, build in present if settings is not None)
 
@@ -203,11 +236,12 @@ def headline(experiment: Experiment) -> Table:
     settings, shots = experiment.tables.headline, experiment.evaluation.shots
     assert settings is not None
     runs = {
-        FLOOR_ROW: FLOOR,
+        FLOOR_ROW: floor_run(experiment),
+        MATCHER_ROW: matcher_run(experiment),
         ZERO_LABELS_ROW: unsupervised_run(experiment, settings.pool),
     }
-    if settings.propagation is not None:
-        runs[PROPAGATION_ROW] = RunSpec("propagation", settings.propagation)
+    if runs[MATCHER_ROW] == runs[FLOOR_ROW]:
+        del runs[MATCHER_ROW]
     cells: list[Cell] = []
     columns: list[str] = []
     for shot in shots:
@@ -416,3 +450,32 @@ def table6(experiment: Experiment) -> Table:
         "(PASCAL-5i, COCO-20i); they are no measurements of this experiment."
     )
     return _build(experiment, "table6", title, "labels", rows, tuple(columns), cells, note)
+
+
+def ablation(experiment: Experiment) -> Table:
+    """What is added to the paper's method, part by part, without labels, per fold, 1-shot."""
+    settings = experiment.tables.ablation
+    assert settings is not None
+    pool, own = settings.pool, settings.paper_pool
+    bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
+    runs = {
+        "matcher": floor_run(experiment),
+        "matcher, diffused": matcher_run(experiment, **PLAIN_MATCHER),
+        "matcher, diffused, self-support": matcher_run(experiment),
+        "UMTFSS of the paper": unsupervised_run(experiment, own, raw=True, **bare),
+        "UMTFSS + matcher": unsupervised_run(experiment, own, raw=True, **scored),
+        "UMTFSS, diffused": unsupervised_run(experiment, pool, **bare),
+        "UMTFSS + matcher, diffused": unsupervised_run(experiment, pool, **scored),
+        "UMTFSS + matcher, diffused, self-support": unsupervised_run(experiment, pool),
+    }
+    columns = _fold_columns(experiment)
+    cells: list[Cell] = []
+    for row, run in runs.items():
+        measured = _folds(experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds)
+        cells += _fold_cells(row, columns, measured, {})
+    title = f"What is added to the paper's method, part by part, 1-shot, on {settings.dataset}."
+    note = (
+        "The paper's rows are meta-trained on clusters of the backbone's features, the diffused "
+        "ones on clusters of diffused features. + matcher: the training-free score is added."
+    )
+    return _build(experiment, "ablation", title, "model", tuple(runs), columns, cells, note)

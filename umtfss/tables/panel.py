@@ -23,9 +23,10 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
         plan: The plan; `plan.panel` names the run.
         device: Where the model runs.
     """
-    spec, features = plan.panel, plan.experiment.features.model
+    spec = plan.panel
+    mid, high = plan.model_levels(spec.run)
     model = tested_model(plan, spec.run)
-    images = tested_images(plan, spec.dataset, device)
+    images = tested_images(plan, spec.run, spec.dataset, device)
     root, settings = plan.dataset_root(spec.dataset), plan.experiment.datasets[spec.dataset]
     names = open_dataset(spec.dataset, settings, root).class_names
     masks = GroundTruthMasks(images)
@@ -39,8 +40,8 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
                 episodes,
                 episode.index,
                 images,
-                mid=features.mid,
-                high=features.high,
+                mid=mid,
+                high=high,
                 device=device,
             )
             support = episode.supports[0]

@@ -68,7 +68,7 @@ def train_run(
         model = build_model(
             run.model,
             plan.model_settings(run),
-            sum(facts.channels[level] for level in features.mid),
+            plan.mid_channels(run),
             align_corners=facts.align_corners,
         )
         if run.initial is not None:
@@ -135,19 +135,18 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
         masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
     target_side = settings.loss_side or features.long_side
     if features.cache:
-        store = FeatureStore(plan.feature_manifests(plan.model_caches(splits)))
+        caches = plan.model_caches(splits, plan.diffuses(run))
         views = plan.view_caches(splits)
         cached = CachedEpisodes(
             episodes,
-            store,
-            features.mid,
-            features.high,
+            FeatureStore(plan.feature_manifests(caches)),
+            *plan.model_levels(run),
             masks,
             seed=run.seed,
             target_side=target_side,
             flip=settings.augment.flip,
             crop=_splits(plan, run),
-            views=[FeatureStore(plan.feature_manifests(caches)) for caches in views],
+            views=[FeatureStore(plan.feature_manifests(view)) for view in views],
             keep=settings.augment.crop_foreground,
         )
         return {"episodes": cached, "collate": collate}

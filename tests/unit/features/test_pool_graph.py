@@ -3,7 +3,6 @@
 import h5py
 import numpy as np
 import pytest
-
 from umtfss.clustering.pool_graph import (
     PoolGraph,
     build_pool_graph,
@@ -11,6 +10,7 @@ from umtfss.clustering.pool_graph import (
     load_pool_graph,
     save_pool_graph,
 )
+
 from umtfss.config import PropagationConfig
 from umtfss.errors import DataError, StoreError
 

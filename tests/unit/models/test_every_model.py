@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import sparse
-
 from umtfss.clustering.pool_graph import PoolGraph
+from umtfss.models.propagation import LabelPropagation
+
 from umtfss.config import ModelConfig, PropagationConfig, TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.errors import TrainingError
 from umtfss.models import MetaLearner, build_model
-from umtfss.models.propagation import LabelPropagation
 from umtfss.runs import MODELS, TRAINING_FREE
 from umtfss.training.loop import Objective
 from umtfss.training.optimisers import build_optimisers

@@ -3,11 +3,10 @@
 Shapes: B batch, h w feature grid.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.models.prototype import PrototypeMatcher
 
@@ -26,13 +25,14 @@ class MatcherResidual(nn.Module):
     the training classes true or pseudo (docs/accuracy_log.md).
 
     Args:
-        kind: "prototype", "centred", or "none": the logits pass unchanged.
+        settings: The model block of an experiment: `residual` ("none": the logits pass unchanged),
+            and the matcher's own keys.
     """
 
-    def __init__(self, kind: Literal["none", "prototype", "centred"]) -> None:
+    def __init__(self, settings: ModelConfig) -> None:
         super().__init__()
-        self.matcher = None if kind == "none" else PrototypeMatcher()
-        self.centred = kind == "centred"
+        self.matcher = None if settings.residual == "none" else PrototypeMatcher(settings)
+        self.centred = settings.residual == "centred"
         if self.matcher is not None:
             self.scale = nn.Parameter(torch.tensor(MATCHER_SCALE))
 

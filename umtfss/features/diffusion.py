@@ -1,0 +1,269 @@
+"""Diffused features: where a token lies among the segments of an unlabelled pool.
+
+Two images of one class often look unlike; images of the pool lie between them. On the pool's graph
+the two are near if many short paths join them, and a spectral embedding of the graph turns that
+nearness into a cosine (Coifman and Lafon, "Diffusion maps", 2006; the kernel (1 - alpha A)^-1 is
+that of Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003). A token that the
+graph does not hold gets the mean place of the segments most like it, as in Nystrom's method. All
+that reads frozen features can read these instead. Not in the paper; docs/method.md.
+
+Shapes: n segments of the pool, C channels of the source, k channels of the diffused features,
+c cells of the index, h w grid, N = h * w tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import faiss
+import h5py
+import numpy as np
+from scipy.sparse.linalg import eigsh
+
+from umtfss.config import DIFFUSED, DiffusionConfig
+from umtfss.errors import DataError, StoreError
+from umtfss.features.pool_graph import PoolGraph, build_pool_graph
+from umtfss.features.shard import write_shard
+from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
+from umtfss.provenance import (
+    atomic_path,
+    digest_code,
+    digest_file,
+    digest_json,
+    read_manifest,
+)
+from umtfss.randomness import generator
+
+FORMAT, FORMAT_VERSION = "umtfss-diffusion", 1
+SOURCES = ("umtfss/features/diffusion.py", "umtfss/features/store.py")
+TOLERANCE = 1e-2  # of eigenvalues; a smaller one changes cosines by less than half precision does
+SEGMENTS_PER_CELL = 100
+PROBED = 16  # cells of the index that a search reads: 0.93 of the true neighbours are found
+
+
+@dataclass(frozen=True)
+class DiffusionMap:
+    """The pool's segments and where the diffusion puts them.
+
+    Attributes:
+        ids: Qualified ids of the pool's images.
+        settings: How it was made, and how tokens are placed on it.
+        segments: (n, C) float32, unit vectors, exact in half precision.
+        image: (n,) int64, the image of each segment, counted in `ids`.
+        coordinates: (n, k) float32, eigenvectors times (1 - alpha eigenvalue)^-1/2.
+        cells: (c, C) float32, centres of the index that finds the segments most like a token.
+    """
+
+    ids: tuple[str, ...]
+    settings: DiffusionConfig
+    segments: np.ndarray
+    image: np.ndarray
+    coordinates: np.ndarray
+    cells: np.ndarray
+
+    def save(self, path: str | Path) -> None:
+        """Write it to an HDF5 file, atomically; equal maps give equal bytes."""
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs.update(
+                format=FORMAT, version=FORMAT_VERSION, settings=self.settings.model_dump_json()
+            )
+            file.create_dataset("ids", data=list(self.ids), dtype=h5py.string_dtype())
+            file["segments"] = self.segments.astype(np.float16)
+            for name in ("image", "coordinates", "cells"):
+                file[name] = getattr(self, name)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DiffusionMap":
+        """The map in a file.
+
+        Raises:
+            StoreError: The file is missing, of another format or of another version.
+        """
+        fix = "delete it and run snakemake --cores all all_features"
+        if not Path(path).is_file():
+            raise StoreError(f"{path} does not exist", expected="a diffusion map", fix=fix)
+        try:
+            with h5py.File(path, locking=False) as file:
+                found = (file.attrs.get("format"), file.attrs.get("version"))
+                if found == (FORMAT, FORMAT_VERSION):
+                    return cls(
+                        tuple(file["ids"].asstr()[()]),
+                        DiffusionConfig.model_validate_json(file.attrs["settings"]),
+                        file["segments"][()].astype(np.float32),
+                        *(file[name][()] for name in ("image", "coordinates", "cells")),
+                    )
+        except OSError as error:
+            raise StoreError(f"{path} is not an HDF5 file ({error})", fix=fix) from error
+        raise StoreError(
+            f"{path} holds no diffusion map of this version",
+            expected=(FORMAT, FORMAT_VERSION),
+            found=found,
+            fix=fix,
+        )
+
+
+def build_diffusion_map(
+    store: FeatureStore, ids: Sequence[str], settings: DiffusionConfig
+) -> DiffusionMap:
+    """The diffusion map of the images `ids`.
+
+    Args:
+        store: Their features before diffusion.
+        ids: Qualified ids of the pool's images.
+        settings: The level diffused, number of segments, links and channels.
+
+    Raises:
+        DataError: The pool has too few images.
+    """
+    graph = build_pool_graph(store, ids, settings)
+    segments = graph.segments.astype(np.float16).astype(np.float32)
+    coordinates = spectral_coordinates(graph, settings)
+    return DiffusionMap(tuple(ids), settings, segments, graph.image, coordinates, _cells(segments))
+
+
+def spectral_coordinates(graph: PoolGraph, settings: DiffusionConfig) -> np.ndarray:
+    """The k leading eigenvectors of the links, scaled, (n, k) float32.
+
+    The inner products of its rows are those of the kernel (1 - alpha A)^-1, as far as k of n
+    eigenvectors give them.
+
+    Raises:
+        DataError: The graph has no more segments than `channels`.
+    """
+    count = len(graph.segments)
+    if count <= settings.channels:
+        raise DataError(
+            "the pool is too small for its diffused features",
+            expected=f"more segments than features.diffusion.channels, {settings.channels}",
+            found=f"{count} segments",
+            fix="use more images, or fewer channels",
+        )
+    start = generator("eigenvectors").standard_normal(count).astype(np.float32)
+    values, vectors = eigsh(graph.links, settings.channels, which="LA", tol=TOLERANCE, v0=start)
+    return (vectors * (1 - settings.alpha * values) ** -0.5).astype(np.float32)
+
+
+def _cells(segments: np.ndarray) -> np.ndarray:
+    """Centres of the index's cells: kept with the map, so that every reader finds the same."""
+    count = max(len(segments) // SEGMENTS_PER_CELL, 1)
+    kmeans = faiss.Kmeans(segments.shape[1], count, niter=10, seed=0, spherical=True)
+    kmeans.train(segments)
+    assert kmeans.centroids is not None
+    return kmeans.centroids
+
+
+class DiffusedFeatures:
+    """The diffused features of a source's images, computed when they are read.
+
+    Args:
+        source: Features before diffusion, cached or live.
+        diffusion: The map.
+
+    Raises:
+        StoreError: The source lacks the level, or has other channels than the map.
+    """
+
+    def __init__(self, source: FeatureSource, diffusion: DiffusionMap) -> None:
+        level, channels = diffusion.settings.level, diffusion.segments.shape[1]
+        if source.channels.get(level) != channels:
+            raise StoreError(
+                "the features do not fit the diffusion map",
+                expected=f"{level} of {channels} channels",
+                found=source.channels,
+                fix="make the map again: snakemake --cores all all_features",
+            )
+        self.source, self.diffusion = source, diffusion
+        self.channels = {DIFFUSED: diffusion.coordinates.shape[1]}
+        self.long_side, self.stride = source.long_side, source.stride
+        self.multiple, self.align_corners = source.multiple, source.align_corners
+        self._rows = {image_id: row for row, image_id in enumerate(diffusion.ids)}
+        self._own = np.bincount(diffusion.image, minlength=len(diffusion.ids))
+        cells = faiss.IndexFlatIP(channels)
+        cells.add(diffusion.cells)
+        self._index = faiss.IndexIVFFlat(
+            cells, channels, len(diffusion.cells), faiss.METRIC_INNER_PRODUCT
+        )
+        self._index.add(diffusion.segments)
+        self._index.nprobe = PROBED
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's un-padded grid (h, w)."""
+        return self.source.grid(image_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+        return self.source.image_size(image_id)
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """The diffused features of an image, (h, w, k) float16; `level` is "diffused"."""
+        tokens = unit_tokens(self.source, image_id, self.diffusion.settings.level)
+        places = self.place(tokens, self._rows.get(image_id))
+        return places.reshape(*self.grid(image_id), -1).astype(np.float16)
+
+    def place(self, tokens: np.ndarray, row: int | None = None) -> np.ndarray:
+        """Where tokens lie, (N, k) float32, unit vectors.
+
+        Each is the mean of its nearest segments' coordinates, by how alike they are. Segments of
+        the image itself are left out: other images are not placed by theirs, either.
+
+        Args:
+            tokens: (N, C) float32, unit vectors.
+            row: Number of their image in the pool; None: it is not of the pool.
+        """
+        settings, image = self.diffusion.settings, self.diffusion.image
+        own = 0 if row is None else int(self._own[row])
+        cosine, index = self._index.search(tokens, settings.neighbours + own)
+        usable = index >= 0  # fewer were found
+        if row is not None:
+            usable &= image[index] != row
+        usable &= np.cumsum(usable, axis=1) <= settings.neighbours
+        weight = np.exp((np.where(usable, cosine, -np.inf) - 1) / settings.temperature)
+        places = np.matmul(weight[:, None], self.diffusion.coordinates[index])[:, 0]
+        norm = np.linalg.norm(places, axis=1, keepdims=True)
+        return (places / np.maximum(norm, np.finfo(np.float32).tiny)).astype(np.float32)
+
+    def images(self, ids: Sequence[str]) -> Iterator[ImageFeatures]:
+        """The diffused features of some images, in order."""
+        for image_id in ids:
+            levels = {DIFFUSED: self.read(image_id, DIFFUSED)}
+            yield ImageFeatures(image_id, self.image_size(image_id), levels)
+
+
+def diffuse_shard(
+    manifest: str | Path, diffusion_map: str | Path, folder: Path, *, part_mb: int = 256
+) -> Path:
+    """Write the diffused features of a shard as another, and return its manifest's path.
+
+    A stopped job goes on where it was, see `write_shard`.
+
+    Args:
+        manifest: Of the shard's features before diffusion.
+        diffusion_map: File of the map.
+        folder: The new shard's folder.
+        part_mb: Largest size of a part, MB (one image is never split).
+
+    Raises:
+        StoreError: The features or the map are missing, altered or do not fit each other.
+        DiskSpaceError: The features would not fit the disk.
+    """
+    store, mapped = FeatureStore([manifest]), digest_file(diffusion_map)
+    features = DiffusedFeatures(store, DiffusionMap.load(diffusion_map))
+    assert store.spec is not None
+    spec = replace(
+        store.spec,
+        channels=features.channels,
+        weights=digest_json([store.spec.weights, mapped]),
+    )
+    made_of = [read_manifest(manifest, "features")["digest"], mapped, digest_code(*SOURCES)]
+    tokens = max(h * w for h, w in map(store.grid, store.ids))
+    return write_shard(
+        folder,
+        spec,
+        digest_json(made_of),
+        store.ids,
+        features.images,
+        image_bytes=tokens * features.channels[DIFFUSED] * np.dtype(np.float16).itemsize,
+        part_mb=part_mb,
+        description=DIFFUSED,
+        packages=("faiss-cpu", "numpy", "h5py"),
+    )
