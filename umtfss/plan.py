@@ -503,7 +503,8 @@ class Plan:
     @property
     def test_seeds(self) -> int:
         """Number of episode seeds that are drawn."""
-        return max(self.experiment.evaluation.seeds, self.experiment.tables.ablation_seeds)
+        measured = (m.seeds for table in self.every_table for m in table.measurements)
+        return max(measured, default=0)
 
     @property
     def episode_files(self) -> list[str]:

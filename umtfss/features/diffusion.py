@@ -109,12 +109,13 @@ def build_diffusion_map(
 
     Args:
         store: Their features before diffusion.
-        ids: Qualified ids of the pool's images.
+        ids: Qualified ids of the pool's images; their order does not matter.
         settings: The level diffused, number of segments, links and channels.
 
     Raises:
         DataError: The pool has too few images.
     """
+    ids = sorted(ids)
     graph = build_pool_graph(store, ids, settings)
     segments = graph.segments.astype(np.float16).astype(np.float32)
     coordinates = spectral_coordinates(graph, settings)

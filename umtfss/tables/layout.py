@@ -235,6 +235,7 @@ def headline(experiment: Experiment) -> Table:
     """The training-free floor against UMTFSS without labels, per fold, for every shot."""
     settings, shots = experiment.tables.headline, experiment.evaluation.shots
     assert settings is not None
+    seeds = settings.seeds or experiment.evaluation.seeds
     runs = {
         FLOOR_ROW: floor_run(experiment),
         MATCHER_ROW: matcher_run(experiment),
@@ -248,7 +249,7 @@ def headline(experiment: Experiment) -> Table:
         names = _fold_columns(experiment, f"{shot}-shot ")
         columns += names
         for row, run in runs.items():
-            measured = _folds(experiment, run, settings.dataset, shot, experiment.evaluation.seeds)
+            measured = _folds(experiment, run, settings.dataset, shot, seeds)
             cells += _fold_cells(row, names, measured, {})
     title = f"Zero labels on {settings.dataset}: the training-free floor and UMTFSS."
     return _build(experiment, "headline", title, "model", tuple(runs), tuple(columns), cells)
