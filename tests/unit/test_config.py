@@ -100,20 +100,53 @@ def test_fold_setting_needs_labels(tmp_path):
         load_experiment(changed(tmp_path, change))
 
 
-def test_labels_spread_over_a_pool_of_cached_images_that_are_not_tested(tmp_path):
-    def change(raw, pool="shapes", cache=True, split="train"):
-        raw["tables"]["headline"]["propagation"] = pool
-        raw["features"]["model"]["cache"] = cache
-        raw["pools"]["shapes"]["images"] = [f"shapes/{split}"]
+def diffused(raw):
+    """Everything that reads features reads diffused ones."""
+    features = raw["features"]
+    backbone, side = features["model"]["backbone"], features["model"]["long_side"]
+    embedding = {"backbone": backbone, "level": "diffused", "long_side": side}
+    features |= {"clustering": embedding, "assignment": dict(embedding)}
+    features["model"] |= {"mid": ["diffused"], "high": "diffused"}
+    features["diffusion"] = {"pool": "shapes", "level": "block6"}
+
+
+def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
+    load_experiment(changed(tmp_path, diffused))
+    for keys, message in (
+        (("features", "diffusion", {"pool": "shape", "level": "block6"}), "did you mean 'shapes'"),
+        (("features", "diffusion", {"pool": "shapes", "level": "layer4"}), "no level layer4"),
+        (("features", "diffusion", None), "level diffused needs a block `diffusion:`"),
+        (("features", "model", "mid", ["block6"]), r"mid: \[diffused\] and high: diffused, not"),
+        (("features", "model", "cache", False), "needs model.cache: true and model.views: 1"),
+        (("features", "model", "views", 2), "needs model.cache: true and model.views: 1"),
+        (("features", "model", "long_side", 448), "must have the model's backbone and long_side"),
+        (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
+        (("pools", "shapes", "level", "layer4"), "'layer4' is not defined"),
+    ):
+
+        def change(raw, keys=keys):
+            diffused(raw)
+            *path, last, value = keys
+            for key in path:
+                raw = raw[key]
+            raw[last] = value
+
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, change))
+
+
+def test_an_ablation_takes_diffusion_away(tmp_path):
+    def change(raw, level="block6", change_features=diffused):
+        change_features(raw)
+        raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": level}
+        raw["training"]["paper"] = raw["training"]["shapes"]
+        raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes", "paper_pool": "paper"}
 
     load_experiment(changed(tmp_path, change))
-    for keys, message in (
-        ({"pool": "shape"}, "did you mean 'shapes'"),
-        ({"split": "val"}, "pool shapes holds the tested images shapes/val"),
-        ({"cache": False}, "propagation needs features.model.cache: true"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            load_experiment(changed(tmp_path, lambda raw, keys=keys: change(raw, **keys)))
+    with pytest.raises(ConfigError, match="paper needs a `level:` of the backbone, such as block6"):
+        load_experiment(changed(tmp_path, lambda raw: change(raw, level=None)))
+    with pytest.raises(ConfigError, match=r"needs a block features\.diffusion"):
+        load_experiment(changed(tmp_path, lambda raw: change(raw, "block6", lambda _: None)))
 
 
 def test_missing_experiment_lists_the_known_ones():

@@ -3,7 +3,8 @@
 import pytest
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import ModelConfig, TablesConfig
+from umtfss.config import ModelConfig
+from umtfss.tables.settings import TablesConfig
 from umtfss.estimate import (
     cheaper_features,
     episode_gflop,

@@ -11,6 +11,8 @@ from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec
 
+FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False"
+
 
 @pytest.fixture(scope="module")
 def paper() -> Plan:
@@ -155,9 +157,44 @@ def test_live_features_are_decided_by_weights_and_code(paper):
 
 
 def test_equal_embeddings_share_one_cache():
-    plan = Plan(load_experiment("voc_cpu"))
+    plan = Plan(load_experiment("demo"))
     assert [cache.split for cache in plan.feature_caches] == ["train", "val"]
     assert all(cache.levels == ("block6", "block9") for cache in plan.feature_caches)
+
+
+def test_diffused_features_are_caches_of_their_own():
+    plan = Plan(load_experiment("voc_cpu"))
+    plain, diffused = "vits14_lite2-672", "vits14_lite2-672-diffused"
+    named = {(cache.dataset, cache.split, cache.name): cache for cache in plan.feature_caches}
+    assert set(named) == {
+        ("imagenet", "all", plain),
+        *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
+    }
+    for (dataset, split, name), cache in named.items():
+        assert plan.cache_named(dataset, split, name) == cache
+        assert cache.levels == (("diffused",) if cache.diffused else ("fused",))
+    assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
+
+
+def test_a_raw_run_reads_the_features_before_diffusion():
+    plan = Plan(load_experiment("voc_cpu"))
+    floor, matcher = plan.run_at(FLOOR_PATH), plan.run_at("prototype/training_free")
+    assert (plan.model_levels(floor), plan.mid_channels(floor)) == ((["fused"], "fused"), 736)
+    assert plan.model_levels(matcher) == (["diffused"], "diffused")
+    assert plan.mid_channels(matcher) == 256
+    settings = plan.model_settings(floor)
+    assert (settings.self_support, settings.margin) == (False, 0)
+    paper = next(run for run in plan.trained_runs if run.pool == "paper")
+    assert paper.raw
+    folders = {path.split("/")[-3] for path in plan.training_inputs(paper)["features"]}
+    assert folders == {"vits14_lite2-672"}
+    assert plan.pool_embedding("paper", plan.experiment.features.clustering).level == "fused"
+    assert plan.pool_embedding("pascal", plan.experiment.features.clustering).level == "diffused"
+
+
+def test_the_floor_of_an_experiment_without_diffusion_is_the_plain_matcher(paper):
+    runs = {spec.run for spec in paper.evaluations.values() if spec.run.model == "prototype"}
+    assert runs == {RunSpec("prototype")}
 
 
 def test_a_view_is_a_cache_of_its_own_for_training_images_alone(tmp_path):

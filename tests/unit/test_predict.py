@@ -15,7 +15,9 @@ from umtfss.evaluation import job
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.predict import find_queries, output_paths, segment, write_prediction
-from umtfss.tables.layout import FLOOR
+from umtfss.runs import RunSpec
+
+MATCHER = RunSpec("prototype")
 
 RED, GREEN = (220, 20, 20), (20, 160, 20)
 
@@ -68,11 +70,11 @@ def test_the_object_is_found_at_the_photos_size(plan, tmp_path):
     supports = [support(tmp_path), support(tmp_path, "second")]
     queries = [tmp_path / "wide.png", tmp_path / "tall.png"]
     true = [photo(queries[0], (100, 0, 180, 60)), photo(queries[1], (0, 100, 90, 260), (130, 300))]
-    found = list(segment(plan, FLOOR, supports, queries))
+    found = list(segment(plan, MATCHER, supports, queries))
     for mask, expected in zip(found, true, strict=True):
         assert mask.shape == expected.shape
         assert iou(mask, expected) > 0.85
-    alone = next(segment(plan, FLOOR, supports, queries[1:]))
+    alone = next(segment(plan, MATCHER, supports, queries[1:]))
     np.testing.assert_array_equal(alone, found[1])  # it does not depend on the other photos
 
 
@@ -80,7 +82,7 @@ def test_photos_are_turned_upright(plan, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying: to be turned by 90 degrees
     photo(tmp_path / "turned.png", (100, 0, 180, 60), exif=exif)
-    mask = next(segment(plan, FLOOR, [support(tmp_path)], [tmp_path / "turned.png"]))
+    mask = next(segment(plan, MATCHER, [support(tmp_path)], [tmp_path / "turned.png"]))
     assert mask.shape == (200, 120)
     assert mask[110:170, 70:110].all()
     assert not mask[:90].any()
@@ -95,10 +97,10 @@ def test_a_value_of_a_palette_mask_is_picked(plan, tmp_path):
     labels.putpalette(list(range(256)) * 3)
     labels.save(path)
     true = photo(tmp_path / "query.png", (100, 0, 180, 60))
-    found = next(segment(plan, FLOOR, [(image, path)], [tmp_path / "query.png"], value=7))
+    found = next(segment(plan, MATCHER, [(image, path)], [tmp_path / "query.png"], value=7))
     assert iou(found, true) > 0.85
     with pytest.raises(DataError, match=r"shows no object(?s:.*)has the value 4"):
-        next(segment(plan, FLOOR, [(image, path)], [tmp_path / "query.png"], value=4))
+        next(segment(plan, MATCHER, [(image, path)], [tmp_path / "query.png"], value=4))
 
 
 @pytest.mark.parametrize(
@@ -114,12 +116,12 @@ def test_a_mask_that_cannot_be_used_is_named(plan, tmp_path, spoil, message):
     image, path = support(tmp_path)
     Image.fromarray(np.ascontiguousarray(spoil(np.array(Image.open(path))))).save(path)
     with pytest.raises(DataError, match=rf"support-mask\.png(?s:.*){message}"):
-        next(segment(plan, FLOOR, [(image, path)], [image]))
+        next(segment(plan, MATCHER, [(image, path)], [image]))
 
 
 def test_a_photo_is_one_shot(plan, tmp_path):
     with pytest.raises(DataError, match="each once"):
-        next(segment(plan, FLOOR, [support(tmp_path)] * 2, [tmp_path / "support.png"]))
+        next(segment(plan, MATCHER, [support(tmp_path)] * 2, [tmp_path / "support.png"]))
 
 
 def test_an_untrained_run_says_how_to_train_it(plan, tmp_path, monkeypatch):

@@ -1,22 +1,19 @@
-"""The pool's graph against numpy, written to a file and back."""
+"""The pool's graph against numpy."""
 
-import h5py
 import numpy as np
 import pytest
-from umtfss.clustering.pool_graph import (
-    PoolGraph,
-    build_pool_graph,
-    image_segments,
-    load_pool_graph,
-    save_pool_graph,
-)
 
-from umtfss.config import PropagationConfig
-from umtfss.errors import DataError, StoreError
+from umtfss.config import DiffusionConfig
+from umtfss.errors import DataError
+from umtfss.features.pool_graph import build_pool_graph, image_segments
 
 
 def unit(values):
     return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def diffusion(**settings):
+    return DiffusionConfig(pool="set", level="high", **settings)
 
 
 class Store:
@@ -56,11 +53,12 @@ def test_an_image_of_few_tokens_has_one_segment_for_each(tokens):
 
 
 def test_links_are_those_of_a_search_one_by_one():
-    settings, store = PropagationConfig(segments=4, neighbours=3, temperature=0.2), Store()
-    graph = build_pool_graph(store, "high", store.ids, settings)
+    store = Store()
+    graph = build_pool_graph(store, store.ids, diffusion(segments=4, neighbours=3, temperature=0.2))
     segments, count = graph.segments, 4 * len(store.ids)  # image after image
     assert segments.shape == (count, 6)
     image = np.arange(count) // 4
+    np.testing.assert_array_equal(graph.image, image)
     weights = np.zeros((count, count))
     for row in range(count):
         cosine = segments @ segments[row]
@@ -77,28 +75,4 @@ def test_links_are_those_of_a_search_one_by_one():
 def test_a_pool_that_is_too_small_is_refused():
     store = Store(images=3)
     with pytest.raises(DataError, match="a pool of 3 images is too small"):
-        build_pool_graph(store, "high", store.ids, PropagationConfig(segments=4, neighbours=20))
-
-
-def test_a_graph_is_written_and_read_back(tmp_path):
-    store = Store()
-    settings = PropagationConfig(segments=4, neighbours=3)
-    graph = build_pool_graph(store, "high", store.ids, settings)
-    save_pool_graph(tmp_path / "graph.h5", graph)
-    read = load_pool_graph(tmp_path / "graph.h5")
-    assert isinstance(read, PoolGraph)
-    np.testing.assert_allclose(read.segments, graph.segments, atol=1e-3)
-    np.testing.assert_array_equal(read.links.toarray(), graph.links.toarray())
-    assert [path.name for path in tmp_path.iterdir()] == ["graph.h5"]
-
-
-def test_other_files_are_refused(tmp_path):
-    with pytest.raises(StoreError, match=r"graph\.h5 does not exist"):
-        load_pool_graph(tmp_path / "graph.h5")
-    (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(StoreError, match="is not an HDF5 file"):
-        load_pool_graph(tmp_path / "text.h5")
-    with h5py.File(tmp_path / "other.h5", "w") as file:
-        file.attrs.update(format="umtfss-centroids", version=1)
-    with pytest.raises(StoreError, match="holds no pool graph of this version"):
-        load_pool_graph(tmp_path / "other.h5")
+        build_pool_graph(store, store.ids, diffusion(segments=4, neighbours=20))

@@ -4,15 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import sparse
-from umtfss.clustering.pool_graph import PoolGraph
-from umtfss.models.propagation import LabelPropagation
 
-from umtfss.config import ModelConfig, PropagationConfig, TrainingConfig
+from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.errors import TrainingError
 from umtfss.models import MetaLearner, build_model
@@ -46,12 +42,6 @@ def make_model(name: str, **keys: Any) -> MetaLearner:
     for parameter in model.parameters():  # sampling points and offsets start with zero weights
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
-    if isinstance(model, LabelPropagation):
-        random = np.random.default_rng(0)
-        segments = random.standard_normal((40, 10)).astype(np.float32)
-        segments /= np.linalg.norm(segments, axis=1, keepdims=True)
-        links = sparse.random(40, 40, 0.2, "csr", np.float32, random)
-        model.load_pool(PoolGraph(segments, links), PropagationConfig(neighbours=8))
     return model.eval()
 
 

@@ -43,3 +43,38 @@ def test_finds_what_looks_alike_and_ignores_padding(make_batch: MakeBatch) -> No
     logits = build_model("prototype", ModelConfig(), 12)(batch)
     found = logits.argmax(1)[batch.query_valid]
     assert torch.equal(found, (batch.support_mask[:, 0] > 0.5).long()[batch.query_valid])
+
+
+def test_margin_and_self_support_equal_loops(make_batch: MakeBatch) -> None:
+    batch = make_batch(shots=2)
+    plain = build_model("prototype", ModelConfig(), 12)(batch)
+    margin = build_model("prototype", ModelConfig(margin=0.1), 12)(batch)
+    torch.testing.assert_close(margin[:, 0] - plain[:, 0], torch.full_like(plain[:, 0], 0.05))
+    torch.testing.assert_close(plain[:, 1] - margin[:, 1], torch.full_like(plain[:, 0], 0.05))
+
+    found = build_model("prototype", ModelConfig(margin=0.1, self_support=True), 12)(batch)
+    for row in range(len(batch)):
+        supports = torch.zeros(2, 10)
+        for shot in range(2):
+            for i, j in batch.support_valid[row, shot].nonzero():
+                token = F.normalize(batch.support_high[row, shot, :, i, j], dim=0)
+                share = batch.support_mask[row, shot, i, j]
+                supports += torch.stack([(1 - share) * token, share * token])
+        query, own = F.normalize(batch.query_high[row], dim=0), torch.zeros(2, 10)
+        for i, j in batch.query_valid[row].nonzero():
+            background, foreground = margin[row, :, i, j]
+            own[int(foreground > background)] += query[:, i, j]
+        prototypes = F.normalize(F.normalize(supports, dim=1) + F.normalize(own, dim=1), dim=1)
+        expected = torch.einsum("pc,chw->phw", prototypes, query)
+        expected += torch.tensor([0.05, -0.05])[:, None, None]
+        valid = batch.query_valid[row]
+        torch.testing.assert_close(found[row][:, valid], expected[:, valid])
+
+
+def test_a_query_without_foreground_leaves_the_support_prototype(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    settings = ModelConfig(margin=2, self_support=True)  # no cosine is so much larger
+    found = build_model("prototype", settings, 12)(batch)
+    plain = build_model("prototype", ModelConfig(margin=2), 12)(batch)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[:, 1], plain[:, 1])

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from umtfss.errors import TableError
-from umtfss.runs import Measurement
+from umtfss.runs import Measurement, RunSpec
 from umtfss.tables.latex import caption, column_groups, escape, write_table
-from umtfss.tables.layout import FLOOR, Cell, Table
+from umtfss.tables.layout import Cell, Table
 from umtfss.tables.values import Value
+
+FLOOR = RunSpec("prototype")
 
 NASTY = "50 % & K_bg #1 $x$ {a} ~ ^ \\ <b> [c] | × 'd'"
 

@@ -10,9 +10,11 @@ from umtfss.errors import StoreError, TableError
 from umtfss.evaluation.intervals import miou_interval
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult, save_results
-from umtfss.runs import Measurement
-from umtfss.tables.layout import FLOOR, Cell, Table
+from umtfss.runs import Measurement, RunSpec
+from umtfss.tables.layout import Cell, Table
 from umtfss.tables.values import cell_value, table_values
+
+FLOOR = RunSpec("prototype")
 
 
 def scores(seed: int, count: int = 60) -> EpisodeScores:

@@ -1,0 +1,103 @@
+"""Diffused features in the pipeline, run for real: floor, ablation, prediction."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from tests.workflow.conftest import Project, copy_project
+from umtfss.experiment_file import load_experiment
+from umtfss.plan import Plan
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy in which the tables of a diffusing `tiny` have been made."""
+    project = copy_project(tmp_path_factory.mktemp("diffused") / "umtfss")
+    path = project.root / "experiments/tiny.yaml"
+    raw = yaml.safe_load(path.read_text())
+    features = raw["features"]
+    features["clustering"] |= {"level": "diffused"}
+    features["assignment"] |= {"level": "diffused"}
+    features["model"] |= {"mid": ["diffused"], "high": "diffused"}
+    settings = {"segments": 6, "neighbours": 5, "channels": 16}
+    features["diffusion"] = {"pool": "shapes", "level": "block10", **settings}
+    raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": "block10"}
+    raw["training"]["paper"] = raw["training"]["shapes"]
+    raw["model"] |= {"residual": "centred", "self_support": True, "margin": 0.05}
+    pools = {"dataset": "shapes", "pool": "shapes"}
+    raw["tables"] = {
+        "headline": {**pools, "seeds": 2},
+        "table5": {"datasets": {"shapes": "shapes"}, "settings": ["all"]},
+        "ablation": {**pools, "paper_pool": "paper"},
+        "folds": [0, 1],
+    }
+    path.write_text(yaml.safe_dump(raw))
+    project.snakemake("all_tables")
+    return project
+
+
+def rows(project: Project, table: str) -> dict[str, float]:
+    """Row title -> 1-shot mean."""
+    lines = csv.DictReader((project.root / f"results/tiny/tables/{table}.csv").open())
+    return {r["row"]: float(r["value"]) for r in lines if r["column"].endswith("mean")}
+
+
+def test_the_rows_of_the_ablation_are_different_models(diffused):
+    ablation = rows(diffused, "ablation")
+    assert len(ablation) == 8
+    assert len(set(ablation.values())) == 8
+    headline = rows(diffused, "headline")
+    assert list(headline) == [
+        "prototype matcher (training-free)",
+        "prototype matcher on what UMTFSS sees (training-free)",
+        "UMTFSS (unsupervised)",
+    ]
+
+
+def test_each_run_reads_its_own_features(diffused):
+    root = diffused.root / "results/tiny"
+    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
+    for spec in plan.evaluations.values():
+        path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
+        read = json.loads(path.read_text())["facts"]["features"]
+        kind = "-diffused" if plan.diffuses(spec.run) else ""
+        assert kind != "" or spec.run.raw
+        manifests = root.glob(f"features/shapes/val/*-160{kind}/shard*/manifest.json")
+        assert sorted(read) == sorted(json.loads(p.read_text())["digest"] for p in manifests)
+
+
+def test_a_second_run_does_nothing(diffused):
+    assert "Nothing to be done" in diffused.snakemake("all_tables")
+
+
+def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
+    with diffused.edited("experiments/tiny.yaml", "channels: 16", "channels: 12"):
+        jobs = diffused.planned("all_tables")
+    assert jobs["map_pool"] == 1
+    assert jobs["diffuse_features"] == 2 * 2  # splits, shards
+    assert "extract_features" not in jobs
+    # all but the floor (of 2 shots) and the two runs of the paper
+    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
+    assert jobs["evaluate_run"] == len([s for s in plan.evaluations.values() if not s.run.raw])
+
+
+def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):
+    raw = diffused.root / "results/tiny/data/shapes/raw"
+    image = sorted((raw / "images").glob("*.png"))[0]
+    mask = raw / "masks" / image.name
+    command = ["python", "-m", "umtfss", "predict", str(image), "--out", str(tmp_path)]
+    command += ["--support-image", str(image), "--support-mask", str(mask)]
+    assert "% object" in diffused.run(*command).stdout
+    diffusion_map = diffused.root / "results/tiny/features/diffusion.h5"
+    hidden = diffusion_map.rename(diffusion_map.with_suffix(".hidden"))
+    try:
+        failed = diffused.run(*command, "--run", "prototype", check=False)
+    finally:
+        hidden.rename(diffusion_map)
+    assert failed.returncode == 1
+    assert "diffusion.h5 does not exist" in failed.stderr
+    assert "snakemake --cores all all_features" in failed.stderr
