@@ -14,7 +14,8 @@ from time import process_time
 
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
-from umtfss.plan import FeatureCache, Plan
+from umtfss.paths import FeatureCache
+from umtfss.plan import Plan
 from umtfss.runs import RunSpec
 
 # A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.

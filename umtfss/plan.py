@@ -1,20 +1,19 @@
-"""The heart: from the tables asked for to the distinct runs, and where every file lies.
+"""The heart: from the tables asked for to the distinct runs, and what every job reads.
 
 Snakemake asks the plan for targets and inputs, the scripts for settings, the tables for where a
-number lies. Nothing else builds a path below results/.
+number lies (`umtfss/paths.py`).
 """
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import DIFFUSED, EmbeddingConfig, Experiment, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
+from umtfss.paths import EvaluationSpec, FeatureCache, Paths, pairs_of
 from umtfss.provenance import digest_code
 from umtfss.runs import RunSpec
 from umtfss.tables.layout import Table, all_tables, unsupervised_run
@@ -22,50 +21,7 @@ from umtfss.tables.layout import Table, all_tables, unsupervised_run
 TRAIN = "train"  # the split whose labels are trained on
 
 
-@dataclass(frozen=True, order=True)
-class FeatureCache:
-    """The frozen features of one split: one backbone, one image size, one or more levels, one view.
-
-    View 0 is the plain image. An augmented view is a cache of its own, so that more of them leave
-    those that are there as they are; so are features that are diffused.
-    """
-
-    dataset: str
-    split: str
-    backbone: str
-    long_side: int
-    levels: tuple[str, ...]
-    view: int = 0
-
-    @property
-    def name(self) -> str:
-        """The cache's folder name."""
-        kind = f"-view{self.view}" if self.view else ""
-        return f"{self.backbone}-{self.long_side}{f'-{DIFFUSED}' if self.diffused else kind}"
-
-    @property
-    def diffused(self) -> bool:
-        """Whether it is made of another cache, and not of images."""
-        return self.levels == (DIFFUSED,)
-
-    @property
-    def files(self) -> str:
-        """The folder of its files, below features/."""
-        return f"{self.dataset}/{self.split}/{self.name}"
-
-
-@dataclass(frozen=True, order=True)
-class EvaluationSpec:
-    """One evaluation file: a run tested on a data set with K shots, folds and seeds together."""
-
-    run: RunSpec
-    dataset: str
-    shot: int
-    folds: tuple[int, ...]
-    seeds: int
-
-
-class Plan:
+class Plan(Paths):
     """What an experiment computes.
 
     Args:
@@ -78,7 +34,7 @@ class Plan:
     """
 
     def __init__(self, experiment: Experiment, tables: Iterable[str] = ()) -> None:
-        self.experiment = experiment
+        super().__init__(experiment)
         self.every_table = all_tables(experiment)
         known = {table.name: table for table in self.every_table}
         asked = tuple(tables) or tuple(known)
@@ -90,7 +46,6 @@ class Plan:
                     fix=f"add a block tables.{name} to its file",
                 )
         self.tables: tuple[Table, ...] = tuple(known[name] for name in asked)
-        self.root = f"results/{experiment.name}"
 
     # What is computed
 
@@ -245,7 +200,7 @@ class Plan:
 
     def embedding_caches(self, pool: str, embedding: EmbeddingConfig) -> list[FeatureCache]:
         """The caches of a pool's images for an embedding."""
-        pairs = _pairs(self.experiment.pools[pool].images)
+        pairs = pairs_of(self.experiment.pools[pool].images)
         return [self.embedding_cache(*pair, embedding) for pair in pairs]
 
     @property
@@ -262,7 +217,7 @@ class Plan:
             return []
         return [
             self.feature_cache(dataset, split, model.backbone, model.long_side, diffused)
-            for dataset, split in _pairs(splits)
+            for dataset, split in pairs_of(splits)
         ]
 
     @property
@@ -283,7 +238,7 @@ class Plan:
         return [
             [
                 FeatureCache(dataset, split, model.backbone, model.long_side, levels, view)
-                for dataset, split in _pairs(splits)
+                for dataset, split in pairs_of(splits)
             ]
             for view in range(1, model.views)
         ]
@@ -367,113 +322,6 @@ class Plan:
 
     # Where it lies
 
-    def dataset_root(self, dataset: str) -> Path:
-        """The raw files of a data set."""
-        settings = self.experiment.datasets[dataset]
-        if settings.kind == "shapes":
-            return Path(self.root) / "data" / dataset / "raw"
-        assert settings.folder is not None
-        return self.experiment.raw_data_root / settings.folder
-
-    def dataset_roots(self, splits: Iterable[str]) -> dict[str, Path]:
-        """Data sets of the splits -> their raw files."""
-        return {name: self.dataset_root(name) for name, _ in sorted(_pairs(splits))}
-
-    def raw_marker(self, dataset: str) -> list[str]:
-        """The file that says that the raw files are complete; none if the user brings them."""
-        settings = self.experiment.datasets[dataset]
-        if settings.kind == "shapes":
-            return [f"{self.root}/data/{dataset}/generated.json"]
-        return [f"{self.root}/data/{dataset}/downloaded.json"] if settings.download else []
-
-    def index(self, dataset: str, split: str) -> str:
-        """The verified list of a split's images."""
-        return f"{self.root}/data/{dataset}/{split}.json"
-
-    def tested_split(self, dataset: str) -> str:
-        """The split of a data set that is tested, e.g. "pascal/val"."""
-        return f"{dataset}/{self.experiment.datasets[dataset].test_split}"
-
-    def test_index(self, dataset: str) -> str:
-        """The verified list of a data set's test images."""
-        return self.index(dataset, self.experiment.datasets[dataset].test_split)
-
-    def pool_indexes(self, pool: str) -> list[str]:
-        """The verified lists of a pool's images."""
-        return [self.index(*pair) for pair in _pairs(self.experiment.pools[pool].images)]
-
-    def feature_manifests(self, caches: Iterable[FeatureCache]) -> list[str]:
-        """The manifests of all shards of the caches."""
-        return [
-            f"{self.root}/features/{c.files}/shard{shard}/manifest.json"
-            for c in caches
-            for shard in range(self.experiment.features.shards)
-        ]
-
-    def centroids(self, pool: str) -> str:
-        """The cluster centroids of a pool."""
-        return f"{self.root}/clustering/{pool}/centroids.h5"
-
-    @property
-    def diffusion_map(self) -> str:
-        """The map that diffuses features."""
-        return f"{self.root}/features/diffusion.h5"
-
-    def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
-        """The pseudo-mask shards of a pool (`.h5`), or their manifests (`.json`)."""
-        return [
-            f"{self.root}/pseudo_masks/{pool}/{name.replace('/', '-')}-shard{shard}{suffix}"
-            for name in self.experiment.pools[pool].images
-            for shard in range(self.experiment.features.shards)
-        ]
-
-    def saliency_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
-        """The masks of the salient regions of a pool's images (`.h5`), or their manifests."""
-        return [
-            f"{self.root}/pseudo_masks/saliency-{name.replace('/', '-')}-shard{shard}{suffix}"
-            for name in self.experiment.pools[pool].images
-            for shard in range(self.experiment.features.shards)
-        ]
-
-    def task_masks(self, run: RunSpec, suffix: str = ".h5") -> list[str]:
-        """The files of masks that a run's tasks are made of; none where labels are."""
-        match run.tasks:
-            case "unsup":
-                return self.pseudo_masks(run.pool, suffix)
-            case "saliency":
-                return self.saliency_masks(run.pool, suffix)
-            case _:
-                return []
-
-    def training_episodes(self, run: RunSpec, suffix: str = ".h5") -> str:
-        """The training episodes of a run (`.h5`), or their manifest (`.json`)."""
-        tasks = f"{run.tasks}-{run.fold}"
-        if run.tasks == "sup":
-            tasks += f"-labels{run.ratio}"
-        return f"{self.root}/episodes/train/{run.pool}/{tasks}-seed{run.seed}{suffix}"
-
-    def test_episodes(self, dataset: str, fold: int, shot: int, seed: int) -> str:
-        """The test episodes of a fold."""
-        return f"{self.root}/episodes/test/{dataset}/fold{fold}-{shot}shot-seed{seed}.h5"
-
-    def training_folder(self, run: RunSpec) -> str:
-        """The folder of a run's weights."""
-        return f"{self.root}/training/{run.path}"
-
-    def training_manifest(self, run: RunSpec | None) -> list[str]:
-        """The manifest of a run's weights, if there is a run and it is trained."""
-        if run is None or not run.is_trained:
-            return []
-        return [f"{self.training_folder(run)}/manifest.json"]
-
-    def evaluation(self, spec: EvaluationSpec) -> str:
-        """The per-episode results of an evaluation."""
-        return f"{self.root}/evaluation/{spec.run.path}/{spec.dataset}-{spec.shot}shot.json"
-
-    def table(self, name: str) -> list[str]:
-        """The files of a table."""
-        return [f"{self.root}/tables/{name}.{suffix}" for suffix in ("tex", "csv", "md")]
-
     @property
     def ledger(self) -> list[str]:
         """The ledger of claims, which needs every table; none if only some were asked for."""
@@ -498,7 +346,7 @@ class Plan:
         splits = {self.tested_split(dataset) for dataset in tested}
         splits = splits.union(*(self.training_splits(run) for run in self.trained_runs))
         splits |= {f"{cache.dataset}/{cache.split}" for cache in self.diffusion_sources}
-        return sorted(self.index(*pair) for pair in _pairs(splits))
+        return sorted(self.index(*pair) for pair in pairs_of(splits))
 
     @property
     def test_seeds(self) -> int:
@@ -550,7 +398,7 @@ class Plan:
             "features": self.feature_manifests(
                 chain(self.model_caches(splits, self.diffuses(run)), *self.view_caches(splits))
             ),
-            "indexes": [self.index(*pair) for pair in _pairs(splits)] if pixels else [],
+            "indexes": [self.index(*pair) for pair in pairs_of(splits)] if pixels else [],
             "initial": self.training_manifest(run.initial),
         }
 
@@ -580,8 +428,3 @@ def table_names(asked: object) -> list[str]:
     several = asked if isinstance(asked, list | tuple) else str(asked).split(",")
     names = [str(name).strip() for name in several]
     return [f"table{name}" if name.isdigit() else name for name in names if name]
-
-
-def _pairs(names: Iterable[str]) -> list[tuple[str, str]]:
-    """The data set and the split that each name ("pascal/train") stands for."""
-    return [(dataset, split) for dataset, _, split in (name.partition("/") for name in names)]

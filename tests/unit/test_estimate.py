@@ -4,7 +4,6 @@ import pytest
 
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
-from umtfss.tables.settings import TablesConfig
 from umtfss.estimate import (
     cheaper_features,
     episode_gflop,
@@ -16,6 +15,7 @@ from umtfss.estimate import (
 )
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
+from umtfss.tables.settings import TablesConfig
 
 COUNTS = {"train": 1995, "val": 1449}  # the images that voc_cpu was measured with
 

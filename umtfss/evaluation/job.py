@@ -15,7 +15,8 @@ from umtfss.evaluation.run import TestImages, evaluate
 from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
-from umtfss.plan import EvaluationSpec, Plan
+from umtfss.paths import EvaluationSpec
+from umtfss.plan import Plan
 from umtfss.provenance import digest_file, package_versions, read_manifest
 from umtfss.runs import RunSpec
 from umtfss.training.checkpoint import load_weights

@@ -19,7 +19,8 @@ from umtfss.config import ModelConfig
 from umtfss.evaluation.intervals import contrast_interval
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import RunResult, load_result
-from umtfss.plan import EvaluationSpec, Plan
+from umtfss.paths import EvaluationSpec
+from umtfss.plan import Plan
 from umtfss.provenance import atomic_path, write_json
 from umtfss.runs import Measurement
 from umtfss.tables.layout import FLOOR_ROW, ZERO_LABELS_ROW, Cell, Table, start_row
