@@ -61,6 +61,7 @@ rule map_pool:
             "workflow_scripts/map_pool.py",
             "umtfss/features/diffusion.py",
             "umtfss/features/pool_graph.py",
+            "umtfss/features/store.py",
         ),
         settings=lookup(dpath="features/diffusion", within=settings),
     script:

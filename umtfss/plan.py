@@ -315,9 +315,12 @@ class Plan(Paths):
         """
         features = self.experiment.features
         weights = features.weights.get(features.model.backbone)
+        sources = ["umtfss/backbones"]
+        if features.diffusion is not None:
+            sources.append("umtfss/features/diffusion.py")
         return {
             "weights": weights and weights.model_dump(mode="json"),
-            "code": digest_code("umtfss/backbones"),
+            "code": digest_code(*sources),
         }
 
     # Where it lies

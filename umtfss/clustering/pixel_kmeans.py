@@ -16,14 +16,14 @@ from scipy import sparse
 from tqdm import tqdm
 
 from umtfss.config import ClusteringConfig
-from umtfss.errors import DataError, StoreError
+from umtfss.errors import DataError
 from umtfss.features.store import FeatureStore, unit_tokens
+from umtfss.hdf5 import FileKind
 from umtfss.linear import linear
 from umtfss.provenance import atomic_path, digest_file
 from umtfss.randomness import generator, seed64
 
-FORMAT = "umtfss-centroids"
-FORMAT_VERSION = 1
+KIND = FileKind("umtfss-centroids", 1, "a file of cluster centres", "all_clustering")
 ASSIGN_BLOCK = 4096  # vectors
 LOG = logging.getLogger(__name__)
 
@@ -176,8 +176,7 @@ def save_centroids(path: str | Path, centroids: np.ndarray) -> str:
         centroids: (N, C) float32.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = FORMAT_VERSION
+        KIND.mark(file)
         file["centroids"] = centroids.astype(np.float32, copy=False)
     return digest_file(path)
 
@@ -188,19 +187,5 @@ def load_centroids(path: str | Path) -> np.ndarray:
     Raises:
         StoreError: The file is missing, of another format or of another version.
     """
-    fix = "delete it and run snakemake --cores all all_clustering"
-    if not Path(path).is_file():
-        raise StoreError(f"{path} does not exist", expected="cluster centres", fix=fix)
-    try:
-        with h5py.File(path) as file:
-            found = (file.attrs.get("format"), file.attrs.get("version"))
-            if found == (FORMAT, FORMAT_VERSION):
-                return file["centroids"][()]
-    except OSError as error:
-        raise StoreError(f"{path} is not an HDF5 file ({error})", fix=fix) from error
-    raise StoreError(
-        f"{path} holds no cluster centres of this version",
-        expected=(FORMAT, FORMAT_VERSION),
-        found=found,
-        fix=fix,
-    )
+    with KIND.open(path) as file:
+        return file["centroids"][()]

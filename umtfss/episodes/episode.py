@@ -12,11 +12,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from umtfss.errors import StoreError
+from umtfss.hdf5 import FileKind
 from umtfss.provenance import atomic_path
 
-FORMAT = "umtfss-episodes"
-FORMAT_VERSION = 1
+KIND = FileKind("umtfss-episodes", 1, "an episode file", "all_episodes")
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,7 @@ class EpisodeList(Sequence[Episode]):
     def save(self, path: str | Path) -> None:
         """Write the episodes atomically; equal episodes give equal bytes."""
         with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = FORMAT_VERSION
+            KIND.mark(file)
             file.attrs["key"] = self.key
             file["image_ids"] = np.array(self.image_ids, dtype=h5py.string_dtype())
             for name in ("query", "class_id", "supports"):
@@ -104,21 +102,7 @@ class EpisodeList(Sequence[Episode]):
         Raises:
             StoreError: The file is missing, of another format or of another version.
         """
-        if not Path(path).is_file():
-            raise StoreError(
-                f"{path} does not exist",
-                expected="an episode file",
-                fix="run the rule that draws it (snakemake --cores all all_episodes)",
-            )
-        with h5py.File(path) as file:
-            found = (file.attrs.get("format"), file.attrs.get("version"))
-            if found != (FORMAT, FORMAT_VERSION):
-                raise StoreError(
-                    f"{path} is not an episode file of this version",
-                    expected=(FORMAT, FORMAT_VERSION),
-                    found=found,
-                    fix="delete it and run snakemake --cores all all_episodes",
-                )
+        with KIND.open(path) as file:
             return cls(
                 file["image_ids"].asstr()[()],
                 file["query"][()],

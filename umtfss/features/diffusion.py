@@ -25,6 +25,7 @@ from umtfss.errors import DataError, StoreError
 from umtfss.features.pool_graph import PoolGraph, build_pool_graph
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
+from umtfss.hdf5 import FileKind
 from umtfss.provenance import (
     atomic_path,
     digest_code,
@@ -34,7 +35,7 @@ from umtfss.provenance import (
 )
 from umtfss.randomness import generator
 
-FORMAT, FORMAT_VERSION = "umtfss-diffusion", 1
+KIND = FileKind("umtfss-diffusion", 1, "a diffusion map", "all_features")
 SOURCES = ("umtfss/features/diffusion.py", "umtfss/features/store.py")
 TOLERANCE = 1e-2  # of eigenvalues; a smaller one changes cosines by less than half precision does
 SEGMENTS_PER_CELL = 100
@@ -64,9 +65,8 @@ class DiffusionMap:
     def save(self, path: str | Path) -> None:
         """Write it to an HDF5 file, atomically; equal maps give equal bytes."""
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs.update(
-                format=FORMAT, version=FORMAT_VERSION, settings=self.settings.model_dump_json()
-            )
+            KIND.mark(file)
+            file.attrs["settings"] = self.settings.model_dump_json()
             file.create_dataset("ids", data=list(self.ids), dtype=h5py.string_dtype())
             file["segments"] = self.segments.astype(np.float16)
             for name in ("image", "coordinates", "cells"):
@@ -79,27 +79,13 @@ class DiffusionMap:
         Raises:
             StoreError: The file is missing, of another format or of another version.
         """
-        fix = "delete it and run snakemake --cores all all_features"
-        if not Path(path).is_file():
-            raise StoreError(f"{path} does not exist", expected="a diffusion map", fix=fix)
-        try:
-            with h5py.File(path, locking=False) as file:
-                found = (file.attrs.get("format"), file.attrs.get("version"))
-                if found == (FORMAT, FORMAT_VERSION):
-                    return cls(
-                        tuple(file["ids"].asstr()[()]),
-                        DiffusionConfig.model_validate_json(file.attrs["settings"]),
-                        file["segments"][()].astype(np.float32),
-                        *(file[name][()] for name in ("image", "coordinates", "cells")),
-                    )
-        except OSError as error:
-            raise StoreError(f"{path} is not an HDF5 file ({error})", fix=fix) from error
-        raise StoreError(
-            f"{path} holds no diffusion map of this version",
-            expected=(FORMAT, FORMAT_VERSION),
-            found=found,
-            fix=fix,
-        )
+        with KIND.open(path) as file:
+            return cls(
+                tuple(file["ids"].asstr()[()]),
+                DiffusionConfig.model_validate_json(file.attrs["settings"]),
+                file["segments"][()].astype(np.float32),
+                *(file[name][()] for name in ("image", "coordinates", "cells")),
+            )
 
 
 def build_diffusion_map(

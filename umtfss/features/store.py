@@ -26,9 +26,10 @@ import h5py
 import numpy as np
 
 from umtfss.errors import DataError, StoreError
+from umtfss.hdf5 import FileKind
 from umtfss.provenance import atomic_path, read_manifest, write_manifest
 
-FORMAT, FORMAT_VERSION = "umtfss-features", 1
+KIND = FileKind("umtfss-features", 1, "a feature file", "all_features")
 MANIFEST = "manifest.json"
 OPEN_FILES = 16
 
@@ -134,9 +135,8 @@ def write_part(
     views = np.zeros((len(ids), len(View._fields)))
     digests = [""] * len(ids)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(
-            format=FORMAT, version=FORMAT_VERSION, spec=json.dumps(asdict(spec)), origin=origin
-        )
+        KIND.mark(file)
+        file.attrs.update(spec=json.dumps(asdict(spec)), origin=origin)
         for image in images:
             for level, values in image.levels.items():
                 file.create_dataset(f"features/{level}/{image.image_id}", data=values)
@@ -158,7 +158,7 @@ def finished_digests(
 ) -> list[str] | None:
     """The digests of a part's images if it was made alike of exactly `ids`, intact; else None."""
     try:
-        with _open(path) as file:
+        with KIND.open(path) as file:
             made_of = json.loads(file.attrs["spec"]), file.attrs["origin"]
             if made_of != (asdict(spec), origin) or list(file["ids"].asstr()[()]) != list(ids):
                 return None
@@ -200,21 +200,6 @@ def write_feature_manifest(
         **fields,
     )
     return path
-
-
-def _open(path: Path) -> h5py.File:
-    """The part, read-only and without file locks (shared file systems often lack them)."""
-    file = h5py.File(path, "r", locking=False)
-    found = (file.attrs.get("format"), file.attrs.get("version"))
-    if found != (FORMAT, FORMAT_VERSION):
-        file.close()
-        raise StoreError(
-            f"{path} is not a feature file of this version",
-            expected=(FORMAT, FORMAT_VERSION),
-            found=found,
-            fix="delete its folder and run snakemake --cores all all_features",
-        )
-    return file
 
 
 def _read_views(file: h5py.File) -> list[View | None]:
@@ -283,7 +268,7 @@ class FeatureStore:
                     fix=f"delete {path} and run snakemake --cores all all_features; "
                     "finished parts are kept",
                 )
-            with _open(file_path) as file:
+            with KIND.open(file_path) as file:
                 ids, sizes = file["ids"].asstr()[()], file["sizes"][()].tolist()
                 views = _read_views(file)
             for image_id, size_row, view in zip(ids, sizes, views, strict=True):
@@ -358,7 +343,7 @@ class FeatureStore:
         else:
             if len(files) >= OPEN_FILES:
                 files.popitem(last=False)[1].close()
-            files[path] = _open(path)
+            files[path] = KIND.open(path)
         return files[path]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,12 +23,11 @@ import h5py
 import numpy as np
 
 from umtfss.errors import StoreError
+from umtfss.hdf5 import FileKind
 from umtfss.provenance import digest_json
 
-FORMAT = "umtfss-pseudo-masks"
-FORMAT_VERSION = 2
+KIND = FileKind("umtfss-pseudo-masks", 2, "a file of pseudo-masks", "all_pseudo_masks")
 CHUNK_BYTES = 1 << 16
-FIX = "delete it and run snakemake --cores all all_pseudo_masks"
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,8 @@ class ShardWriter:
         self._file = file
         head = {"clusters": clusters, "centroids": centroids, "settings": dict(settings)}
         self._digest = hashlib.sha256(digest_json({**head, "ids": list(image_ids)}).encode())
+        KIND.mark(file)
         file.attrs.update(
-            format=FORMAT,
-            version=FORMAT_VERSION,
             clusters=clusters,
             centroids=centroids,
             settings=json.dumps(settings, sort_keys=True),
@@ -286,22 +284,5 @@ class PseudoMaskStore:
 
 def _read_head(path: Path) -> dict[str, Any]:
     """A shard's attributes and `ids`, checked."""
-    if not path.is_file():
-        raise StoreError(
-            f"{path} does not exist",
-            expected="a file of pseudo-masks",
-            fix="run the rule that makes it (snakemake --cores all all_pseudo_masks)",
-        )
-    try:
-        with h5py.File(path, locking=False) as file:
-            found = (file.attrs.get("format"), file.attrs.get("version"))
-            if found == (FORMAT, FORMAT_VERSION):
-                return {**file.attrs, "ids": file["image_ids"].asstr()[()].tolist()}
-    except OSError as error:
-        raise StoreError(f"{path} is not an HDF5 file ({error})", fix=FIX) from error
-    raise StoreError(
-        f"{path} is not a pseudo-mask file of this version",
-        expected=(FORMAT, FORMAT_VERSION),
-        found=found,
-        fix=FIX,
-    )
+    with KIND.open(path) as file:
+        return {**file.attrs, "ids": file["image_ids"].asstr()[()].tolist()}

@@ -252,7 +252,10 @@ def headline(experiment: Experiment) -> Table:
             measured = _folds(experiment, run, settings.dataset, shot, seeds)
             cells += _fold_cells(row, names, measured, {})
     title = f"Zero labels on {settings.dataset}: the training-free floor and UMTFSS."
-    return _build(experiment, "headline", title, "model", tuple(runs), tuple(columns), cells)
+    note = ""
+    if MATCHER_ROW in runs:
+        note = "The first row is the usual matcher on the backbone's own features."
+    return _build(experiment, "headline", title, "model", tuple(runs), tuple(columns), cells, note)
 
 
 def table1(experiment: Experiment) -> Table:
@@ -393,6 +396,8 @@ def table5(experiment: Experiment) -> Table:
     title = "Unsupervised few-shot segmentation, 1-shot: trained on the fold's images, or on all."
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
     note = "The paper tests on PASCAL-5i and COCO-20i."
+    if _diffuses(experiment):
+        note = "Features are diffused over the whole pool in every setting. " + note
     if settings.masksplit:
         note = "Per episode: the mean of the episodes' IoU, which MaskSplit reports. " + note
     return _build(experiment, "table5", title, "setting", rows, tuple(columns), cells, note)

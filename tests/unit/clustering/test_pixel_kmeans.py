@@ -206,5 +206,5 @@ def test_loading_what_is_not_there_or_not_centroids(tmp_path):
     with pytest.raises(StoreError, match="not an HDF5 file"):
         load_centroids(tmp_path / "text.h5")
     h5py.File(tmp_path / "other.h5", "w").close()
-    with pytest.raises(StoreError, match="no cluster centres of this version"):
+    with pytest.raises(StoreError, match="not a file of cluster centres of this version"):
         load_centroids(tmp_path / "other.h5")

@@ -148,7 +148,7 @@ def test_other_files_are_refused(tmp_path):
         DiffusionMap.load(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.attrs.update(format="umtfss-centroids", version=1)
-    with pytest.raises(StoreError, match="holds no diffusion map of this version"):
+    with pytest.raises(StoreError, match="is not a diffusion map of this version"):
         DiffusionMap.load(tmp_path / "other.h5")
 
 

@@ -19,7 +19,8 @@ from umtfss.backbones.extractor import prepare_image
 from umtfss.backbones.facts import backbone_facts
 from umtfss.errors import DiskSpaceError, StoreError
 from umtfss.features import extract as module
-from umtfss.features.extract import estimate_bytes, extract_features, shard_ids
+from umtfss.features.extract import estimate_bytes, extract_features
+from umtfss.features.shard import shard_ids
 from umtfss.features.store import FeatureStore, part_name
 from umtfss.provenance import read_manifest
 

@@ -150,7 +150,7 @@ def test_refusals(shards, tmp_path):
     with pytest.raises(StoreError, match="not an HDF5 file"):
         PseudoMaskStore([tmp_path / "text.h5"])
     h5py.File(tmp_path / "other.h5", "w").close()
-    with pytest.raises(StoreError, match="not a pseudo-mask file of this version"):
+    with pytest.raises(StoreError, match="not a file of pseudo-masks of this version"):
         PseudoMaskStore([tmp_path / "other.h5"])
 
 
