@@ -466,6 +466,7 @@ def ablation(experiment: Experiment) -> Table:
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
     runs = {
         "matcher": floor_run(experiment),
+        "matcher, self-support": replace(matcher_run(experiment), raw=True),
         "matcher, diffused": matcher_run(experiment, **PLAIN_MATCHER),
         "matcher, diffused, self-support": matcher_run(experiment),
         "UMTFSS of the paper": unsupervised_run(experiment, own, raw=True, **bare),
