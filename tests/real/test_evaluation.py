@@ -19,6 +19,7 @@ from umtfss.evaluation.run import TestImages, evaluate
 from umtfss.experiment_file import load_experiment
 from umtfss.models.prototype import PrototypeMatcher
 from umtfss.plan import Plan
+from umtfss.tables.layout import floor_run
 
 
 class TrueTokens:
@@ -88,8 +89,10 @@ def test_photos_are_tested_squashed(data_root: Path, monkeypatch: pytest.MonkeyP
     experiment = load_experiment("voc_cpu")
     evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
     plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
+    floor = floor_run(experiment)
+    mid, high = plan.model_levels(floor)
     try:
-        images = job.tested_images(plan, "pascal", torch.device("cpu"))
+        images = job.tested_images(plan, floor, "pascal", torch.device("cpu"))
     except WeightsError as error:
         pytest.skip(str(error))
     dataset, cat = VocDataset("pascal", data_root / "voc2012"), 8
@@ -97,17 +100,16 @@ def test_photos_are_tested_squashed(data_root: Path, monkeypatch: pytest.MonkeyP
     ids = [next(rows) for _ in range(4)]
     pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 0]])
     episodes = EpisodeList(ids, pairs[:, 0], np.full(4, cat), pairs[:, 1:], "real")
-    features = experiment.features.model
     scores = evaluate(
-        PrototypeMatcher(),
+        PrototypeMatcher(plan.model_settings(floor)),
         episodes,
         images,
-        mid=features.mid,
-        high=features.high,
+        mid=mid,
+        high=high,
         batch_size=4,
         progress=False,
     )
-    assert images.grid(ids[0]) == (29, 29)
+    assert images.grid(ids[0]) == (14, 14)
     for place, image_id in enumerate(ids):
         label = images.mask(image_id)
         counted = scores.union[place] + scores.bg_intersection[place]

@@ -152,7 +152,7 @@ def test_the_backbone_sees_the_valid_side_closest_to_400(backbone, side):
 
 
 def test_no_cache_of_test_images_is_planned():
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("demo")
     evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
     plain = Plan(experiment)
     squashed = Plan(experiment.model_copy(update={"evaluation": evaluation}))
@@ -164,3 +164,13 @@ def test_no_cache_of_test_images_is_planned():
     assert squashed.training_inputs(run) == plain.training_inputs(run)
     assert squashed.live_backbone == plain.live_backbone == plain.live_test_backbone == {}
     assert squashed.live_test_backbone["code"]
+
+
+def test_squashed_images_are_diffused_when_they_are_read():
+    experiment = load_experiment("voc_cpu")
+    evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
+    plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
+    assert {cache.split for cache in plan.feature_caches} == {"all", "train"}
+    for spec in plan.evaluations.values():
+        found = plan.evaluation_inputs(spec)["map"]
+        assert found == ([] if spec.run.raw else ["results/voc_cpu/features/diffusion.h5"])
