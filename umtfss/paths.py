@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umtfss.config import DIFFUSED, Experiment
+from umtfss.config import Experiment
+from umtfss.features.settings import DIFFUSED
 from umtfss.runs import RunSpec
 
 

@@ -11,8 +11,9 @@ from itertools import chain
 from typing import Any
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import DIFFUSED, EmbeddingConfig, Experiment, ModelConfig, TrainingConfig
+from umtfss.config import Experiment, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
+from umtfss.features.settings import DIFFUSED, EmbeddingConfig
 from umtfss.paths import EvaluationSpec, FeatureCache, Paths, pairs_of
 from umtfss.provenance import digest_code
 from umtfss.runs import RunSpec

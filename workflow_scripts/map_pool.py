@@ -1,8 +1,8 @@
 """Map the segments of an unlabelled pool, for diffused features."""
 
-from umtfss.config import DiffusionConfig
 from umtfss.device import prepare_process
 from umtfss.features.diffusion import build_diffusion_map
+from umtfss.features.settings import DiffusionConfig
 from umtfss.features.store import FeatureStore
 from umtfss.log import job_log
 

@@ -3,7 +3,7 @@
 import pytest
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import FeaturesConfig, ModelConfig
+from umtfss.config import ModelConfig
 from umtfss.estimate import (
     cheaper_features,
     episode_gflop,
@@ -14,6 +14,7 @@ from umtfss.estimate import (
     warnings,
 )
 from umtfss.experiment_file import load_experiment
+from umtfss.features.settings import FeaturesConfig
 from umtfss.plan import Plan
 from umtfss.tables.settings import TablesConfig
 

@@ -4,9 +4,10 @@ import pytest
 import yaml
 
 from umtfss.cli import sharing_rows
-from umtfss.config import TrainingConfig, WeightsConfig
+from umtfss.config import TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.experiment_file import load_experiment
+from umtfss.features.settings import WeightsConfig
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec

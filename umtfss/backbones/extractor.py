@@ -22,8 +22,8 @@ from umtfss.backbones.weights import (
     load_state,
     read_weights,
 )
-from umtfss.config import WeightsConfig
 from umtfss.errors import ConfigError
+from umtfss.features.settings import WeightsConfig
 from umtfss.provenance import digest_json
 
 Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from umtfss.config import WeightsConfig
 from umtfss.errors import WeightsError
+from umtfss.features.settings import WeightsConfig
 from umtfss.provenance import digest_file, read_manifest, write_manifest
 
 CACHE_VARIABLE = "UMTFSS_CACHE"

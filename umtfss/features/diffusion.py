@@ -20,9 +20,9 @@ import h5py
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
-from umtfss.config import DIFFUSED, DiffusionConfig
 from umtfss.errors import DataError, StoreError
 from umtfss.features.pool_graph import PoolGraph, build_pool_graph
+from umtfss.features.settings import DIFFUSED, DiffusionConfig
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
 from umtfss.hdf5 import FileKind

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.config import ViewConfig
 from umtfss.episodes.geometry import square_pixels
 from umtfss.errors import StoreError
+from umtfss.features.settings import ViewConfig
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSpec, ImageFeatures, View
 from umtfss.features.views import cached_view, crop, shown_grid, uncropped_image

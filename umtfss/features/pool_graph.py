@@ -12,8 +12,8 @@ import numpy as np
 from scipy import sparse
 from tqdm import tqdm
 
-from umtfss.config import DiffusionConfig
 from umtfss.errors import DataError
+from umtfss.features.settings import DiffusionConfig
 from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.randomness import seed64
 

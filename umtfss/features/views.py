@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
-from umtfss.config import ViewConfig
 from umtfss.episodes.geometry import token_to_pixel
+from umtfss.features.settings import ViewConfig
 from umtfss.features.store import View
 from umtfss.randomness import generator
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from umtfss.backbones import efficientnet
 from umtfss.backbones.extractor import build_extractor
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import WeightsConfig
 from umtfss.errors import WeightsError
+from umtfss.features.settings import WeightsConfig
 
 # Per stage: stride, kernel, and of each variant the width and the number of blocks.
 STAGES = {

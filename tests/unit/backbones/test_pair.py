@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from umtfss.backbones.extractor import Extractor, build_extractor
 from umtfss.backbones.facts import PAIRS, backbone_facts
 from umtfss.backbones.pair import Pair, at_patch_centres
-from umtfss.config import WeightsConfig
 from umtfss.errors import ConfigError
+from umtfss.features.settings import WeightsConfig
 
 
 @pytest.fixture(scope="module")

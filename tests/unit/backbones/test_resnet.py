@@ -5,8 +5,8 @@ import torch
 
 from umtfss.backbones.extractor import build_extractor
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import WeightsConfig
 from umtfss.errors import WeightsError
+from umtfss.features.settings import WeightsConfig
 
 IMAGES = torch.rand(2, 3, 65, 97, generator=torch.Generator().manual_seed(1))
 

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from umtfss.backbones import vit
 from umtfss.backbones.extractor import build_extractor
 from umtfss.backbones.weights import download_wheel
-from umtfss.config import WeightsConfig
 from umtfss.errors import WeightsError
+from umtfss.features.settings import WeightsConfig
 
 
 @pytest.fixture(scope="module")

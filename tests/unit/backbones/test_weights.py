@@ -23,8 +23,8 @@ from umtfss.backbones.weights import (
     packaged_weights,
     wheel_weights,
 )
-from umtfss.config import WeightsConfig
 from umtfss.errors import WeightsError
+from umtfss.features.settings import WeightsConfig
 
 CONTENT = b"some weights"
 

@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.config import SplitConfig, ViewConfig
+from umtfss.config import SplitConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.geometry import mask_to_grid, mask_to_target
 from umtfss.episodes.live import Featuriser, LiveBatch
 from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, PseudoMasks, collate
 from umtfss.features.extract import extract_features
+from umtfss.features.settings import ViewConfig
 from umtfss.features.store import FeatureStore
 from umtfss.features.views import crop, uncropped_image, view_mask
 from umtfss.randomness import generator

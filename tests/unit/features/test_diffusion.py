@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pytest
 
-from umtfss.config import DIFFUSED, DiffusionConfig
 from umtfss.errors import DataError, StoreError
 from umtfss.features.diffusion import (
     DiffusedFeatures,
@@ -18,6 +17,7 @@ from umtfss.features.diffusion import (
     spectral_coordinates,
 )
 from umtfss.features.pool_graph import build_pool_graph
+from umtfss.features.settings import DIFFUSED, DiffusionConfig
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSpec, FeatureStore, ImageFeatures, unit_tokens
 

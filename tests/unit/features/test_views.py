@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from umtfss.config import ViewConfig
 from umtfss.episodes.geometry import square_pixels
 from umtfss.features.extract import extract_features
+from umtfss.features.settings import ViewConfig
 from umtfss.features.store import FeatureStore, View
 from umtfss.features.views import (
     OUTSIDE,

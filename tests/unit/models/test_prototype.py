@@ -13,20 +13,25 @@ from umtfss.models import build_model
 MakeBatch = Callable[..., EpisodeBatch]
 
 
+def support_sums(batch: EpisodeBatch, row: int) -> torch.Tensor:
+    """The sums of an episode's background and foreground tokens, (2, C), one token at a time."""
+    sums = torch.zeros(2, batch.support_high.shape[2])
+    for shot, i, j in batch.support_valid[row].nonzero():
+        token = F.normalize(batch.support_high[row, shot, :, i, j], dim=0)
+        share = batch.support_mask[row, shot, i, j]
+        sums += torch.stack([(1 - share) * token, share * token])
+    return sums
+
+
 def test_equals_loops(make_batch: MakeBatch) -> None:
     batch = make_batch(shots=2)
     model = build_model("prototype", ModelConfig(), 12)
     logits = model(batch)
     assert not list(model.parameters())
     for row in range(3):
-        sums = torch.zeros(2, 10)
-        for shot in range(2):
-            for i, j in batch.support_valid[row, shot].nonzero():
-                token = F.normalize(batch.support_high[row, shot, :, i, j], dim=0)
-                share = batch.support_mask[row, shot, i, j]
-                sums += torch.stack([(1 - share) * token, share * token])
         query = F.normalize(batch.query_high[row], dim=0)
-        expected = torch.einsum("pc,chw->phw", F.normalize(sums, dim=1), query)
+        prototypes = F.normalize(support_sums(batch, row), dim=1)
+        expected = torch.einsum("pc,chw->phw", prototypes, query)
         torch.testing.assert_close(logits[row, :, :7, :9], expected[:, :7, :9])
 
 
@@ -54,12 +59,7 @@ def test_margin_and_self_support_equal_loops(make_batch: MakeBatch) -> None:
 
     found = build_model("prototype", ModelConfig(margin=0.1, self_support=True), 12)(batch)
     for row in range(len(batch)):
-        supports = torch.zeros(2, 10)
-        for shot in range(2):
-            for i, j in batch.support_valid[row, shot].nonzero():
-                token = F.normalize(batch.support_high[row, shot, :, i, j], dim=0)
-                share = batch.support_mask[row, shot, i, j]
-                supports += torch.stack([(1 - share) * token, share * token])
+        supports = support_sums(batch, row)
         query, own = F.normalize(batch.query_high[row], dim=0), torch.zeros(2, 10)
         for i, j in batch.query_valid[row].nonzero():
             background, foreground = margin[row, :, i, j]

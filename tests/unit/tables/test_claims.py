@@ -66,6 +66,17 @@ def test_comparisons_are_paired(plan):
             assert sum(sign for sign, _ in comparison.terms) == 0
 
 
+def test_training_is_compared_on_the_features_that_it_sees():
+    """Against the floor before diffusion, the features' gain would pass for that of training."""
+    plan = Plan(load_experiment("voc_cpu"))
+    for claim in claims(plan.every_table):
+        if claim.key in ("unsupervised", "folds"):
+            for comparison in claim.comparisons:
+                runs = [cell.measurements[0].run for _, cell in comparison.terms]
+                assert len({plan.diffuses(run) for run in runs}) == 1
+                assert runs[1].path == "prototype/training_free"
+
+
 def test_a_better_model_is_found_and_so_is_a_worse_one(plan):
     by_key = {claim.key: claim for claim in claims(plan.every_table)}
     claim = by_key["prototype_attention"]
