@@ -52,9 +52,8 @@ class PrototypeMatcher(MetaLearner):
         cosine = self._less_margin(torch.bmm(prototypes, query))
         if self.self_support:
             foreground = cosine[:, 1] > cosine[:, 0]
-            found = (
-                torch.stack([~foreground, foreground], 1) & batch.query_valid.flatten(1)[:, None]
-            )
+            found = torch.stack([~foreground, foreground], 1)
+            found = found & batch.query_valid.flatten(1)[:, None]
             # the sum is as long as tokens are many, and zero where none is found
             own = F.normalize(torch.bmm(found.to(query.dtype), query.transpose(1, 2)), dim=2)
             prototypes = F.normalize(prototypes + own, dim=2)

@@ -52,6 +52,8 @@ def test_finds_what_looks_alike_and_ignores_padding(make_batch: MakeBatch) -> No
 
 def test_margin_and_self_support_equal_loops(make_batch: MakeBatch) -> None:
     batch = make_batch(shots=2)
+    noise = torch.randn(batch.query_high.shape) * ~batch.query_valid[:, None]
+    batch = dataclasses.replace(batch, query_high=batch.query_high + noise)
     plain = build_model("prototype", ModelConfig(), 12)(batch)
     margin = build_model("prototype", ModelConfig(margin=0.1), 12)(batch)
     torch.testing.assert_close(margin[:, 0] - plain[:, 0], torch.full_like(plain[:, 0], 0.05))
