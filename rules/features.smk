@@ -37,6 +37,7 @@ rule extract_features:
         augment=cache_augment,
         shards=lookup(dpath="features/shards", within=settings),
         precision=lookup(dpath="features/precision", within=settings),
+        mirrored=lookup(dpath="features/mirrored", within=settings),
         weights=lookup(dpath="features/weights", within=settings),
     script:
         "../workflow_scripts/extract_features.py"

@@ -168,8 +168,9 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
     seen = {name: facts.resized(*size, model.long_side) for name, size in sizes.items()}
     # an augmented image is padded to a square; the tokens of its padding are not stored
-    square = facts.gflop(*facts.resized(1, 1, model.long_side), levels)
-    plain = {name: facts.gflop(*size, levels) for name, size in seen.items()}
+    passes = 1 + plan.experiment.features.mirrored
+    square = passes * facts.gflop(*facts.resized(1, 1, model.long_side), levels)
+    plain = {name: passes * facts.gflop(*size, levels) for name, size in seen.items()}
     rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
 
     gflop = sum(n * (plain[name] + (model.views - 1) * square) for name, n in counts.items())
@@ -225,6 +226,7 @@ def estimate(plan: Plan) -> list[Cost]:
     """The cost of every arrow that takes long or fills the disk."""
     experiment, features = plan.experiment, plan.experiment.features
     rate, shards, cores = matmul_rate(), features.shards, os.cpu_count() or 1
+    passes = 1 + features.mirrored
 
     def core_seconds(arrow: str, gflop: float) -> float:
         return gflop / (rate * EFFICIENCY[arrow])
@@ -244,7 +246,7 @@ def estimate(plan: Plan) -> list[Cost]:
             work = images * h * w * DIFFUSION_GFLOP
             return work, images * h * w * features.diffusion.channels * 2 / 1e9
         padded = facts.resized(1, 1, cache.long_side) if cache.view else resized
-        gflop = facts.gflop(*padded, cache.levels) * images
+        gflop = passes * facts.gflop(*padded, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]
@@ -265,7 +267,7 @@ def estimate(plan: Plan) -> list[Cost]:
     def live(dataset: str) -> float:
         """Core-seconds for the model's features of an image."""
         resized = facts.resized(*size[dataset], features.model.long_side)
-        return core_seconds("features", facts.gflop(*resized, levels))
+        return core_seconds("features", passes * facts.gflop(*resized, levels))
 
     trained = 0.0
     for run in plan.trained_runs:

@@ -321,6 +321,7 @@ class Plan(Paths):
             sources.append("umtfss/features/diffusion.py")
         return {
             "weights": weights and weights.model_dump(mode="json"),
+            "mirrored": features.mirrored,
             "code": digest_code(*sources),
         }
 

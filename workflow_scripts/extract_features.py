@@ -21,7 +21,12 @@ with job_log(snakemake.log[0]):
     extract_features(
         open_dataset(name, plan.experiment.datasets[name], plan.dataset_root(name)),
         shard_ids(index.image_ids, int(snakemake.wildcards.shard), settings.shards),
-        build_extractor(cache.backbone, cache.levels, settings.weights.get(cache.backbone)),
+        build_extractor(
+            cache.backbone,
+            cache.levels,
+            settings.weights.get(cache.backbone),
+            settings.mirrored,
+        ),
         cache.long_side,
         Path(snakemake.output[0]).parent,
         source=index.checksum,

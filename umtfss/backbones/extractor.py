@@ -41,13 +41,19 @@ class Extractor(nn.Module):
         multiple: Sides are multiples of it (plus 1 px where `align_corners`).
         align_corners: How the grid lies on the pixels; see `BackboneFacts`.
         digest: sha256 of the backbone's weights, whatever the levels.
+        mirrored: Whether features are the mean of those of an image and of its mirror image.
     """
 
     def __init__(
-        self, facts: BackboneFacts, levels: Sequence[str], network: nn.Module, digest: str
+        self,
+        facts: BackboneFacts,
+        levels: Sequence[str],
+        network: nn.Module,
+        digest: str,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
-        self.facts, self.name, self.digest = facts, facts.name, digest
+        self.facts, self.name, self.digest, self.mirrored = facts, facts.name, digest, mirrored
         self.levels = tuple(levels)
         self.channels = {level: facts.channels[level] for level in levels}
         self.stride, self.multiple = facts.stride, facts.multiple
@@ -81,8 +87,12 @@ class Extractor(nn.Module):
                 f"{self.name} expected sides of {self.multiple} k{' + 1' if extra else ''} px, "
                 f"but got {tuple(images.shape[2:])}"
             )
-        found = self.network((images - self.mean) / self.std)
-        return {level: found[level] for level in self.levels}
+        images = (images - self.mean) / self.std
+        found = self.network(images)
+        if not self.mirrored:
+            return {level: found[level] for level in self.levels}
+        other = self.network(images.flip(3))
+        return {level: (found[level] + other[level].flip(3)) / 2 for level in self.levels}
 
     def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
         """The size (H', W') at which an image of H x W px is seen."""
@@ -94,7 +104,10 @@ class Extractor(nn.Module):
 
 
 def build_extractor(
-    name: str, levels: Sequence[str], weights: WeightsConfig | None = None
+    name: str,
+    levels: Sequence[str],
+    weights: WeightsConfig | None = None,
+    mirrored: bool = False,
 ) -> Extractor:
     """The backbone with its pretrained weights, cut after the deepest level.
 
@@ -102,6 +115,7 @@ def build_extractor(
         name: A name that `backbone_facts` knows.
         levels: The levels to return.
         weights: Where the weights come from, if not from the default source.
+        mirrored: Average the features with those of the mirror image.
 
     Raises:
         ConfigError: The name or a level is unknown.
@@ -110,18 +124,18 @@ def build_extractor(
     facts = backbone_facts(name)
     deepest = facts.deepest(levels)
     if name in PAIRS:
-        return _build_pair(facts, levels, weights)
+        return _build_pair(facts, levels, weights, mirrored)
     make, rename, wheel = _parts(facts, levels)
     with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
         whole, network = make(list(facts.channels)[-1]), make(deepest)
     state = read_weights(name, facts.source, facts.official, weights, wheel, rename)
     check_state(state, whole.network, name)
     load_state(network.network, state)
-    return Extractor(facts, levels, network, digest_state(state))
+    return Extractor(facts, levels, network, digest_state(state), mirrored)
 
 
 def _build_pair(
-    facts: BackboneFacts, levels: Sequence[str], weights: WeightsConfig | None
+    facts: BackboneFacts, levels: Sequence[str], weights: WeightsConfig | None, mirrored: bool
 ) -> Extractor:
     """Both backbones of a pair with their own weights, behind one extractor."""
     if weights is not None:
@@ -135,7 +149,7 @@ def _build_pair(
     own = [name for name in levels if name not in (FUSED, deepest)]
     tokens, maps = build_extractor(vit_name, [*own, deepest]), build_extractor(other_name, [level])
     digest = digest_json([tokens.digest, maps.digest])
-    return Extractor(facts, levels, Pair(tokens, maps), digest)
+    return Extractor(facts, levels, Pair(tokens, maps), digest, mirrored)
 
 
 def _parts(

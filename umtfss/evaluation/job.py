@@ -79,10 +79,11 @@ def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
     # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_extractor
 
-    features = plan.experiment.features.model
-    weights = plan.experiment.features.weights.get(features.backbone)
-    levels = plan.experiment.features.backbone_levels([*features.mid, features.high])
-    return build_extractor(features.backbone, levels, weights).to(device)
+    settings = plan.experiment.features
+    model = settings.model
+    levels = settings.backbone_levels([*model.mid, model.high])
+    weights = settings.weights.get(model.backbone)
+    return build_extractor(model.backbone, levels, weights, settings.mirrored).to(device)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:

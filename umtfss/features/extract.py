@@ -107,6 +107,7 @@ def extract_features(
         align_corners=extractor.align_corners,
         view=view,
         augment=augment.model_dump() if view and augment else None,
+        mirrored=extractor.mirrored,
     )
     own = (f"umtfss/features/{name}.py" for name in ("extract", "store", "views"))
     code = digest_code("umtfss/backbones", *own, "umtfss/episodes/geometry.py")

@@ -89,6 +89,11 @@ class FeaturesConfig(Block):
     diffusion: DiffusionConfig | None = Field(
         None, description="makes the level `diffused`, for embeddings and model"
     )
+    mirrored: bool = Field(
+        False,
+        description="features are the mean of those of an image and of its mirror image, at twice "
+        "the time; not in the paper",
+    )
     weights: dict[Name, WeightsConfig] = Field(
         default_factory=dict, description="backbone -> weights, where not the packaged default"
     )

@@ -69,6 +69,7 @@ class FeatureSpec:
         align_corners: How the grid lies on the pixels.
         view: Number of the augmented view; 0 is the plain image.
         augment: How the view was drawn (`ViewConfig`); None for the plain image.
+        mirrored: Whether they are the mean of those of the image and of its mirror image.
     """
 
     backbone: str
@@ -81,6 +82,7 @@ class FeatureSpec:
     align_corners: bool
     view: int = 0
     augment: dict[str, float] | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)

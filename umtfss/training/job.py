@@ -158,6 +158,7 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
         features.backbone,
         (*features.mid, features.high),
         experiment.features.weights.get(features.backbone),
+        experiment.features.mirrored,
     ).to(device)
     crops = _splits(plan, run)
     live = LiveEpisodes(
