@@ -59,6 +59,10 @@ def saliency_features(wildcards):
     return shard_manifest(wildcards, plan.salient_embedding)
 
 
+def superpixel_settings(wildcards):
+    return {key: settings["pseudo_masks"][key] for key in ("scale", "sigma", "min_size")}
+
+
 def pool_manifests(wildcards):
     return plan.pseudo_masks(wildcards.pool, ".json")
 

@@ -32,6 +32,7 @@ rule evaluate_run:
             "umtfss/clustering/hamming_kmeans.py",
             "umtfss/episodes",
             "umtfss/linear.py",
+            "umtfss/pseudo_masks/superpixels.py",
         ),
         settings=evaluation_settings,
     script:

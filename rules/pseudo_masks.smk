@@ -1,10 +1,10 @@
 # pseudo_masks: centroids -> a label map of every image and its valid regions; or, for MaskSplit,
-# the salient region of every image, which depends on the image alone.
+# the salient region of every image, which depends on the image alone. Of test images, superpixels.
 
 
 rule all_pseudo_masks:
     input:
-        plan.mask_manifests,
+        plan.mask_files,
 
 
 rule make_pseudo_masks:
@@ -52,3 +52,28 @@ rule make_saliency_masks:
         settings=lookup(dpath="pseudo_masks", within=settings),
     script:
         "../workflow_scripts/make_saliency_masks.py"
+
+
+rule make_superpixels:
+    input:
+        "results/{experiment}/data/{dataset}/{split}.json",
+    output:
+        "results/{experiment}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5",
+    log:
+        "results/{experiment}/logs/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.tsv"
+    conda:
+        environment
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        code=code(
+            "workflow_scripts/make_superpixels.py",
+            "umtfss/pseudo_masks/superpixels.py",
+        ),
+        settings=superpixel_settings,
+        shards=lookup(dpath="features/shards", within=settings),
+    script:
+        "../workflow_scripts/make_superpixels.py"

@@ -209,6 +209,11 @@ class ModelConfig(Block):
         description="cosine by which the foreground prototype must be nearer in the training-free "
         "score; not in the paper",
     )
+    superpixels: Fraction = Field(
+        0.0,
+        description="part of the tested score that is its mean over each superpixel of the query "
+        "(those of pseudo_masks); not in the paper",
+    )
     ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=lambda: [1.0, 1 / 2, 1 / 4, 2 / 15],

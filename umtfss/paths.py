@@ -131,6 +131,13 @@ class Paths:
             for shard in range(self.experiment.features.shards)
         ]
 
+    def superpixels(self, dataset: str, split: str) -> list[str]:
+        """The superpixels of a split's images, one file a shard."""
+        return [
+            f"{self.root}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5"
+            for shard in range(self.experiment.features.shards)
+        ]
+
     def task_masks(self, run: RunSpec, suffix: str = ".h5") -> list[str]:
         """The files of masks that a run's tasks are made of; none where labels are."""
         match run.tasks:

@@ -298,6 +298,16 @@ class Plan(Paths):
         """The caches of a data set's test images; empty if their features are live."""
         return [] if self.tests_live else self.model_caches([self.tested_split(dataset)], diffused)
 
+    def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
+        """The superpixels of a data set's test images; none if the run does not ask for them.
+
+        Squashed images have others, which are computed when they are read.
+        """
+        squashed = self.experiment.evaluation.protocol == "squash400"
+        if squashed or not self.model_settings(run).superpixels:
+            return []
+        return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
+
     @cached_property
     def live_backbone(self) -> dict[str, Any]:
         """What decides training features that are computed live; empty if they are cached."""
@@ -339,9 +349,11 @@ class Plan(Paths):
         return sorted({run.pool for run in self.trained_runs if run.tasks == "unsup"})
 
     @property
-    def mask_manifests(self) -> list[str]:
-        """The manifests of all pseudo-masks that the tables asked for need."""
-        lists = (self.task_masks(run, ".json") for run in self.trained_runs)
+    def mask_files(self) -> list[str]:
+        """The manifests of all pseudo-masks that the tables asked for need, and superpixels."""
+        lists = [self.task_masks(run, ".json") for run in self.trained_runs]
+        tested = [m for table in self.tables for m in table.measurements]
+        lists += [self.test_superpixels(m.run, m.dataset) for m in tested]
         return sorted(set().union(*lists))
 
     @property
@@ -415,6 +427,7 @@ class Plan(Paths):
                 self.test_caches(spec.dataset, self.diffuses(spec.run))
             ),
             "map": [self.diffusion_map] if self.tests_live and self.diffuses(spec.run) else [],
+            "superpixels": self.test_superpixels(spec.run, spec.dataset),
             "index": self.test_index(spec.dataset),
             "episodes": [
                 self.test_episodes(spec.dataset, fold, spec.shot, seed)

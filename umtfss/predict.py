@@ -17,7 +17,7 @@ from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.data.images import read_image, read_object_mask
 from umtfss.episodes.episode import EpisodeList
 from umtfss.errors import DataError, StoreError
-from umtfss.evaluation.job import live_features, tested_model
+from umtfss.evaluation.job import live_features, live_superpixels, tested_model
 from umtfss.evaluation.run import TestImages, predict_episode
 from umtfss.plan import Plan
 from umtfss.provenance import atomic_path
@@ -183,11 +183,15 @@ def segment(
             "            or --run prototype, which needs no training",
         )
     model = tested_model(plan, run)
-    images = TestImages(catalog, live_features(plan, run, catalog, torch.device(device)))
+    features = live_features(plan, run, catalog, torch.device(device))
+    images = TestImages(catalog, features, read_superpixels=live_superpixels(plan, catalog))
+    part = plan.model_settings(run).superpixels
     rows = [list(range(1, len(masks) + 1))]
     for query in queries:
         episode = EpisodeList([str(query), *masks], [0], [OBJECT], rows, "predict")  # type: ignore[arg-type]
-        yield predict_episode(model, episode, 0, images, mid=mid, high=high, device=device)
+        yield predict_episode(
+            model, episode, 0, images, mid=mid, high=high, device=device, superpixels=part
+        )
 
 
 def write_prediction(mask: np.ndarray, query: Query, folder: Path) -> None:

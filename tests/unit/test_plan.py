@@ -72,7 +72,7 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
     initial = RunSpec("umtfss", "shapes", "unsup", "all")
     assert initial in plan.trained_runs
     assert {run.tasks for run in plan.trained_runs if run != initial} == {"sup"}
-    assert plan.mask_manifests == plan.pseudo_masks("shapes", ".json")
+    assert plan.mask_files == plan.pseudo_masks("shapes", ".json")
 
 
 def test_overrides_stand_in_the_path_only_where_they_differ(paper):

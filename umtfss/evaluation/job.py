@@ -1,9 +1,10 @@
 """One evaluation of the plan: a run tested on a data set with K shots, every fold and seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from umtfss.data.dataset import Catalog, open_dataset
@@ -18,6 +19,7 @@ from umtfss.models.base import MetaLearner
 from umtfss.paths import EvaluationSpec
 from umtfss.plan import Plan
 from umtfss.provenance import digest_file, package_versions, read_manifest
+from umtfss.pseudo_masks.superpixels import SuperpixelStore, felzenszwalb_superpixels
 from umtfss.runs import RunSpec
 from umtfss.training.checkpoint import load_weights
 
@@ -43,12 +45,21 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
         from umtfss.evaluation.squash import SquashedFeatures, SquashedImages  # as below
 
         squashed = SquashedFeatures(model_extractor(plan, device), catalog)
-        features = _diffused(plan, run, squashed)
-        return TestImages(SquashedImages(catalog), features, LIVE_MEMORY_MB)
+        features, small = _diffused(plan, run, squashed), SquashedImages(catalog)
+        return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small))
+    read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
     if plan.tests_live:
-        return TestImages(catalog, live_features(plan, run, catalog, device))
+        live = live_features(plan, run, catalog, device)
+        return TestImages(catalog, live, read_superpixels=read)
     caches = plan.test_caches(dataset, plan.diffuses(run))
-    return TestImages(catalog, FeatureStore(plan.feature_manifests(caches)))
+    store = FeatureStore(plan.feature_manifests(caches))
+    return TestImages(catalog, store, read_superpixels=read)
+
+
+def live_superpixels(plan: Plan, catalog: LabelledImages) -> Callable[[str], np.ndarray]:
+    """Computes the superpixels of the catalog's images when they are read."""
+    settings = plan.experiment.pseudo_masks
+    return lambda image_id: felzenszwalb_superpixels(catalog.image(image_id), settings)
 
 
 def live_features(
@@ -109,6 +120,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
                 batch_size=settings.batch_size,
                 device=device,
                 amp=settings.amp,
+                superpixels=plan.model_settings(spec.run).superpixels,
             )
             for seed in range(spec.seeds)
         }
@@ -133,6 +145,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
             "protocol": settings.protocol,
             "map": [digest_file(p) for p in inputs["map"]],
+            "superpixels": [digest_file(p) for p in inputs["superpixels"]],
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {

@@ -28,9 +28,11 @@ from umtfss.episodes.loader import (
 )
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.features.store import FeatureSource
+from umtfss.pseudo_masks.superpixels import blend_means
 
 BATCHES_AHEAD = 2
-ReadBatch = tuple[EpisodeBatch, list[np.ndarray]]  # and the queries' labels, (H, W) uint8
+# and of every query the label, (H, W) uint8, and the superpixels, if they are asked for
+ReadBatch = tuple[EpisodeBatch, list[tuple[np.ndarray, np.ndarray | None]]]
 
 
 class TestImages:
@@ -42,14 +44,19 @@ class TestImages:
         catalog: Labels by qualified image id.
         store: Features by qualified image id: a `FeatureStore` or `LiveFeatures`.
         memory_mb: What is kept, the most recently used.
+        read_superpixels: Gives the superpixels of an image, (H, W) int; only for models that ask.
     """
 
     __test__ = False  # not a test class, whatever its name
 
     def __init__(
-        self, catalog: LabelledImages, store: FeatureSource, memory_mb: int = 1024
+        self,
+        catalog: LabelledImages,
+        store: FeatureSource,
+        memory_mb: int = 1536,
+        read_superpixels: Callable[[str], np.ndarray] | None = None,
     ) -> None:
-        self.catalog, self.store = catalog, store
+        self.catalog, self.store, self._read_superpixels = catalog, store, read_superpixels
         self.channels, self.long_side = store.channels, store.long_side
         self.stride, self.multiple = store.stride, store.multiple
         self.align_corners = store.align_corners
@@ -76,6 +83,12 @@ class TestImages:
         """The class of every pixel, (H, W) uint8."""
         return self._get((qualified, ""), lambda: self.catalog.mask(qualified))
 
+    def superpixels(self, qualified: str) -> np.ndarray:
+        """The superpixel of every pixel, (H, W) int."""
+        read = self._read_superpixels
+        assert read is not None  # whoever makes the images knows the model
+        return self._get((qualified, "superpixels"), lambda: read(qualified))
+
     def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -98,6 +111,7 @@ def evaluate(
     batch_size: int,
     device: torch.device | str = "cpu",
     amp: Literal["off", "bf16", "fp16"] = "off",
+    superpixels: float = 0.0,
     progress: bool = True,
 ) -> EpisodeScores:
     """The counts of every episode.
@@ -111,6 +125,7 @@ def evaluate(
         batch_size: Episodes per forward pass.
         device: Where the model runs; it is moved there.
         amp: Mixed precision.
+        superpixels: Part of the score that is its mean over each superpixel of the query.
         progress: Whether to show a bar.
     """
     masks = GroundTruthMasks(images)
@@ -120,21 +135,28 @@ def evaluate(
     def read(start: int) -> ReadBatch:
         rows = range(start, min(start + batch_size, len(episodes)))
         queries = [episodes[row] for row in rows]
-        labels = [masks.mask(one.query, one.class_id) for one in queries]
-        return collate([dataset[row] for row in rows]), labels
+        seen = [
+            (
+                masks.mask(one.query, one.class_id),
+                images.superpixels(one.query) if superpixels else None,
+            )
+            for one in queries
+        ]
+        return collate([dataset[row] for row in rows]), seen
 
     starts = range(0, len(episodes), batch_size)
     model = model.to(device).eval()
     with tqdm(total=len(episodes), unit="episode", disable=not progress) as bar:
-        for start, (batch, labels) in zip(starts, _ahead(read, starts), strict=True):
+        for start, (batch, seen) in zip(starts, _ahead(read, starts), strict=True):
             difference = _foreground_minus_background(model, batch, device, amp)
-            for place, label in enumerate(labels):
+            for place, (label, regions) in enumerate(seen):
                 query = episodes[start + place]
-                predicted = _at_original_size(
-                    difference[place], images.grid(query.query), label.shape, images.align_corners
-                )
-                score.update(predicted, label, query.class_id)
-            bar.update(len(labels))
+                grid, align = images.grid(query.query), images.align_corners
+                found = _at_original_size(difference[place], grid, label.shape, align)
+                if regions is not None:
+                    found = blend_means(found, regions, superpixels)
+                score.update(found > 0, label, query.class_id)
+            bar.update(len(seen))
     return score.scores
 
 
@@ -147,6 +169,7 @@ def predict_episode(
     mid: Sequence[str],
     high: str,
     device: torch.device | str = "cpu",
+    superpixels: float = 0.0,
 ) -> np.ndarray:
     """The predicted mask of one episode's query, (H, W) bool at its original size."""
     dataset = CachedEpisodes(episodes, images, mid, high, GroundTruthMasks(images))
@@ -154,7 +177,10 @@ def predict_episode(
     difference = _foreground_minus_background(model, collate([dataset[index]]), device, "off")
     query = episodes[index].query
     size = images.image_size(query)
-    return _at_original_size(difference[0], images.grid(query), size, images.align_corners)
+    found = _at_original_size(difference[0], images.grid(query), size, images.align_corners)
+    if superpixels:
+        found = blend_means(found, images.superpixels(query), superpixels)
+    return found > 0
 
 
 def _ahead(read: Callable[[int], ReadBatch], starts: Sequence[int]) -> Iterator[ReadBatch]:
@@ -188,9 +214,9 @@ def _foreground_minus_background(
 def _at_original_size(
     difference: Tensor, grid: tuple[int, int], size: tuple[int, ...], align_corners: bool
 ) -> np.ndarray:
-    """The mask that (g, g) logit differences predict, (H, W) bool."""
+    """The (g, g) logit differences at the image's size, (H, W) float32."""
     h, w = grid
     upsampled = nnf.interpolate(
         difference[None, None, :h, :w], size, mode="bilinear", align_corners=align_corners
     )
-    return (upsampled[0, 0] > 0).numpy()
+    return upsampled[0, 0].numpy()

@@ -1,12 +1,20 @@
-"""Labels that follow the edges of the image: a majority vote in superpixels.
+"""What follows the edges of the image: votes (protocol section 3.5) and means in superpixels.
 
-Protocol section 3.5. Shapes: H W pixels, S superpixels, N clusters.
+Shapes: H W pixels, S superpixels, N clusters.
 """
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import h5py
 import numpy as np
-from skimage.segmentation import felzenszwalb
 
 from umtfss.config import PseudoMasksConfig
+from umtfss.errors import StoreError
+from umtfss.hdf5 import FileKind
+from umtfss.provenance import atomic_path
+
+KIND = FileKind("umtfss-superpixels", 1, "a file of superpixels", "all_pseudo_masks")
 
 
 def felzenszwalb_superpixels(image: np.ndarray, settings: PseudoMasksConfig) -> np.ndarray:
@@ -18,6 +26,9 @@ def felzenszwalb_superpixels(image: np.ndarray, settings: PseudoMasksConfig) -> 
         image: (H, W, 3) uint8.
         settings: Scale, smoothing and smallest size.
     """
+    # Imported here: it takes a second to load, and who reads stored superpixels does not need it.
+    from skimage.segmentation import felzenszwalb
+
     return felzenszwalb(
         image,
         scale=settings.scale,
@@ -40,3 +51,76 @@ def majority_vote(labels: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
         minlength=(int(superpixels.max()) + 1) * clusters,
     )
     return votes.reshape(-1, clusters).argmax(1).astype(np.uint8)[superpixels]
+
+
+def blend_means(score: np.ndarray, superpixels: np.ndarray, part: float) -> np.ndarray:
+    """The score, a part of it replaced by its mean over each pixel's superpixel, (H, W) float32.
+
+    Args:
+        score: (H, W) float.
+        superpixels: (H, W) int, numbered from 0.
+        part: Weight of the mean, 0 to 1.
+    """
+    of = superpixels.ravel()
+    pixels = np.bincount(of)
+    means = np.bincount(of, score.ravel()) / np.maximum(pixels, 1)
+    return ((1 - part) * score + part * means[superpixels]).astype(np.float32)
+
+
+def write_superpixels(
+    images: Iterable[tuple[str, np.ndarray]], settings: PseudoMasksConfig, path: str | Path
+) -> None:
+    """Write the superpixels of some images, atomically; equal images give equal bytes.
+
+    Args:
+        images: Qualified ids and images, (H, W, 3) uint8.
+        settings: As in `felzenszwalb_superpixels`.
+        path: The HDF5 file: `ids`, and for each row `superpixels/<row>`, (H, W) uint16.
+    """
+    ids = []
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        KIND.mark(file)
+        for row, (image_id, image) in enumerate(images):
+            found = felzenszwalb_superpixels(image, settings)
+            assert found.max() <= np.iinfo(np.uint16).max  # of min_size px in 65 megapixels
+            file.create_dataset(
+                f"superpixels/{row}",
+                data=found.astype(np.uint16),
+                chunks=found.shape,
+                compression="gzip",
+            )
+            ids.append(image_id)
+        file["ids"] = np.array(ids, dtype=h5py.string_dtype())
+
+
+class SuperpixelStore:
+    """Superpixels in one or more files, read as one.
+
+    Args:
+        paths: The files.
+
+    Raises:
+        StoreError: A file is missing, of another format or of another version.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self._place: dict[str, tuple[h5py.File, int]] = {}
+        for path in paths:
+            file = KIND.open(path)
+            ids = file["ids"].asstr()[()].tolist()
+            self._place |= {image_id: (file, row) for row, image_id in enumerate(ids)}
+
+    def read(self, image_id: str) -> np.ndarray:
+        """The superpixel of every pixel, (H, W) uint16.
+
+        Raises:
+            StoreError: There is no such image.
+        """
+        if image_id not in self._place:
+            raise StoreError(
+                f"there are no superpixels of image {image_id}",
+                expected=f"one of {len(self._place)} images",
+                fix=f"delete the files and run snakemake --cores all {KIND.target}",
+            )
+        file, row = self._place[image_id]
+        return file[f"superpixels/{row}"][()]

@@ -19,7 +19,7 @@ FLOOR_ROW = "prototype matcher (training-free)"
 MATCHER_ROW = "prototype matcher on what UMTFSS sees (training-free)"
 ZERO_LABELS_ROW = "UMTFSS (unsupervised)"
 # The matcher without what is added to it here: neither is in a paper's floor.
-PLAIN_MATCHER: dict[str, Any] = {"self_support": False, "margin": 0.0}
+PLAIN_MATCHER: dict[str, Any] = {"self_support": False, "margin": 0.0, "superpixels": 0.0}
 COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
 QUOTED = " (quoted)"
 PER_EPISODE = " (per episode)"
@@ -466,15 +466,20 @@ def ablation(experiment: Experiment) -> Table:
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
     runs = {
         "matcher": floor_run(experiment),
-        "matcher, self-support": replace(matcher_run(experiment), raw=True),
+        "matcher, self-support": replace(matcher_run(experiment, superpixels=0.0), raw=True),
         "matcher, diffused": matcher_run(experiment, **PLAIN_MATCHER),
-        "matcher, diffused, self-support": matcher_run(experiment),
+        "matcher, diffused, self-support": matcher_run(experiment, superpixels=0.0),
         "UMTFSS of the paper": unsupervised_run(experiment, own, raw=True, **bare),
         "UMTFSS + matcher": unsupervised_run(experiment, own, raw=True, **scored),
         "UMTFSS, diffused": unsupervised_run(experiment, pool, **bare),
         "UMTFSS + matcher, diffused": unsupervised_run(experiment, pool, **scored),
-        "UMTFSS + matcher, diffused, self-support": unsupervised_run(experiment, pool),
+        "UMTFSS + matcher, diffused, self-support": unsupervised_run(
+            experiment, pool, superpixels=0.0
+        ),
     }
+    if experiment.model.superpixels:
+        runs["matcher, all of these, superpixels"] = matcher_run(experiment)
+        runs["UMTFSS + matcher, all of these, superpixels"] = unsupervised_run(experiment, pool)
     columns = _fold_columns(experiment)
     cells: list[Cell] = []
     for row, run in runs.items():

@@ -43,6 +43,7 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
                 mid=mid,
                 high=high,
                 device=device,
+                superpixels=plan.model_settings(spec.run).superpixels,
             )
             support = episode.supports[0]
             items.append(
