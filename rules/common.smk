@@ -60,7 +60,9 @@ def saliency_features(wildcards):
 
 
 def superpixel_settings(wildcards):
-    return {key: settings["pseudo_masks"][key] for key in ("scale", "sigma", "min_size")}
+    return {
+        key: settings["pseudo_masks"][key] for key in ("scale", "sigma", "min_size")
+    }
 
 
 def pool_manifests(wildcards):
