@@ -256,13 +256,7 @@ def estimate(plan: Plan) -> list[Cost]:
     pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
     salient = [run.pool for run in plan.trained_runs if run.tasks == "saliency"]
     pooled += sorted({name for pool in salient for name in experiment.pools[pool].images})
-    tests = {
-        m.dataset
-        for t in plan.tables
-        for m in t.measurements
-        if plan.test_superpixels(m.run, m.dataset)
-    }
-    pooled += [plan.tested_split(dataset) for dataset in sorted(tests)]
+    pooled += ["/".join(pair) for pair in plan.superpixel_splits]
     images = sum(image_count(plan, *name.split("/")) for name in pooled)
     jobs, seconds = len(pooled) * shards, images * PSEUDO_MASK_SECONDS
     costs.append(Cost("pseudo_masks", jobs, hours(jobs, seconds), images * 2.5e-5))

@@ -352,9 +352,15 @@ class Plan(Paths):
     def mask_files(self) -> list[str]:
         """The manifests of all pseudo-masks that the tables asked for need, and superpixels."""
         lists = [self.task_masks(run, ".json") for run in self.trained_runs]
-        tested = [m for table in self.tables for m in table.measurements]
-        lists += [self.test_superpixels(m.run, m.dataset) for m in tested]
+        lists += [self.superpixels(*pair) for pair in self.superpixel_splits]
         return sorted(set().union(*lists))
+
+    @property
+    def superpixel_splits(self) -> list[tuple[str, str]]:
+        """The tested splits, (data set, split), whose superpixels the tables asked for need."""
+        tested = {(m.run, m.dataset) for table in self.tables for m in table.measurements}
+        needed = {name for run, name in tested if self.test_superpixels(run, name)}
+        return pairs_of(self.tested_split(name) for name in sorted(needed))
 
     @property
     def indexes(self) -> list[str]:

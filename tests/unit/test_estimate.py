@@ -120,6 +120,7 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         "tables": tables,
         "features": FeaturesConfig.model_validate(blocks),
         "pools": {"pascal": experiment.pools["pascal"]},
+        "model": experiment.model.model_copy(update={"superpixels": 0.0}),
     }
     measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}

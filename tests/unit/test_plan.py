@@ -12,7 +12,7 @@ from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec
 
-FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False"
+FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False+superpixels=0.0"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,23 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
     assert initial in plan.trained_runs
     assert {run.tasks for run in plan.trained_runs if run != initial} == {"sup"}
     assert plan.mask_files == plan.pseudo_masks("shapes", ".json")
+
+
+def test_superpixels_of_test_images_are_made_for_runs_that_ask(tmp_path):
+    path = PACKAGE_ROOT / "experiments/voc_cpu.yaml"
+    plan = Plan(load_experiment(str(path)), ["headline"])
+    made = plan.superpixels("pascal", "val")
+    assert len(set(made)) == plan.experiment.features.shards
+    for spec in plan.evaluations_of(plan.table_named("headline")):
+        asks = plan.model_settings(spec.run).superpixels > 0
+        assert asks == (not spec.run.raw)  # the floor does not
+        assert plan.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
+    assert set(made) < set(plan.mask_files)
+    raw = yaml.safe_load(path.read_text())
+    raw["evaluation"]["protocol"] = "squash400"
+    (tmp_path / "squash.yaml").write_text(yaml.safe_dump(raw))
+    squash = Plan(load_experiment(str(tmp_path / "squash.yaml")), ["headline"])
+    assert not any("superpixels" in path for path in squash.mask_files)
 
 
 def test_overrides_stand_in_the_path_only_where_they_differ(paper):
@@ -168,7 +185,7 @@ def test_diffused_features_are_caches_of_their_own():
     plain, diffused = "vits14_lite2-672", "vits14_lite2-672-diffused"
     named = {(cache.dataset, cache.split, cache.name): cache for cache in plan.feature_caches}
     assert set(named) == {
-        ("imagenet", "all", plain),
+        *((photos, "all", plain) for photos in ("coco", "imagenet")),
         *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
     }
     for (dataset, split, name), cache in named.items():

@@ -9,6 +9,7 @@ import yaml
 from tests.workflow.conftest import Project, copy_project
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
+from umtfss.provenance import digest_file
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,9 @@ def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
     features["diffusion"] = {"pool": "shapes", "level": "block10", **settings}
     raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": "block10"}
     raw["training"]["paper"] = raw["training"]["shapes"]
+    features["mirrored"] = True
     raw["model"] |= {"residual": "centred", "self_support": True, "margin": 0.05}
+    raw["model"]["superpixels"] = 0.5
     pools = {"dataset": "shapes", "pool": "shapes"}
     raw["tables"] = {
         "headline": {**pools, "seeds": 2},
@@ -48,7 +51,7 @@ def rows(project: Project, table: str) -> dict[str, float]:
 
 def test_the_rows_are_different_models(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    for name, count in (("headline", 3), ("ablation", 9)):
+    for name, count in (("headline", 3), ("ablation", 11)):
         table = plan.table_named(name)
         assert list(rows(diffused, name)) == list(table.rows)
         assert len({m.run for m in table.measurements}) == len(table.rows) == count
@@ -56,6 +59,8 @@ def test_the_rows_are_different_models(diffused):
     floor = headline["prototype matcher (training-free)"]  # of two seeds, and of one
     assert ablation["matcher"] == pytest.approx(floor, abs=5)
     assert ablation["matcher"] != ablation["matcher, diffused"]
+    fine = ablation["UMTFSS + matcher, all of these, superpixels"]
+    assert fine != ablation["UMTFSS + matcher, diffused, self-support"]
 
 
 def test_each_run_reads_its_own_features(diffused):
@@ -68,6 +73,19 @@ def test_each_run_reads_its_own_features(diffused):
         assert kind != "" or spec.run.raw
         manifests = root.glob(f"features/shapes/val/*-160{kind}/shard*/manifest.json")
         assert sorted(read) == sorted(json.loads(p.read_text())["digest"] for p in manifests)
+
+
+def test_only_runs_that_ask_read_superpixels(diffused):
+    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
+    files = sorted((diffused.root / "results/tiny/pseudo_masks").glob("superpixels-*.h5"))
+    assert [path.name for path in files] == [
+        f"superpixels-shapes-val-shard{shard}.h5" for shard in range(2)
+    ]
+    for spec in plan.evaluations.values():
+        path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
+        read = json.loads(path.read_text())["facts"]["superpixels"]
+        asks = plan.model_settings(spec.run).superpixels > 0
+        assert sorted(read) == (sorted(map(digest_file, files)) if asks else [])
 
 
 def test_a_second_run_does_nothing(diffused):

@@ -46,6 +46,19 @@ def test_the_cosine_of_fused_features_is_the_mean_of_the_cosines(pair):
     torch.testing.assert_close(unit @ unit.T, mean, atol=1e-5, rtol=0)
 
 
+def test_mirrored_features_are_the_mean_of_an_image_and_its_mirror_image(pair):
+    mirrored = build_extractor("vits14_lite2", ["block6", "fused"], mirrored=True)
+    images = torch.rand(2, 3, 56, 84)
+    plain, other, found = pair(images), pair(images.flip(3)), mirrored(images)
+    for level, maps in found.items():
+        torch.testing.assert_close(maps, (plain[level] + other[level].flip(3)) / 2)
+    turned = mirrored(images.flip(3))
+    for level, maps in found.items():
+        torch.testing.assert_close(turned[level].flip(3), maps)
+    assert mirrored.mirrored
+    assert not pair.mirrored
+
+
 @pytest.mark.parametrize("grid", [(4, 7), (1, 3), (6, 6)])
 def test_maps_are_read_where_patches_have_their_centres(grid):
     """A ramp over the image, corners on its corners, keeps its value at every place."""

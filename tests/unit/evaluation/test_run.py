@@ -141,6 +141,41 @@ def test_predicts_one_episode_at_its_original_size() -> None:
         assert (predicted & (label == CLASS)).sum() == scores.intersection[index]
 
 
+def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
+    world, model = World(), ReadsTheFeature()
+
+    def quarters(image_id: str) -> np.ndarray:
+        world.reads.append((image_id, "superpixels"))
+        rows, columns = (np.arange(side) * 2 // side for side in world.labels[image_id].shape)
+        return 2 * rows[:, None] + columns
+
+    images = TestImages(world, world, read_superpixels=quarters)
+    scores = evaluate(model, episodes(), images, batch_size=4, superpixels=0.6, **SETTINGS)
+    for place, episode in enumerate(episodes()):
+        label, regions = world.labels[episode.query], quarters(episode.query)
+        feature = torch.from_numpy(world.read(episode.query, "top")).float().permute(2, 0, 1)
+        found = nnf.interpolate(2 * feature[None] - 1, label.shape, mode="bilinear")[0, 0].numpy()
+        blended = found.copy()
+        for region in range(4):
+            inside = regions == region
+            blended[inside] = 0.4 * found[inside] + 0.6 * found[inside].mean()
+        assert ((blended > 0) != (found > 0)).any()
+        true = label == CLASS
+        assert scores.intersection[place] == ((blended > 0) & true).sum()
+        predicted = predict_episode(
+            model, episodes(), place, images, mid=["low"], high="top", superpixels=0.6
+        )
+        np.testing.assert_array_equal(predicted, blended > 0)
+    read = [one for one in world.reads if one[1] == "superpixels"]
+    assert set(read) == {(f"a/{place}", "superpixels") for place in range(6)}
+
+
+def test_superpixels_are_not_read_for_a_model_that_does_not_ask() -> None:
+    world = World()
+    images = TestImages(world, world)  # it could not read any
+    evaluate(ReadsTheFeature(), episodes(), images, batch_size=4, superpixels=0.0, **SETTINGS)
+
+
 def test_an_error_while_reading_reaches_the_caller() -> None:
     class Broken(World):
         def read(self, image_id: str, level: str) -> np.ndarray:
