@@ -75,16 +75,17 @@ def write_superpixels(
     Args:
         images: Qualified ids and images, (H, W, 3) uint8.
         settings: As in `felzenszwalb_superpixels`.
-        path: The HDF5 file: `ids`, and for each row `superpixels/<row>`, (H, W) uint8 or wider.
+        path: The HDF5 file: `ids`, and for each row `superpixels/<row>`, (H, W) uint16 or wider.
     """
     ids = []
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         KIND.mark(file)
         for row, (image_id, image) in enumerate(images):
             found = felzenszwalb_superpixels(image, settings)
+            kind = np.promote_types(np.uint16, np.min_scalar_type(found.max()))
             file.create_dataset(
                 f"superpixels/{row}",
-                data=found.astype(np.min_scalar_type(found.max())),
+                data=found.astype(kind),
                 chunks=found.shape,
                 compression="gzip",
             )
@@ -110,7 +111,7 @@ class SuperpixelStore:
             self._place |= {image_id: (file, row) for row, image_id in enumerate(ids)}
 
     def read(self, image_id: str) -> np.ndarray:
-        """The superpixel of every pixel, (H, W) uint8 or wider.
+        """The superpixel of every pixel, (H, W) uint16 or wider.
 
         Raises:
             StoreError: There is no such image.
