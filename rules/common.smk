@@ -124,7 +124,10 @@ def training_settings(wildcards):
     return {
         "code": code(*plan.model_sources(run)),
         "seed": run.seed,
-        "model": plan.model_settings(run).model_dump(mode="json"),
+        # superpixels are a matter of tests
+        "model": plan.model_settings(run).model_dump(
+            mode="json", exclude={"superpixels"}
+        ),
         "training": plan.training_settings(run).model_dump(
             mode="json", exclude={"workers", "checkpoint_minutes"}
         ),
