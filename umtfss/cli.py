@@ -17,7 +17,7 @@ from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec
-from umtfss.tables.layout import matcher_run
+from umtfss.tables.cells import matcher_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 

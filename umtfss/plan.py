@@ -10,19 +10,18 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from umtfss.backbones.facts import backbone_facts
+from umtfss.caches import Caches
 from umtfss.config import Experiment, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
-from umtfss.features.settings import DIFFUSED, EmbeddingConfig
-from umtfss.paths import EvaluationSpec, FeatureCache, Paths, pairs_of
-from umtfss.provenance import digest_code
+from umtfss.paths import EvaluationSpec, FeatureCache, pairs_of
 from umtfss.runs import RunSpec
-from umtfss.tables.layout import Table, all_tables, unsupervised_run
+from umtfss.tables.cells import Table, unsupervised_run
+from umtfss.tables.layout import all_tables
 
 TRAIN = "train"  # the split whose labels are trained on
 
 
-class Plan(Paths):
+class Plan(Caches):
     """What an experiment computes.
 
     Args:
@@ -145,124 +144,7 @@ class Plan(Paths):
             return [f"{run.pool}/{TRAIN}"]
         return self.experiment.pools[run.pool].images
 
-    # Frozen features
-
-    def model_levels(self, run: RunSpec) -> tuple[list[str], str]:
-        """The levels of the mid and of the high feature that a run's model reads."""
-        features = self.experiment.features
-        if run.raw and features.diffusion is not None:
-            return [features.diffusion.level], features.diffusion.level
-        return features.model.mid, features.model.high
-
-    def mid_channels(self, run: RunSpec) -> int:
-        """The channels of the mid feature that a run's model reads."""
-        features = self.experiment.features
-        channels = dict(backbone_facts(features.model.backbone).channels)
-        if features.diffusion is not None:
-            channels[DIFFUSED] = features.diffusion.channels
-        return sum(channels[level] for level in self.model_levels(run)[0])
-
-    def diffuses(self, run: RunSpec) -> bool:
-        """Whether a run's model sees diffused features."""
-        return DIFFUSED in self.model_levels(run)[0]
-
-    def feature_cache(
-        self, dataset: str, split: str, backbone: str, side: int, diffused: bool = False
-    ) -> FeatureCache:
-        """The cache of a split for a backbone and an image size, with every level needed of it.
-
-        A diffused one is apart from the one that it is made of.
-        """
-        if diffused:
-            return FeatureCache(dataset, split, backbone, side, (DIFFUSED,))
-        features = self.experiment.features
-        embeddings, model = (features.clustering, features.assignment), features.model
-        uses = {(e.backbone, e.long_side, e.level) for e in embeddings}
-        uses |= {
-            (e.backbone, e.long_side, pool.level)
-            for pool in self.experiment.pools.values()
-            for e in embeddings
-            if pool.level
-        }
-        if model.cache:
-            uses |= {(model.backbone, model.long_side, level) for level in (*model.mid, model.high)}
-        levels = [level for b, s, level in uses if (b, s) == (backbone, side)]
-        return FeatureCache(dataset, split, backbone, side, features.backbone_levels(levels))
-
-    def embedding_cache(self, dataset: str, split: str, embedding: EmbeddingConfig) -> FeatureCache:
-        """The cache of a split for clustering or for assignment."""
-        side, diffused = embedding.long_side, embedding.level == DIFFUSED
-        return self.feature_cache(dataset, split, embedding.backbone, side, diffused)
-
-    def pool_embedding(self, pool: str, embedding: EmbeddingConfig) -> EmbeddingConfig:
-        """The embedding of clustering or of assignment, at the pool's own level if it has one."""
-        level = self.experiment.pools[pool].level
-        return embedding.model_copy(update={"level": level}) if level else embedding
-
-    def embedding_caches(self, pool: str, embedding: EmbeddingConfig) -> list[FeatureCache]:
-        """The caches of a pool's images for an embedding."""
-        pairs = pairs_of(self.experiment.pools[pool].images)
-        return [self.embedding_cache(*pair, embedding) for pair in pairs]
-
-    @property
-    def salient_embedding(self) -> EmbeddingConfig:
-        """The pixel embedding that saliency is found in: what is diffused is no longer local."""
-        features = self.experiment.features
-        (level,) = features.backbone_levels([features.assignment.level])
-        return features.assignment.model_copy(update={"level": level})
-
-    def model_caches(self, splits: Iterable[str], diffused: bool) -> list[FeatureCache]:
-        """The caches of `splits` that a meta-learner reads; empty if its features are live."""
-        model = self.experiment.features.model
-        if not model.cache:
-            return []
-        return [
-            self.feature_cache(dataset, split, model.backbone, model.long_side, diffused)
-            for dataset, split in pairs_of(splits)
-        ]
-
-    @property
-    def diffusion_sources(self) -> list[FeatureCache]:
-        """The caches of the images that features are diffused over; none without diffusion."""
-        diffusion = self.experiment.features.diffusion
-        if diffusion is None:
-            return []
-        return self.model_caches(self.experiment.pools[diffusion.pool].images, diffused=False)
-
-    def view_caches(self, splits: Iterable[str]) -> list[list[FeatureCache]]:
-        """For every augmented view, the caches of `splits` that a training reads beside the plain.
-
-        Empty if there are none. Test images have no views.
-        """
-        model = self.experiment.features.model
-        levels = tuple(sorted({*model.mid, model.high}))
-        return [
-            [
-                FeatureCache(dataset, split, model.backbone, model.long_side, levels, view)
-                for dataset, split in pairs_of(splits)
-            ]
-            for view in range(1, model.views)
-        ]
-
-    def cache_named(self, dataset: str, split: str, name: str) -> FeatureCache:
-        """The cache of a split in the folder `name`.
-
-        Raises:
-            ConfigError: The experiment has no such view.
-        """
-        views = {one.name: one for one in chain(*self.view_caches([f"{dataset}/{split}"]))}
-        if name in views:
-            return views[name]
-        backbone, side, *view = name.split("-")
-        if view == [DIFFUSED]:
-            return self.feature_cache(dataset, split, backbone, int(side), diffused=True)
-        if view:
-            raise ConfigError(
-                f"experiment {self.experiment.name} has no cache {name} of {dataset}/{split}",
-                expected=f"one of {sorted(views)}" if views else "no augmented view",
-                fix="raise features.model.views, or correct the path",
-            )
-        return self.feature_cache(dataset, split, backbone, int(side))
+    # What is frozen
 
     @cached_property
     def feature_caches(self) -> list[FeatureCache]:
@@ -284,56 +166,14 @@ class Plan(Paths):
         caches.update([self.plain(cache) for cache in caches if cache.diffused])
         return sorted(caches)
 
-    def plain(self, cache: FeatureCache) -> FeatureCache:
-        """The cache that a diffused one is made of."""
-        return self.feature_cache(cache.dataset, cache.split, cache.backbone, cache.long_side)
-
-    @property
-    def tests_live(self) -> bool:
-        """Whether features of test images are computed when read: a cache has another aspect."""
-        squashed = self.experiment.evaluation.protocol == "squash400"
-        return squashed or not self.experiment.features.model.cache
-
-    def test_caches(self, dataset: str, diffused: bool) -> list[FeatureCache]:
-        """The caches of a data set's test images; empty if their features are live."""
-        return [] if self.tests_live else self.model_caches([self.tested_split(dataset)], diffused)
-
     def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
         """The superpixels of a data set's test images; none if the run does not ask for them.
 
         Squashed images have others, which are computed when they are read.
         """
-        squashed = self.experiment.evaluation.protocol == "squash400"
-        if squashed or not self.model_settings(run).superpixels:
+        if self.squashes or not self.model_settings(run).superpixels:
             return []
         return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
-
-    @cached_property
-    def live_backbone(self) -> dict[str, Any]:
-        """What decides training features that are computed live; empty if they are cached."""
-        return {} if self.experiment.features.model.cache else self._backbone
-
-    @property
-    def live_test_backbone(self) -> dict[str, Any]:
-        """What decides test features that are computed live; empty if they are cached."""
-        return self._backbone if self.tests_live else {}
-
-    @cached_property
-    def _backbone(self) -> dict[str, Any]:
-        """What decides the model's features.
-
-        A cache's manifest tells its readers of another backbone. Live features have none.
-        """
-        features = self.experiment.features
-        weights = features.weights.get(features.model.backbone)
-        sources = ["umtfss/backbones"]
-        if features.diffusion is not None:
-            sources.append("umtfss/features/diffusion.py")
-        return {
-            "weights": weights and weights.model_dump(mode="json"),
-            "mirrored": features.mirrored,
-            "code": digest_code(*sources),
-        }
 
     # Where it lies
 

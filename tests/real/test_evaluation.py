@@ -19,7 +19,7 @@ from umtfss.evaluation.run import TestImages, evaluate
 from umtfss.experiment_file import load_experiment
 from umtfss.models.prototype import PrototypeMatcher
 from umtfss.plan import Plan
-from umtfss.tables.layout import floor_run
+from umtfss.tables.cells import floor_run
 
 
 class TrueTokens:

@@ -103,6 +103,21 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
     assert jobs["evaluate_run"] == len([s for s in plan.evaluations.values() if not s.run.raw])
 
 
+def test_other_superpixels_test_again_and_train_nothing(diffused):
+    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
+    asking = [s for s in plan.evaluations.values() if plan.model_settings(s.run).superpixels]
+    with diffused.edited("experiments/tiny.yaml", "superpixels: 0.5", "superpixels: 0.4"):
+        jobs = diffused.planned("all_tables")
+    assert jobs["evaluate_run"] == len(asking)
+    assert not {"make_superpixels", "train_model", "extract_features"} & set(jobs)
+
+
+def test_features_of_plain_images_are_others_than_mirrored_ones(diffused):
+    with diffused.edited("experiments/tiny.yaml", "mirrored: true", "mirrored: false"):
+        jobs = diffused.planned("all_tables")
+    assert jobs["extract_features"] == 2 * 2  # splits, shards
+
+
 def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):
     raw = diffused.root / "results/tiny/data/shapes/raw"
     image = sorted((raw / "images").glob("*.png"))[0]

@@ -23,7 +23,8 @@ from umtfss.paths import EvaluationSpec
 from umtfss.plan import Plan
 from umtfss.provenance import atomic_path, write_json
 from umtfss.runs import Measurement
-from umtfss.tables.layout import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW, Cell, Table, start_row
+from umtfss.tables.cells import Cell, Table
+from umtfss.tables.layout import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW, start_row
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 FEW_LABELS = "20 %"

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from umtfss.errors import TableError
 from umtfss.provenance import atomic_path
 from umtfss.runs import FOLDS
-from umtfss.tables.layout import Table
+from umtfss.tables.cells import Table
 from umtfss.tables.values import Value, Values
 
 COLUMNS = (

@@ -3,155 +3,39 @@
 A cell is a set of measurements; its value is their mean. Nothing here reads a result.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
-from umtfss.config import Experiment, ModelConfig
+from umtfss.config import Experiment
 from umtfss.evaluation.intervals import Metric
 from umtfss.runs import ALL_LABELS, MODELS, Measurement, RunSpec
+from umtfss.tables.cells import (
+    PLAIN_MATCHER,
+    Cell,
+    Table,
+    floor_run,
+    labelled_run,
+    matcher_run,
+    unsupervised_run,
+)
 
 FLOOR_ROW = "prototype matcher (training-free)"
 MATCHER_ROW = "prototype matcher on what UMTFSS sees (training-free)"
 ZERO_LABELS_ROW = "UMTFSS (unsupervised)"
-# The matcher without what is added to it here: neither is in a paper's floor.
-PLAIN_MATCHER: dict[str, Any] = {"self_support": False, "margin": 0.0, "superpixels": 0.0}
 COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
 QUOTED = " (quoted)"
 PER_EPISODE = " (per episode)"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A printed number: the mean over its measurements, beside the paper's number.
-
-    Attributes:
-        row: Row title.
-        column: Column title.
-        measurements: What is averaged: one for a single fold, one per fold for a mean; none for
-            a number that is quoted from the paper.
-        paper: The paper's number in percent, if it printed one.
-        metric: What is averaged: the class IoU, or every episode's own IoU.
-    """
-
-    row: str
-    column: str
-    measurements: tuple[Measurement, ...]
-    paper: float | None = None
-    metric: Metric = "miou"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: titles, and a cell for every pair of titles that has a number.
-
-    Attributes:
-        name: "headline", "table1" .. "table6" or "ablation"; the stem of its files.
-        title: Caption, one sentence.
-        corner: Title of the column of row titles.
-        rows: Row titles in order.
-        columns: Column titles in order.
-        cells: The cells; a pair of titles without one prints a dash.
-        folds: The folds that a mean covers; fewer than four are said in the caption.
-        note: Printed under the table.
-    """
-
-    name: str
-    title: str
-    corner: str
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    folds: tuple[int, ...]
-    note: str
-
-    def cell(self, row: str, column: str) -> Cell | None:
-        """The measured cell of that row and column, if there is one."""
-        wanted = (c for c in self.cells if (c.row, c.column) == (row, column) and c.measurements)
-        return next(wanted, None)
-
-    @property
-    def measurements(self) -> Iterator[Measurement]:
-        """Every measurement that the table needs, repetitions included."""
-        for cell in self.cells:
-            yield from cell.measurements
 
 
 @cache
 def paper_numbers() -> dict[str, Any]:
     """The numbers printed in the paper's Tables 1-6, in percent."""
     return yaml.safe_load((files("umtfss.tables") / "paper.yaml").read_text())
-
-
-def matcher_run(experiment: Experiment, **overrides: str | float) -> RunSpec:
-    """The prototype matcher, which needs no training; overrides as of `unsupervised_run`."""
-    return RunSpec("prototype", overrides=_changed(experiment, overrides))
-
-
-def floor_run(experiment: Experiment) -> RunSpec:
-    """The training-free floor: the matcher as everyone has it, on the backbone's own features."""
-    return replace(matcher_run(experiment, **PLAIN_MATCHER), raw=_diffuses(experiment))
-
-
-def unsupervised_run(
-    experiment: Experiment,
-    pool: str,
-    fold: str = "all",
-    model: str = "umtfss",
-    *,
-    raw: bool = False,
-    **overrides: str | float,
-) -> RunSpec:
-    """A model meta-trained on pseudo-tasks of `pool`.
-
-    Overrides equal to the experiment's own model block are dropped, so that a cell at the
-    default shares the default's run.
-
-    Args:
-        experiment: The experiment.
-        pool: The unlabelled pool.
-        fold: As of `RunSpec`.
-        model: Meta-learner.
-        raw: Whether it sees the features before diffusion.
-        **overrides: Model keys.
-    """
-    changed = _changed(experiment, overrides)
-    return RunSpec(model, pool, "unsup", fold, overrides=changed, seed=experiment.seed, raw=raw)
-
-
-def _changed(
-    experiment: Experiment, overrides: Mapping[str, str | float]
-) -> tuple[tuple[str, str | float], ...]:
-    """The overrides that differ from the experiment's model block, checked and sorted."""
-    block = experiment.model
-    changed = {k: v for k, v in overrides.items() if getattr(block, k) != v}
-    ModelConfig.model_validate({**block.model_dump(), **changed})
-    return tuple(sorted(changed.items()))
-
-
-def _diffuses(experiment: Experiment) -> bool:
-    return experiment.features.diffusion is not None
-
-
-def labelled_run(
-    experiment: Experiment, dataset: str, fold: int, model: str, ratio: int, init: str = ""
-) -> RunSpec:
-    """A model meta-trained on `ratio` % of the labels of a fold's base classes.
-
-    Args:
-        experiment: The experiment.
-        dataset: Data set.
-        fold: Fold that it will be tested on.
-        model: Meta-learner.
-        ratio: Percent.
-        init: Pool of the unsupervised weights that it starts from; empty: from scratch.
-    """
-    seed = experiment.seed
-    return RunSpec(model, dataset, "sup", f"fold{fold}", ratio=ratio, init=init, seed=seed)
 
 
 def all_tables(experiment: Experiment) -> tuple[Table, ...]:
@@ -396,7 +280,7 @@ def table5(experiment: Experiment) -> Table:
     title = "Unsupervised few-shot segmentation, 1-shot: trained on the fold's images, or on all."
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
     note = "The paper tests on PASCAL-5i and COCO-20i."
-    if _diffuses(experiment):
+    if experiment.features.diffusion is not None:
         note = "Features are diffused over the whole pool in every setting. " + note
     if settings.masksplit:
         note = "Per episode: the mean of the episodes' IoU, which MaskSplit reports. " + note

@@ -10,7 +10,7 @@ from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.results import RunResult, load_result
 from umtfss.plan import Plan
 from umtfss.runs import Measurement
-from umtfss.tables.layout import Cell, Table
+from umtfss.tables.cells import Cell, Table
 
 
 @dataclass(frozen=True)

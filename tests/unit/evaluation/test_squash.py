@@ -11,6 +11,7 @@ from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts, backbone_facts
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
+from umtfss.evaluation.job import live_superpixels
 from umtfss.evaluation.run import TestImages, evaluate, predict_episode
 from umtfss.evaluation.squash import SIDE, SquashedFeatures, SquashedImages, squash_label
 from umtfss.experiment_file import load_experiment
@@ -164,6 +165,18 @@ def test_no_cache_of_test_images_is_planned():
     assert squashed.training_inputs(run) == plain.training_inputs(run)
     assert squashed.live_backbone == plain.live_backbone == plain.live_test_backbone == {}
     assert squashed.live_test_backbone["code"]
+
+
+def test_superpixels_are_those_of_the_squashed_image():
+    catalog = SquashedImages(Catalog())
+    read = live_superpixels(Plan(load_experiment("voc_cpu")), catalog)
+    for image_id in map(str, range(len(SHAPES))):
+        found, red = read(image_id), catalog.image(image_id)[..., 0] > 127
+        assert found.shape == (SIDE, SIDE)
+        inside = np.bincount(found.ravel(), red.ravel()) / np.bincount(found.ravel())
+        assert (inside > 0.9).any()
+        across = np.minimum(inside, 1 - inside)[found]
+        assert across.mean() < 0.01  # on the blurred edge alone
 
 
 def test_squashed_images_are_diffused_when_they_are_read():

@@ -10,8 +10,8 @@ import pytest
 
 from umtfss.errors import TableError
 from umtfss.runs import Measurement, RunSpec
+from umtfss.tables.cells import Cell, Table
 from umtfss.tables.latex import caption, column_groups, escape, write_table
-from umtfss.tables.layout import Cell, Table
 from umtfss.tables.values import Value
 
 FLOOR = RunSpec("prototype")

@@ -11,7 +11,7 @@ from umtfss.evaluation.intervals import miou_interval
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult, save_results
 from umtfss.runs import Measurement, RunSpec
-from umtfss.tables.layout import Cell, Table
+from umtfss.tables.cells import Cell, Table
 from umtfss.tables.values import cell_value, table_values
 
 FLOOR = RunSpec("prototype")
