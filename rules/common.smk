@@ -124,10 +124,7 @@ def training_settings(wildcards):
     return {
         "code": code(*plan.model_sources(run)),
         "seed": run.seed,
-        # superpixels are a matter of tests
-        "model": plan.model_settings(run).model_dump(
-            mode="json", exclude={"superpixels"}
-        ),
+        "model": plan.trained_model(run),
         "training": plan.training_settings(run).model_dump(
             mode="json", exclude={"workers", "checkpoint_minutes"}
         ),

@@ -117,6 +117,10 @@ class Plan(Caches):
             {**self.experiment.model.model_dump(), **dict(run.overrides)}
         )
 
+    def trained_model(self, run: RunSpec) -> dict[str, Any]:
+        """The model block of a run as far as it decides weights; superpixels decide tests."""
+        return self.model_settings(run).model_dump(mode="json", exclude={"superpixels"})
+
     @staticmethod
     def model_sources(run: RunSpec) -> tuple[str, ...]:
         """The sources of the run's meta-learner; another one's file is none of its business."""

@@ -5,6 +5,7 @@ import pytest
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.estimate import (
+    PSEUDO_MASK_SECONDS,
     cheaper_features,
     episode_gflop,
     estimate,
@@ -45,6 +46,26 @@ def with_views(plan: Plan, views: int) -> Plan:
     model = features.model.model_copy(update={"views": views})
     features = features.model_copy(update={"model": model})
     return Plan(plan.experiment.model_copy(update={"features": features}))
+
+
+def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkeypatch):
+    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    experiment = plan.experiment
+    changed = {
+        "features": experiment.features.model_copy(update={"mirrored": True}),
+        "model": experiment.model.model_copy(update={"superpixels": 0.5}),
+    }
+    plain, other = (
+        {cost.arrow: cost for cost in estimate(one)}
+        for one in (plan, Plan(experiment.model_copy(update=changed)))
+    )
+    starts = plain["features"].jobs * 6 / 2 / 3600
+    twice = 2 * (plain["features"].hours - starts)
+    assert other["features"].hours - starts == pytest.approx(twice)
+    assert other["features"].gigabytes == plain["features"].gigabytes
+    added = other["pseudo_masks"].hours - plain["pseudo_masks"].hours
+    assert 3600 * added == pytest.approx((240 * PSEUDO_MASK_SECONDS + 6) / 2)  # val, one shard
 
 
 def test_views_add_their_disk_and_their_time(plan, monkeypatch):

@@ -23,7 +23,7 @@ from umtfss.backbones.weights import (
     read_weights,
 )
 from umtfss.errors import ConfigError
-from umtfss.features.settings import WeightsConfig
+from umtfss.features.settings import FeaturesConfig, WeightsConfig
 from umtfss.provenance import digest_json
 
 Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet
@@ -132,6 +132,24 @@ def build_extractor(
     check_state(state, whole.network, name)
     load_state(network.network, state)
     return Extractor(facts, levels, network, digest_state(state), mirrored)
+
+
+def build_model_extractor(features: FeaturesConfig) -> Extractor:
+    """The backbone whose features the meta-learner sees, for those that are not cached.
+
+    Args:
+        features: The features block of an experiment.
+
+    Raises:
+        WeightsError: The weights are missing, altered or of another network.
+    """
+    model = features.model
+    return build_extractor(
+        model.backbone,
+        features.backbone_levels([*model.mid, model.high]),
+        features.weights.get(model.backbone),
+        features.mirrored,
+    )
 
 
 def _build_pair(

@@ -88,13 +88,9 @@ def _diffused(plan: Plan, run: RunSpec, features: FeatureSource) -> FeatureSourc
 def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
     """The backbone whose features the model sees."""
     # Imported here: libraries that take a second to load, and only live features need.
-    from umtfss.backbones.extractor import build_extractor
+    from umtfss.backbones.extractor import build_model_extractor
 
-    settings = plan.experiment.features
-    model = settings.model
-    levels = settings.backbone_levels([*model.mid, model.high])
-    weights = settings.weights.get(model.backbone)
-    return build_extractor(model.backbone, levels, weights, settings.mirrored).to(device)
+    return build_model_extractor(plan.experiment.features).to(device)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:

@@ -97,7 +97,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     return digest_json(
         {
             "run": run.path,
-            "model": plan.model_settings(run).model_dump(mode="json"),
+            "model": plan.trained_model(run),
             "training": plan.training_settings(run).model_dump(
                 mode="json", exclude={"workers", "checkpoint_minutes"}
             ),
@@ -151,15 +151,10 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.
-    from umtfss.backbones.extractor import build_extractor
+    from umtfss.backbones.extractor import build_model_extractor
     from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live, split_augment
 
-    extractor = build_extractor(
-        features.backbone,
-        (*features.mid, features.high),
-        experiment.features.weights.get(features.backbone),
-        experiment.features.mirrored,
-    ).to(device)
+    extractor = build_model_extractor(experiment.features).to(device)
     crops = _splits(plan, run)
     live = LiveEpisodes(
         episodes,

@@ -5,10 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtfss.backbones.extractor import Extractor, build_extractor
+from umtfss.backbones.extractor import Extractor, build_extractor, build_model_extractor
 from umtfss.backbones.facts import PAIRS, backbone_facts
 from umtfss.backbones.pair import Pair, at_patch_centres
 from umtfss.errors import ConfigError
+from umtfss.experiment_file import load_experiment
 from umtfss.features.settings import WeightsConfig
 
 
@@ -57,6 +58,14 @@ def test_mirrored_features_are_the_mean_of_an_image_and_its_mirror_image(pair):
         torch.testing.assert_close(turned[level].flip(3), maps)
     assert mirrored.mirrored
     assert not pair.mirrored
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_model_that_reads_no_cache_sees_what_a_cache_would_hold(pair, mirrored):
+    features = load_experiment("voc_cpu").features.model_copy(update={"mirrored": mirrored})
+    found = build_model_extractor(features)
+    assert (found.levels, found.mirrored) == (("fused",), mirrored)
+    assert found.digest == pair.digest
 
 
 @pytest.mark.parametrize("grid", [(4, 7), (1, 3), (6, 6)])

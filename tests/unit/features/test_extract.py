@@ -167,12 +167,14 @@ def test_damaged_parts_are_made_again(dataset, extractor, tmp_path, caplog):
         assert read_manifest(path, "features")["digest"] in manifest.decode()
 
 
-@pytest.mark.parametrize("change", ["images", "long_side", "weights"])
+@pytest.mark.parametrize("change", ["images", "long_side", "weights", "mirrored"])
 def test_parts_made_otherwise_are_not_kept(dataset, extractor, tmp_path, change):
     run(dataset, extractor, tmp_path, part_mb=10)
     dataset.read.clear()
     if change == "weights":
         extractor.digest = "other weights"
+    if change == "mirrored":
+        extractor.mirrored = True
     extract_features(
         dataset,
         dataset.qualified,
