@@ -59,7 +59,7 @@ def test_the_rows_are_different_models(diffused):
     floor = headline["prototype matcher (training-free)"]  # of two seeds, and of one
     assert ablation["matcher"] == pytest.approx(floor, abs=5)
     assert ablation["matcher"] != ablation["matcher, diffused"]
-    fine = ablation["UMTFSS + matcher, all of these, superpixels"]
+    fine = ablation["UMTFSS + matcher, diffused, self-support, superpixels"]
     assert fine != ablation["UMTFSS + matcher, diffused, self-support"]
 
 

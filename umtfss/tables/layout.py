@@ -347,12 +347,14 @@ def ablation(experiment: Experiment) -> Table:
     settings = experiment.tables.ablation
     assert settings is not None
     pool, own = settings.pool, settings.paper_pool
+    fine = ", superpixels"
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
     runs = {
         "matcher": floor_run(experiment),
         "matcher, self-support": replace(matcher_run(experiment, superpixels=0.0), raw=True),
         "matcher, diffused": matcher_run(experiment, **PLAIN_MATCHER),
         "matcher, diffused, self-support": matcher_run(experiment, superpixels=0.0),
+        f"matcher, diffused, self-support{fine}": matcher_run(experiment),
         "UMTFSS of the paper": unsupervised_run(experiment, own, raw=True, **bare),
         "UMTFSS + matcher": unsupervised_run(experiment, own, raw=True, **scored),
         "UMTFSS, diffused": unsupervised_run(experiment, pool, **bare),
@@ -360,10 +362,10 @@ def ablation(experiment: Experiment) -> Table:
         "UMTFSS + matcher, diffused, self-support": unsupervised_run(
             experiment, pool, superpixels=0.0
         ),
+        f"UMTFSS + matcher, diffused, self-support{fine}": unsupervised_run(experiment, pool),
     }
-    if experiment.model.superpixels:
-        runs["matcher, all of these, superpixels"] = matcher_run(experiment)
-        runs["UMTFSS + matcher, all of these, superpixels"] = unsupervised_run(experiment, pool)
+    if not experiment.model.superpixels:
+        runs = {row: run for row, run in runs.items() if not row.endswith(fine)}
     columns = _fold_columns(experiment)
     cells: list[Cell] = []
     for row, run in runs.items():
