@@ -31,7 +31,7 @@ class Caches(Paths):
         features = self.experiment.features
         channels = dict(backbone_facts(features.model.backbone).channels)
         if features.diffusion is not None:
-            channels[DIFFUSED] = features.diffusion.channels
+            channels[DIFFUSED] = features.diffusion.width
         return sum(channels[level] for level in self.model_levels(run)[0])
 
     def diffuses(self, run: RunSpec) -> bool:

@@ -244,7 +244,7 @@ def estimate(plan: Plan) -> list[Cost]:
             assert features.diffusion is not None
             h, w = facts.grid(*resized)
             work = images * h * w * DIFFUSION_GFLOP
-            return work, images * h * w * features.diffusion.channels * 2 / 1e9
+            return work, images * h * w * features.diffusion.width * 2 / 1e9
         padded = facts.resized(1, 1, cache.long_side) if cache.view else resized
         gflop = passes * facts.gflop(*padded, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9

@@ -7,8 +7,11 @@ that of Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003)
 graph does not hold gets the mean place of the segments most like it, as in Nystrom's method. All
 that reads frozen features can read these instead. Not in the paper; docs/method.md.
 
-Shapes: n segments of the pool, C channels of the source, k channels of the diffused features,
-c cells of the index, h w grid, N = h * w tokens.
+What the pool does not show has no place among its segments. So a part of the cosine can stay that
+of the features before diffusion, or rather of their principal directions over the pool.
+
+Shapes: n segments of the pool, C channels of the source, k of a place, d principal directions, c
+cells of the index, h w grid, N = h * w tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +38,7 @@ from umtfss.provenance import (
 )
 from umtfss.randomness import generator
 
-KIND = FileKind("umtfss-diffusion", 1, "a diffusion map", "all_features")
+KIND = FileKind("umtfss-diffusion", 2, "a diffusion map", "all_features")
 SOURCES = ("umtfss/features/diffusion.py", "umtfss/features/store.py")
 TOLERANCE = 1e-2  # relative, of the eigenvalues; docs/accuracy_log.md measured with it
 SEGMENTS_PER_CELL = 100
@@ -52,6 +55,7 @@ class DiffusionMap:
         segments: (n, C) float32, unit vectors, exact in half precision.
         image: (n,) int64, the image of each segment, counted in `ids`.
         coordinates: (n, k) float32, eigenvectors times (1 - alpha eigenvalue)^-1/2.
+        axes: (C, d) float32, principal directions of the segments; d is 0 without an own part.
         cells: (c, C) float32, centres of the index that finds the segments most like a token.
     """
 
@@ -60,6 +64,7 @@ class DiffusionMap:
     segments: np.ndarray
     image: np.ndarray
     coordinates: np.ndarray
+    axes: np.ndarray
     cells: np.ndarray
 
     def save(self, path: str | Path) -> None:
@@ -69,7 +74,7 @@ class DiffusionMap:
             file.attrs["settings"] = self.settings.model_dump_json()
             file.create_dataset("ids", data=list(self.ids), dtype=h5py.string_dtype())
             file["segments"] = self.segments.astype(np.float16)
-            for name in ("image", "coordinates", "cells"):
+            for name in ("image", "coordinates", "axes", "cells"):
                 file[name] = getattr(self, name)
 
     @classmethod
@@ -84,7 +89,7 @@ class DiffusionMap:
                 tuple(file["ids"].asstr()[()]),
                 DiffusionConfig.model_validate_json(file.attrs["settings"]),
                 file["segments"][()].astype(np.float32),
-                *(file[name][()] for name in ("image", "coordinates", "cells")),
+                *(file[name][()] for name in ("image", "coordinates", "axes", "cells")),
             )
 
 
@@ -105,7 +110,9 @@ def build_diffusion_map(
     graph = build_pool_graph(store, ids, settings)
     segments = graph.segments.astype(np.float16).astype(np.float32)
     coordinates = spectral_coordinates(graph, settings)
-    return DiffusionMap(tuple(ids), settings, segments, graph.image, coordinates, _cells(segments))
+    axes = principal_directions(segments, settings.own_channels if settings.own else 0)
+    cells = _cells(segments)
+    return DiffusionMap(tuple(ids), settings, segments, graph.image, coordinates, axes, cells)
 
 
 def spectral_coordinates(graph: PoolGraph, settings: DiffusionConfig) -> np.ndarray:
@@ -128,6 +135,24 @@ def spectral_coordinates(graph: PoolGraph, settings: DiffusionConfig) -> np.ndar
     start = generator("eigenvectors").standard_normal(count).astype(np.float32)
     values, vectors = eigsh(graph.links, settings.channels, which="LA", tol=TOLERANCE, v0=start)
     return (vectors * (1 - settings.alpha * values) ** -0.5).astype(np.float32)
+
+
+def principal_directions(segments: np.ndarray, count: int) -> np.ndarray:
+    """The directions that hold most of the segments' squares, orthonormal, (C, count) float32.
+
+    The mean is not taken away: a cosine is one of vectors from the origin.
+
+    Raises:
+        DataError: Tokens have fewer channels.
+    """
+    if count > segments.shape[1]:
+        raise DataError(
+            "there are not as many principal directions as asked for",
+            expected=f"features.diffusion.own_channels of {segments.shape[1]} at most",
+            found=count,
+        )
+    _, vectors = np.linalg.eigh(segments.T @ segments)  # ascending
+    return vectors[:, ::-1][:, :count].astype(np.float32)
 
 
 def _cells(segments: np.ndarray) -> np.ndarray:
@@ -160,7 +185,7 @@ class DiffusedFeatures:
                 fix="make the map again: snakemake --cores all all_features",
             )
         self.source, self.diffusion = source, diffusion
-        self.channels = {DIFFUSED: diffusion.coordinates.shape[1]}
+        self.channels = {DIFFUSED: diffusion.settings.width}
         self.long_side, self.stride = source.long_side, source.stride
         self.multiple, self.align_corners = source.multiple, source.align_corners
         self._rows = {image_id: row for row, image_id in enumerate(diffusion.ids)}
@@ -182,10 +207,14 @@ class DiffusedFeatures:
         return self.source.image_size(image_id)
 
     def read(self, image_id: str, level: str) -> np.ndarray:
-        """The diffused features of an image, (h, w, k) float16; `level` is "diffused"."""
-        tokens = unit_tokens(self.source, image_id, self.diffusion.settings.level)
-        places = self.place(tokens, self._rows.get(image_id))
-        return places.reshape(*self.grid(image_id), -1).astype(np.float16)
+        """The diffused features of an image, (h, w, k + d) float16; `level` is "diffused"."""
+        settings = self.diffusion.settings
+        tokens = unit_tokens(self.source, image_id, settings.level)
+        found = self.place(tokens, self._rows.get(image_id))
+        if settings.own:
+            own = _unit(tokens @ self.diffusion.axes)
+            found = np.hstack([(1 - settings.own) ** 0.5 * found, settings.own**0.5 * own])
+        return found.reshape(*self.grid(image_id), -1).astype(np.float16)
 
     def place(self, tokens: np.ndarray, row: int | None = None) -> np.ndarray:
         """Where tokens lie, (N, k) float32, unit vectors.
@@ -205,15 +234,19 @@ class DiffusedFeatures:
             usable &= image[index] != row
         usable &= np.cumsum(usable, axis=1) <= settings.neighbours
         weight = np.exp((np.where(usable, cosine, -np.inf) - 1) / settings.temperature)
-        places = np.matmul(weight[:, None], self.diffusion.coordinates[index])[:, 0]
-        norm = np.linalg.norm(places, axis=1, keepdims=True)
-        return (places / np.maximum(norm, np.finfo(np.float32).tiny)).astype(np.float32)
+        return _unit(np.matmul(weight[:, None], self.diffusion.coordinates[index])[:, 0])
 
     def images(self, ids: Sequence[str]) -> Iterator[ImageFeatures]:
         """The diffused features of some images, in order."""
         for image_id in ids:
             levels = {DIFFUSED: self.read(image_id, DIFFUSED)}
             yield ImageFeatures(image_id, self.image_size(image_id), levels)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors at length 1, (N, channels) float32; zeros stay."""
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(norm, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
 def diffuse_shard(

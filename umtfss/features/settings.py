@@ -77,7 +77,18 @@ class DiffusionConfig(Block):
     alpha: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.95, description="part that spreads on in every step of the diffusion"
     )
-    channels: PositiveInt = Field(256, description="channels of the diffused features")
+    channels: PositiveInt = Field(256, description="eigenvectors, channels of a place")
+    own: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="part of the cosine that is of the features before diffusion"
+    )
+    own_channels: PositiveInt = Field(
+        128, description="their principal directions that stand for them, if `own` is not 0"
+    )
+
+    @property
+    def width(self) -> int:
+        """Channels of the diffused features."""
+        return self.channels + (self.own_channels if self.own else 0)
 
 
 class FeaturesConfig(Block):

@@ -14,6 +14,7 @@ from umtfss.features.diffusion import (
     DiffusionMap,
     build_diffusion_map,
     diffuse_shard,
+    principal_directions,
     spectral_coordinates,
 )
 from umtfss.features.pool_graph import build_pool_graph
@@ -95,6 +96,30 @@ def test_a_token_gets_the_mean_place_of_its_nearest_segments(store, diffusion):
         assert found.shape == (*store.grid(image_id), SETTINGS.channels)
         assert found.dtype == np.float16
         np.testing.assert_allclose(found.reshape(len(tokens), -1), expected, atol=2e-3)
+
+
+def test_a_part_of_the_cosine_is_that_of_the_features_before(store, diffusion):
+    """With all principal directions it is exactly theirs."""
+    mixed = SETTINGS.model_copy(update={"own": 0.3, "own_channels": CHANNELS})
+    features = DiffusedFeatures(store, build_diffusion_map(store, POOL, mixed))
+    places = DiffusedFeatures(store, diffusion)
+    for image_id in (OTHERS[0], POOL[7]):
+        tokens = unit_tokens(store, image_id, LEVEL)
+        placed = places.read(image_id, DIFFUSED).reshape(len(tokens), -1).astype(np.float32)
+        found = features.read(image_id, DIFFUSED).reshape(len(tokens), -1).astype(np.float32)
+        assert found.shape[1] == mixed.width == features.channels[DIFFUSED]
+        expected = 0.7 * placed @ placed.T + 0.3 * tokens @ tokens.T
+        np.testing.assert_allclose(found @ found.T, expected, atol=5e-3)
+
+
+def test_principal_directions_are_those_of_the_svd(diffusion):
+    segments = diffusion.segments
+    found = principal_directions(segments, 3)
+    expected = np.linalg.svd(segments, full_matrices=False)[2][:3]
+    np.testing.assert_allclose(found @ found.T, expected.T @ expected, atol=1e-4)
+    assert principal_directions(segments, 0).shape == (CHANNELS, 0)
+    with pytest.raises(DataError, match="principal directions"):
+        principal_directions(segments, CHANNELS + 1)
 
 
 class Arcs:
