@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import backbone_facts
 from umtfss.backbones.resnet import ResNet
-from umtfss.config import ModelConfig, TrainingConfig
+from umtfss.config import ModelConfig, PseudoMasksConfig, TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import CachedEpisodes, collate
@@ -36,6 +36,7 @@ from umtfss.features.store import (
 from umtfss.linear import Linear, Pointwise
 from umtfss.models import MetaLearner, build_model
 from umtfss.models.layers.deformable_attention import DeformableAttention
+from umtfss.pseudo_masks.superpixels import SuperpixelStore, write_superpixels
 from umtfss.training.loop import AMP_DTYPES, Objective
 from umtfss.training.optimisers import build_optimisers
 
@@ -87,12 +88,21 @@ class Setting:
 
 RESNET_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 RESNET = Setting(RESNET_CHANNELS, 473, 8, True, ModelConfig())
-VOC_CPU = Setting(
-    {"block6": 384, "block9": 384},
+VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml
+    {"diffused": 384},
     336,
     14,
     False,
-    ModelConfig(width=128, dropout=0, mid_dropout=0, head_dropout=0, residual="prototype"),
+    ModelConfig(
+        width=128,
+        dropout=0,
+        mid_dropout=0,
+        head_dropout=0,
+        residual="centred",
+        self_support=True,
+        margin=0.05,
+        superpixels=0.5,
+    ),
 )
 
 
@@ -171,6 +181,12 @@ class CachedRun:
     def __init__(self, setting: Setting, folder: Path, images: int, aspect: float = 1.0) -> None:
         self.setting, self.store = setting, write_features(folder, setting, images, aspect)
         self.labels = DiscImages(self.store.ids, setting.label_size)
+        self._read_superpixels = None
+        if setting.model.superpixels:
+            height, width = setting.label_size
+            seen, path = photo()[:height, :width], folder / "superpixels.h5"
+            write_superpixels(((one, seen) for one in self.store.ids), PseudoMasksConfig(), path)
+            self._read_superpixels = SuperpixelStore([path]).read
 
     def train_step(self, learning: "Learning", batch_size: int, amp: str) -> None:
         """Read a batch of episodes, and take one step of both optimisers."""
@@ -189,11 +205,12 @@ class CachedRun:
         return evaluate(
             model,
             draw_episodes(self.store.ids, count, shot),
-            TestImages(self.labels, self.store),
+            TestImages(self.labels, self.store, read_superpixels=self._read_superpixels),
             mid=self.setting.mid,
             high=self.setting.high,
             batch_size=min(count, 8),
             amp=amp,  # type: ignore[arg-type]  # one of the three
+            superpixels=self.setting.model.superpixels,
             progress=False,
         )
 

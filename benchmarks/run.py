@@ -73,9 +73,10 @@ class Sizes:
 
 
 _TINY = ModelConfig(width=16, heads=2, layers=1)
+_TINY_VOC = VOC_CPU.model.model_copy(update={"width": 16, "heads": 2, "layers": 1})
 QUICK = Sizes(
     model=Setting(RESNET.channels, 65, 8, True, _TINY, (45, 60)),
-    voc=Setting(VOC_CPU.channels, 84, 14, False, _TINY, (45, 60)),
+    voc=Setting(VOC_CPU.channels, 84, 14, False, _TINY_VOC, (45, 60)),
     batch=2,
     repeats=1,
     voc_episodes=4,
@@ -211,7 +212,7 @@ class Bench:
             {k: partial(cached.test, model, 1, "bf16", k) for k in (1, 2, 5)},
         )
 
-        voc = CachedRun(sizes.voc, folder / "voc", sizes.voc_images)
+        voc = CachedRun(sizes.voc, folder / "voc", sizes.voc_images, aspect=0.75)
         learner = sizes.voc.learner()
         fold = self.add(
             f"{sizes.voc_episodes} test episodes of voc_cpu's size",

@@ -199,7 +199,7 @@ def test_a_raw_run_reads_the_features_before_diffusion():
     floor, matcher = plan.run_at(FLOOR_PATH), plan.run_at("prototype/training_free")
     assert (plan.model_levels(floor), plan.mid_channels(floor)) == ((["fused"], "fused"), 736)
     assert plan.model_levels(matcher) == (["diffused"], "diffused")
-    assert plan.mid_channels(matcher) == 256
+    assert plan.mid_channels(matcher) == 384  # 256 of a place, 128 of the own part
     settings = plan.model_settings(floor)
     assert (settings.self_support, settings.margin) == (False, 0)
     paper = next(run for run in plan.trained_runs if run.pool == "paper")
