@@ -68,6 +68,20 @@ def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkey
     assert 3600 * added == pytest.approx((240 * PSEUDO_MASK_SECONDS + 6) / 2)  # val, one shard
 
 
+def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
+    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: 100)
+    experiment = load_experiment("voc_cpu")
+    features = experiment.features
+    plain = features.diffusion.model_copy(update={"own": 0.0})
+    without = features.model_copy(update={"diffusion": plain})
+    disk = [
+        next(cost.gigabytes for cost in estimate(Plan(one)) if cost.arrow == "features")
+        for one in (experiment, experiment.model_copy(update={"features": without}))
+    ]
+    # train and val of 375x500 px: 18x24 tokens, each with 128 fp16 channels more
+    assert disk[0] - disk[1] == pytest.approx(2 * 100 * 18 * 24 * 128 * 2 / 1e9)
+
+
 def test_views_add_their_disk_and_their_time(plan, monkeypatch):
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
