@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed p
 
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
+    VOC_CPU,
     CachedRun,
     Learning,
     PlainRun,
@@ -26,6 +28,7 @@ from benchmarks.paths import (
 )
 from benchmarks.report import Goal
 from umtfss.config import ModelConfig
+from umtfss.experiment_file import load_experiment
 from umtfss.models.layers.deformable_attention import DeformableAttention
 from umtfss.pseudo_masks.superpixels import majority_vote
 
@@ -84,6 +87,21 @@ def test_cached_step_trains(tmp_path):
     run.train_step(Learning(model), 2, "off")
     changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert np.mean(changed) > 0.9
+
+
+def test_voc_cpu_has_the_sizes_of_the_experiment():
+    experiment = load_experiment("voc_cpu")
+    assert experiment.model == VOC_CPU.model
+    assert experiment.features.diffusion.width == VOC_CPU.channels["diffused"]
+
+
+def test_the_superpixels_of_a_setting_are_used(tmp_path):
+    found = []
+    for part in (0.0, 1.0):
+        model = TINY.model.model_copy(update={"superpixels": part})
+        run = CachedRun(replace(TINY, model=model), tmp_path / str(part), 4)
+        found.append(run.test(TINY.learner(), 4, "off"))
+    assert not np.array_equal(found[0].union, found[1].union)
 
 
 def test_votes_agree():

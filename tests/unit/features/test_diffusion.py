@@ -112,6 +112,14 @@ def test_a_part_of_the_cosine_is_that_of_the_features_before(store, diffusion):
         np.testing.assert_allclose(found @ found.T, expected, atol=5e-3)
 
 
+def test_with_fewer_directions_the_parts_have_their_weights(store):
+    mixed = SETTINGS.model_copy(update={"own": 0.3, "own_channels": 2})
+    features = DiffusedFeatures(store, build_diffusion_map(store, POOL, mixed))
+    found = features.read(OTHERS[0], DIFFUSED).astype(np.float32)
+    np.testing.assert_allclose((found[..., -2:] ** 2).sum(-1), 0.3, atol=5e-3)
+    np.testing.assert_allclose((found**2).sum(-1), 1.0, atol=5e-3)
+
+
 def test_principal_directions_are_those_of_the_svd(diffusion):
     segments = diffusion.segments
     found = principal_directions(segments, 3)
