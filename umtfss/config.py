@@ -316,7 +316,10 @@ class Experiment(Block):
     pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
     episodes: EpisodesConfig = Field(default_factory=EpisodesConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
-    training: dict[Name, TrainingConfig] = Field(description="pool -> its meta-training")
+    training: dict[Name, TrainingConfig] = Field(
+        min_length=1,
+        description="pool -> its meta-training; the pool of features.diffusion needs none",
+    )
     supervised: dict[Name, TrainingConfig] = Field(
         default_factory=dict,
         description="data set -> its meta-training from scratch on labels of base classes",
@@ -335,10 +338,14 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _check_names(self) -> "Experiment":
+        diffusion = self.features.diffusion
+        for pool in self.training:
+            known(pool, self.pools, "training")
         for pool, settings in self.pools.items():
             for split in settings.images:
                 known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
-            known(pool, self.training, f"pools.{pool} (it needs a block in training)")
+            if diffusion is None or pool != diffusion.pool:
+                known(pool, self.training, f"pools.{pool} (it needs a block in training)")
             if settings.level == DIFFUSED:
                 known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
             elif settings.level is not None:
@@ -357,6 +364,7 @@ class Experiment(Block):
         for where, dataset, pool in self.tables.tested:
             known(dataset, self.datasets, f"{where}.dataset")
             known(pool, self.pools, f"{where}.pool")
+            known(pool, self.training, f"{where}.pool (it needs a block in training)")
             if self.datasets[dataset].kind == "folder":
                 raise ValueError(f"{where}: data set {dataset} is a folder without masks")
         table5 = self.tables.table5

@@ -54,10 +54,11 @@ class Plan(Caches):
         """Distinct runs of the tables asked for -> number of cells that use them.
 
         A run that no cell shows counts 0: one that others start from. An experiment without
-        tables trains the model block once on every pool.
+        tables trains the model block once on every pool that has a training block.
         """
         if not self.every_table:
-            return {unsupervised_run(self.experiment, p): 0 for p in sorted(self.experiment.pools)}
+            pools = sorted(self.experiment.training)
+            return {unsupervised_run(self.experiment, pool): 0 for pool in pools}
         cells: Counter[RunSpec] = Counter()
         for table in self.tables:
             for cell in table.cells:

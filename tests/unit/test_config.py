@@ -8,6 +8,7 @@ import yaml
 from umtfss.config import DATA_ROOT_VARIABLE, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.experiment_file import load_experiment
+from umtfss.plan import Plan
 from umtfss.provenance import PACKAGE_ROOT
 
 EXPERIMENTS = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
@@ -133,6 +134,28 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
 
         with pytest.raises(ConfigError, match=message):
             load_experiment(changed(tmp_path, change))
+
+
+def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
+    def change(raw, pool="shapes", training="shapes"):
+        diffused(raw)
+        raw["pools"]["all"] = {**raw["pools"]["shapes"]}
+        raw["features"]["diffusion"]["pool"] = "all"
+        raw["tables"] = {"table1": {"dataset": "shapes", "pool": pool}}
+        raw["training"] = {training: raw["training"]["shapes"]}
+
+    experiment = load_experiment(changed(tmp_path, change))
+    runs = Plan(experiment).trained_runs
+    assert {run.pool for run in runs} == {"shapes"}
+    untabled = load_experiment(changed(tmp_path, lambda raw: (change(raw), raw.update(tables={}))))
+    assert [run.pool for run in Plan(untabled).trained_runs] == ["shapes"]
+    for keys, message in (
+        ({"pool": "all"}, r"tables\.table1\.pool \(it needs a block in training\): 'all'"),
+        ({"training": "all"}, r"pools\.shapes \(it needs a block in training\)"),
+        ({"training": "al"}, r"training: 'al' is not defined"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, lambda raw, keys=keys: change(raw, **keys)))
 
 
 def test_an_ablation_takes_diffusion_away(tmp_path):
