@@ -1,6 +1,11 @@
 # The functions that rules take inputs and parameters from; each asks the plan.
 
 
+# test images have no augmented views
+test_features = experiment.features.model.model_dump(
+    mode="json", exclude={"views", "augment"}
+)
+
 # data
 
 
@@ -26,6 +31,12 @@ def cache_levels(wildcards):
 def cache_augment(wildcards):
     view = plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).view
     return settings["features"]["model"]["augment"] if view else None
+
+
+# The boxes that a cache of crops is of; others are of whole images.
+def crop_boxes(wildcards):
+    cache = plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache)
+    return plan.box_files(wildcards.dataset) if cache.closer else []
 
 
 # clustering
@@ -86,6 +97,20 @@ def saliency_masks(wildcards):
 
 def test_index(wildcards):
     return plan.test_index(wildcards.dataset)
+
+
+def box_inputs(wildcards):
+    return plan.box_inputs(wildcards.dataset, int(wildcards.shot))
+
+
+def box_settings(wildcards):
+    return {
+        "code": code(*plan.model_sources(plan.box_run)),
+        "protocol": settings["evaluation"]["protocol"],
+        "model": plan.model_settings(plan.box_run).model_dump(mode="json"),
+        "features": test_features,
+        "live": plan.live_test_backbone,
+    }
 
 
 def episode_indexes(wildcards):
@@ -160,10 +185,7 @@ def evaluation_settings(wildcards):
         "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
-        # test images have no augmented views
-        "features": experiment.features.model.model_dump(
-            mode="json", exclude={"views", "augment"}
-        ),
+        "features": test_features,
         "live": plan.live_test_backbone,
     }
 

@@ -9,7 +9,8 @@ rule all_features:
 
 rule extract_features:
     input:
-        "results/{experiment}/data/{dataset}/{split}.json",
+        index="results/{experiment}/data/{dataset}/{split}.json",
+        boxes=crop_boxes,
     output:
         # The big part files lie beside the manifest. They are no outputs, because Snakemake
         # would delete them before a restart, and a restart goes on where the last one stopped.

@@ -214,6 +214,11 @@ class ModelConfig(Block):
         description="part of the tested score that is its mean over each superpixel of the query "
         "(those of pseudo_masks); not in the paper",
     )
+    closer: Fraction = Field(
+        0.0,
+        description="part of the tested score around what was found that comes from a second look "
+        "at the query, cropped there; not in the paper",
+    )
     ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=lambda: [1.0, 1 / 2, 1 / 4, 2 / 15],

@@ -8,13 +8,16 @@ from umtfss.config import Experiment
 from umtfss.features.settings import DIFFUSED
 from umtfss.runs import RunSpec
 
+CLOSER = "closer"  # marks a cache of crops
+
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
     """The frozen features of one split: one backbone, one image size, one or more levels, one view.
 
     View 0 is the plain image. An augmented view is a cache of its own, so that more of them leave
-    those that are there as they are; so are features that are diffused.
+    those that are there as they are; so are features that are diffused, and those of the crops
+    that a closer look takes of the split's images.
     """
 
     dataset: str
@@ -23,12 +26,15 @@ class FeatureCache:
     long_side: int
     levels: tuple[str, ...]
     view: int = 0
+    closer: bool = False
 
     @property
     def name(self) -> str:
         """The cache's folder name."""
-        kind = f"-view{self.view}" if self.view else ""
-        return f"{self.backbone}-{self.long_side}{f'-{DIFFUSED}' if self.diffused else kind}"
+        view = f"view{self.view}" if self.view else ""
+        closer, diffused = CLOSER if self.closer else "", DIFFUSED if self.diffused else ""
+        parts = (self.backbone, str(self.long_side), view, closer, diffused)
+        return "-".join(filter(None, parts))
 
     @property
     def diffused(self) -> bool:
@@ -158,6 +164,10 @@ class Paths:
     def test_episodes(self, dataset: str, fold: int, shot: int, seed: int) -> str:
         """The test episodes of a fold."""
         return f"{self.root}/episodes/test/{dataset}/fold{fold}-{shot}shot-seed{seed}.h5"
+
+    def boxes(self, dataset: str, shot: int) -> str:
+        """The boxes in which the queries of test episodes are looked at closer."""
+        return f"{self.root}/episodes/test/{dataset}/boxes-{shot}shot.h5"
 
     def training_folder(self, run: RunSpec) -> str:
         """The folder of a run's weights."""

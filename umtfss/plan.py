@@ -15,7 +15,7 @@ from umtfss.config import Experiment, ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.paths import EvaluationSpec, FeatureCache, pairs_of
 from umtfss.runs import RunSpec
-from umtfss.tables.cells import Table, unsupervised_run
+from umtfss.tables.cells import Table, matcher_run, unsupervised_run
 from umtfss.tables.layout import all_tables
 
 TRAIN = "train"  # the split whose labels are trained on
@@ -119,8 +119,9 @@ class Plan(Caches):
         )
 
     def trained_model(self, run: RunSpec) -> dict[str, Any]:
-        """The model block of a run as far as it decides weights; superpixels decide tests."""
-        return self.model_settings(run).model_dump(mode="json", exclude={"superpixels"})
+        """The model block of a run as far as it decides weights, and not tests alone."""
+        tests_alone = {"superpixels", "closer"}
+        return self.model_settings(run).model_dump(mode="json", exclude=tests_alone)
 
     @staticmethod
     def model_sources(run: RunSpec) -> tuple[str, ...]:
@@ -167,6 +168,7 @@ class Plan(Caches):
         for table in self.tables:
             for m in table.measurements:
                 caches.update(self.test_caches(m.dataset, self.diffuses(m.run)))
+                caches.update(self.crop_caches(m.run, m.dataset))
         caches.update(self.diffusion_sources)
         caches.update([self.plain(cache) for cache in caches if cache.diffused])
         return sorted(caches)
@@ -179,6 +181,43 @@ class Plan(Caches):
         if self.squashes or not self.model_settings(run).superpixels:
             return []
         return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
+
+    def looks_closer(self, run: RunSpec) -> bool:
+        """Whether a run's model is shown the queries a second time, cropped."""
+        return self.model_settings(run).closer > 0
+
+    def crop_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
+        """The caches of the crops that a run is shown of test images; empty if they are live."""
+        if self.tests_live or not self.looks_closer(run):
+            return []
+        return [self.crop_cache(dataset, self.diffuses(run))]
+
+    @property
+    def box_run(self) -> RunSpec:
+        """The matcher whose score tells where to look closer."""
+        return matcher_run(self.experiment, superpixels=0.0, closer=0.0)
+
+    def tests_looked_closer(self, dataset: str) -> dict[int, list[str]]:
+        """Shot -> the files of test episodes whose queries some table looks at closer."""
+        files: dict[int, set[str]] = {}
+        for spec in self.evaluations.values():
+            if spec.dataset == dataset and self.looks_closer(spec.run):
+                files.setdefault(spec.shot, set()).update(self.tested_episodes(spec))
+        return {shot: sorted(paths) for shot, paths in sorted(files.items())}
+
+    def box_files(self, dataset: str) -> list[str]:
+        """The boxes of a data set's test episodes."""
+        return [self.boxes(dataset, shot) for shot in self.tests_looked_closer(dataset)]
+
+    def box_inputs(self, dataset: str, shot: int) -> dict[str, Any]:
+        """Manifests and files that finding the boxes reads."""
+        diffused = self.diffuses(self.box_run)
+        return {
+            "episodes": self.tests_looked_closer(dataset)[shot],
+            "features": self.feature_manifests(self.test_caches(dataset, diffused)),
+            "map": [self.diffusion_map] if self.tests_live and diffused else [],
+            "index": self.test_index(dataset),
+        }
 
     # Where it lies
 
@@ -226,7 +265,8 @@ class Plan(Caches):
     def episode_files(self) -> list[str]:
         """Every episode file that the tables asked for read."""
         specs = [spec for table in self.tables for spec in self.evaluations_of(table)]
-        test = {path for spec in specs for path in self.evaluation_inputs(spec)["episodes"]}
+        test = {path for spec in specs for path in self.tested_episodes(spec)}
+        test.update(path for spec in specs for path in self.evaluation_inputs(spec)["boxes"])
         return sorted(test | {self.training_episodes(run, ".json") for run in self.trained_runs})
 
     def table_named(self, name: str) -> Table:
@@ -270,6 +310,14 @@ class Plan(Caches):
             "initial": self.training_manifest(run.initial),
         }
 
+    def tested_episodes(self, spec: EvaluationSpec) -> list[str]:
+        """The files of the episodes of an evaluation."""
+        return [
+            self.test_episodes(spec.dataset, fold, spec.shot, seed)
+            for fold in spec.folds
+            for seed in range(spec.seeds)
+        ]
+
     def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
         """Manifests and files that an evaluation reads."""
         return {
@@ -279,12 +327,10 @@ class Plan(Caches):
             ),
             "map": [self.diffusion_map] if self.tests_live and self.diffuses(spec.run) else [],
             "superpixels": self.test_superpixels(spec.run, spec.dataset),
+            "boxes": [self.boxes(spec.dataset, spec.shot)] if self.looks_closer(spec.run) else [],
+            "crops": self.feature_manifests(self.crop_caches(spec.run, spec.dataset)),
             "index": self.test_index(spec.dataset),
-            "episodes": [
-                self.test_episodes(spec.dataset, fold, spec.shot, seed)
-                for fold in spec.folds
-                for seed in range(spec.seeds)
-            ],
+            "episodes": self.tested_episodes(spec),
         }
 
 

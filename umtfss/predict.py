@@ -17,8 +17,14 @@ from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.data.images import read_image, read_object_mask
 from umtfss.episodes.episode import EpisodeList
 from umtfss.errors import DataError, StoreError
-from umtfss.evaluation.job import live_features, live_superpixels, tested_model
-from umtfss.evaluation.run import TestImages, predict_episode
+from umtfss.evaluation.job import (
+    found_boxes,
+    live_features,
+    live_superpixels,
+    tested,
+    tested_model,
+)
+from umtfss.evaluation.run import TestImages, predicted_scores
 from umtfss.plan import Plan
 from umtfss.provenance import atomic_path
 from umtfss.runs import RunSpec
@@ -161,7 +167,6 @@ def segment(
         StoreError: The run has not been trained.
         WeightsError: Weights are missing or altered.
     """
-    mid, high = plan.model_levels(run)
     masks = {str(image): mask for image, mask in supports}
     if len(masks) < len(supports) or not masks:
         raise DataError(
@@ -183,15 +188,17 @@ def segment(
             "            or --run prototype, which needs no training",
         )
     model = tested_model(plan, run)
-    features = live_features(plan, run, catalog, torch.device(device))
-    images = TestImages(catalog, features, read_superpixels=live_superpixels(plan, catalog))
-    part = plan.model_settings(run).superpixels
+    device = torch.device(device)
+    how = tested(plan, run, device)
+    features, crops = live_features(plan, run, catalog, device)
+    superpixels = live_superpixels(plan, catalog)
+    images = TestImages(catalog, features, read_superpixels=superpixels, crops=crops)
     rows = [list(range(1, len(masks) + 1))]
     for query in queries:
         episode = EpisodeList([str(query), *masks], [0], [OBJECT], rows, "predict")  # type: ignore[arg-type]
-        yield predict_episode(
-            model, episode, 0, images, mid=mid, high=high, device=device, superpixels=part
-        )
+        closer = plan.looks_closer(run)
+        boxes = found_boxes(plan, images, episode, device) if closer else None
+        yield next(predicted_scores(model, episode, images, how, boxes)) > 0
 
 
 def write_prediction(mask: np.ndarray, query: Query, folder: Path) -> None:

@@ -6,6 +6,7 @@ from umtfss.backbones.extractor import build_extractor
 from umtfss.data.dataset import open_dataset
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
+from umtfss.evaluation.closer import Crops, crop_ids
 from umtfss.experiment_file import load_experiment
 from umtfss.features.extract import extract_features
 from umtfss.features.shard import shard_ids
@@ -17,10 +18,12 @@ with job_log(snakemake.log[0]):
     name, settings = snakemake.wildcards.dataset, plan.experiment.features
     cache = plan.cache_named(name, snakemake.wildcards.split, snakemake.wildcards.cache)
     device = prepare_process(snakemake.threads)
-    index = DatasetIndex.load(snakemake.input[0])
+    index = DatasetIndex.load(snakemake.input.index)
+    dataset = open_dataset(name, plan.experiment.datasets[name], plan.dataset_root(name))
+    ids = crop_ids(snakemake.input.boxes) if cache.closer else index.image_ids
     extract_features(
-        open_dataset(name, plan.experiment.datasets[name], plan.dataset_root(name)),
-        shard_ids(index.image_ids, int(snakemake.wildcards.shard), settings.shards),
+        Crops(dataset, name) if cache.closer else dataset,
+        shard_ids(ids, int(snakemake.wildcards.shard), settings.shards),
         build_extractor(
             cache.backbone,
             cache.levels,

@@ -22,7 +22,7 @@ from umtfss.config import AugmentConfig, SplitConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index
-from umtfss.episodes.loader import LabelledImages, MaskSource, episode_key
+from umtfss.episodes.loader import ImageSource, LabelledImages, MaskSource, episode_key
 from umtfss.features.views import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
 from umtfss.randomness import generator
 
@@ -218,7 +218,7 @@ class LiveFeatures:
         long_side: Image long side, px.
     """
 
-    def __init__(self, extractor: Extractor, catalog: LabelledImages, long_side: int) -> None:
+    def __init__(self, extractor: Extractor, catalog: ImageSource, long_side: int) -> None:
         self.extractor, self.catalog, self.long_side = extractor, catalog, long_side
         self.channels, self.stride = extractor.channels, extractor.stride
         self.multiple, self.align_corners = extractor.multiple, extractor.align_corners

@@ -49,11 +49,15 @@ class LabelMaps(Protocol):
         """The cluster of every pixel, (H, W) uint8; 255 where there is none."""
 
 
-class LabelledImages(Protocol):
-    """What is asked of a `Catalog`."""
+class ImageSource(Protocol):
+    """What is asked of images without labels; a `Catalog` has it, and so has a data set."""
 
-    def image(self, qualified: str) -> np.ndarray:
+    def image(self, image_id: str, /) -> np.ndarray:
         """The image, (H, W, 3) uint8 RGB."""
+
+
+class LabelledImages(ImageSource, Protocol):
+    """What is asked of a `Catalog`."""
 
     def mask(self, qualified: str) -> np.ndarray:
         """The class of every pixel, (H, W) uint8; 255 is ignored."""

@@ -1,6 +1,7 @@
 """One evaluation of the plan: a run tested on a data set with K shots, every fold and seed."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ import torch
 from umtfss.data.dataset import Catalog, open_dataset
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.loader import LabelledImages
+from umtfss.episodes.loader import ImageSource
+from umtfss.evaluation.closer import Box, Crops, find_box, load_boxes, save_boxes
+from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
-from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.evaluation.run import Tested, TestImages, evaluate, predicted_scores
 from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
@@ -44,45 +47,61 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
     if plan.experiment.evaluation.protocol == "squash400":
         from umtfss.evaluation.squash import SquashedFeatures, SquashedImages  # as below
 
-        squashed = SquashedFeatures(model_extractor(plan, device), catalog)
-        features, small = _diffused(plan, run, squashed), SquashedImages(catalog)
-        return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small))
+        extractor, small = model_extractor(plan, device), SquashedImages(catalog)
+        squashed = partial(SquashedFeatures, extractor)
+        features, crops = _whole_and_crops(plan, run, squashed, catalog)
+        return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small), crops)
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
     if plan.tests_live:
-        live = live_features(plan, run, catalog, device)
-        return TestImages(catalog, live, read_superpixels=read)
+        live, crops = live_features(plan, run, catalog, device)
+        return TestImages(catalog, live, read_superpixels=read, crops=crops)
     caches = plan.test_caches(dataset, plan.diffuses(run))
     store = FeatureStore(plan.feature_manifests(caches))
-    return TestImages(catalog, store, read_superpixels=read)
+    closer = plan.feature_manifests(plan.crop_caches(run, dataset))
+    cropped = FeatureStore(closer) if closer else None
+    return TestImages(catalog, store, read_superpixels=read, crops=cropped)
 
 
-def live_superpixels(plan: Plan, catalog: LabelledImages) -> Callable[[str], np.ndarray]:
+def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.ndarray]:
     """Computes the superpixels of the catalog's images when they are read."""
     settings = plan.experiment.pseudo_masks
     return lambda image_id: felzenszwalb_superpixels(catalog.image(image_id), settings)
 
 
 def live_features(
-    plan: Plan, run: RunSpec, catalog: LabelledImages, device: torch.device
-) -> FeatureSource:
+    plan: Plan, run: RunSpec, catalog: ImageSource, device: torch.device
+) -> tuple[FeatureSource, FeatureSource | None]:
     """The features of the catalog's images that the run reads, computed when they are read.
+
+    Returns:
+        Those of the images, and those of crops of them if the run looks closer.
 
     Raises:
         StoreError: They are diffused, and the map has not been made.
     """
     from umtfss.episodes.live import LiveFeatures
 
-    long_side = plan.experiment.features.model.long_side
-    return _diffused(plan, run, LiveFeatures(model_extractor(plan, device), catalog, long_side))
+    extractor, long_side = model_extractor(plan, device), plan.experiment.features.model.long_side
+    computed = partial(LiveFeatures, extractor, long_side=long_side)
+    return _whole_and_crops(plan, run, computed, catalog)
 
 
-def _diffused(plan: Plan, run: RunSpec, features: FeatureSource) -> FeatureSource:
-    """The features, diffused if the run sees them so."""
-    if not plan.diffuses(run):
-        return features
-    from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
+def _whole_and_crops(
+    plan: Plan,
+    run: RunSpec,
+    computed: Callable[[ImageSource], FeatureSource],
+    catalog: ImageSource,
+) -> tuple[FeatureSource, FeatureSource | None]:
+    """Computed features of images and of their crops, as `live_features` returns them."""
+    sources = [computed(catalog)]
+    if plan.looks_closer(run):
+        sources.append(computed(Crops(catalog)))
+    if plan.diffuses(run):
+        from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
 
-    return DiffusedFeatures(features, DiffusionMap.load(plan.diffusion_map))
+        diffusion = DiffusionMap.load(plan.diffusion_map)
+        sources = [DiffusedFeatures(source, diffusion) for source in sources]
+    return sources[0], sources[1] if len(sources) > 1 else None
 
 
 def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
@@ -93,10 +112,49 @@ def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
     return build_model_extractor(plan.experiment.features).to(device)
 
 
+def tested(plan: Plan, run: RunSpec, device: torch.device) -> Tested:
+    """How the experiment tests a run."""
+    mid, high = plan.model_levels(run)
+    model, settings = plan.model_settings(run), plan.experiment.evaluation
+    return Tested(
+        mid, high, settings.batch_size, device, settings.amp, model.superpixels, model.closer
+    )
+
+
+def found_boxes(
+    plan: Plan, images: TestImages, episodes: EpisodeList, device: torch.device
+) -> list[Box | None]:
+    """Where the queries of some episodes are looked at closer, as the matcher's score tells.
+
+    Args:
+        plan: The plan; `plan.box_run` names the matcher.
+        images: Features and labels of the images, as that run reads them.
+        episodes: The episodes.
+        device: Where the matcher runs.
+    """
+    how, matcher = tested(plan, plan.box_run, device), tested_model(plan, plan.box_run)
+    return [find_box(score) for score in predicted_scores(matcher, episodes, images, how)]
+
+
+def tested_boxes(
+    plan: Plan, spec: EvaluationSpec, episodes: EpisodeList
+) -> list[Box | None] | None:
+    """The boxes of some episodes of an evaluation; none if its run does not look closer."""
+    if not plan.looks_closer(spec.run):
+        return None
+    return load_boxes(plan.boxes(spec.dataset, spec.shot), episodes)
+
+
+def draw_boxes(plan: Plan, dataset: str, shot: int, device: torch.device, path: str | Path) -> None:
+    """Find the boxes of every test episode that is looked at closer, and write them to `path`."""
+    images = tested_images(plan, plan.box_run, dataset, device)
+    drawn = map(EpisodeList.load, plan.tests_looked_closer(dataset)[shot])
+    save_boxes(path, ((one, found_boxes(plan, images, one, device)) for one in drawn))
+
+
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:
     """Test the run on every fold and seed, and write the counts to `path`."""
     experiment = plan.experiment
-    settings, (mid, high) = experiment.evaluation, plan.model_levels(spec.run)
     model = tested_model(plan, spec.run)
     images = tested_images(plan, spec.run, spec.dataset, device)
     files = {
@@ -105,24 +163,16 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         for seed in range(spec.seeds)
     }
     episodes = {key: EpisodeList.load(file) for key, file in files.items()}
+    inputs, dataset = plan.evaluation_inputs(spec), experiment.datasets[spec.dataset]
+    how = tested(plan, spec.run, device)
+
+    def score(drawn: EpisodeList) -> EpisodeScores:
+        return evaluate(model, drawn, images, how, tested_boxes(plan, spec, drawn))
+
     scores = {
-        fold: {
-            seed: evaluate(
-                model,
-                episodes[fold, seed],
-                images,
-                mid=mid,
-                high=high,
-                batch_size=settings.batch_size,
-                device=device,
-                amp=settings.amp,
-                superpixels=plan.model_settings(spec.run).superpixels,
-            )
-            for seed in range(spec.seeds)
-        }
+        fold: {seed: score(episodes[fold, seed]) for seed in range(spec.seeds)}
         for fold in spec.folds
     }
-    inputs, dataset = plan.evaluation_inputs(spec), experiment.datasets[spec.dataset]
     classes: dict[int, Sequence[int]] = {
         fold: novel_classes(dataset.kind, fold) for fold in spec.folds
     }
@@ -139,9 +189,11 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "dataset": spec.dataset,
             "shot": spec.shot,
             "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
-            "protocol": settings.protocol,
+            "protocol": experiment.evaluation.protocol,
             "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
+            "boxes": [digest_file(p) for p in inputs["boxes"]],
+            "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {

@@ -6,11 +6,13 @@ A thread reads features and labels of the next batches while the model works on 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
+from threading import RLock
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,16 +25,25 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import (
     CachedEpisodes,
     GroundTruthMasks,
+    ImageItem,
     LabelledImages,
     collate,
 )
+from umtfss.evaluation.closer import Box, crop_id
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.features.store import FeatureSource
 from umtfss.pseudo_masks.superpixels import blend_means
 
 BATCHES_AHEAD = 2
-# and of every query the label, (H, W) uint8, and the superpixels, if they are asked for
-ReadBatch = tuple[EpisodeBatch, list[tuple[np.ndarray, np.ndarray | None]]]
+Read = TypeVar("Read")
+
+
+class Look(NamedTuple):
+    """A closer look at a query: the box, and the grid (h, w) of its crop."""
+
+    box: Box
+    h: int
+    w: int
 
 
 class TestImages:
@@ -45,6 +56,7 @@ class TestImages:
         store: Features by qualified image id: a `FeatureStore` or `LiveFeatures`.
         memory_mb: What is kept, the most recently used.
         read_superpixels: Gives the superpixels of an image, (H, W) int; only for models that ask.
+        crops: Features of crops by `crop_id`; only for models that look closer.
     """
 
     __test__ = False  # not a test class, whatever its name
@@ -55,13 +67,16 @@ class TestImages:
         store: FeatureSource,
         memory_mb: int = 1536,
         read_superpixels: Callable[[str], np.ndarray] | None = None,
+        crops: FeatureSource | None = None,
     ) -> None:
         self.catalog, self.store, self._read_superpixels = catalog, store, read_superpixels
+        self.crops = crops
         self.channels, self.long_side = store.channels, store.long_side
         self.stride, self.multiple = store.stride, store.multiple
         self.align_corners = store.align_corners
         self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._room = memory_mb * 2**20
+        self._lock = RLock()  # a reading thread and the evaluation share it
 
     def grid(self, image_id: str) -> tuple[int, int]:
         """The image's un-padded grid (h, w)."""
@@ -74,6 +89,12 @@ class TestImages:
     def read(self, image_id: str, level: str) -> np.ndarray:
         """One level of one image, (h, w, C) float16."""
         return self._get((image_id, level), lambda: self.store.read(image_id, level))
+
+    def read_crop(self, crop: str, level: str) -> np.ndarray:
+        """One level of one crop, (h, w, C) float16."""
+        crops = self.crops
+        assert crops is not None  # as of superpixels
+        return self._get((crop, level), lambda: crops.read(crop, level))
 
     def image(self, qualified: str) -> np.ndarray:
         """The image, (H, W, 3) uint8 RGB; not kept."""
@@ -90,28 +111,47 @@ class TestImages:
         return self._get((qualified, "superpixels"), lambda: read(qualified))
 
     def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        value = load()
-        self._kept[key] = value
-        self._room -= value.nbytes
-        while self._room < 0:
-            self._room += self._kept.popitem(last=False)[1].nbytes
-        return value
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            value = load()
+            self._kept[key] = value
+            self._room -= value.nbytes
+            while self._room < 0:
+                self._room += self._kept.popitem(last=False)[1].nbytes
+            return value
+
+
+@dataclass(frozen=True)
+class Tested:
+    """How episodes are tested.
+
+    Attributes:
+        mid: Levels of the mid feature.
+        high: Level of the prior mask.
+        batch_size: Episodes per forward pass.
+        device: Where the model runs; it is moved there.
+        amp: Mixed precision.
+        superpixels: Part of the score that is its mean over each superpixel of the query.
+        closer: Part of the score in a box that comes from the box alone, see `closer.py`.
+    """
+
+    mid: Sequence[str]
+    high: str
+    batch_size: int = 1
+    device: torch.device | str = "cpu"
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    superpixels: float = 0.0
+    closer: float = 0.0
 
 
 def evaluate(
     model: torch.nn.Module,
     episodes: EpisodeList,
     images: TestImages,
-    *,
-    mid: Sequence[str],
-    high: str,
-    batch_size: int,
-    device: torch.device | str = "cpu",
-    amp: Literal["off", "bf16", "fp16"] = "off",
-    superpixels: float = 0.0,
+    how: Tested,
+    boxes: Sequence[Box | None] | None = None,
     progress: bool = True,
 ) -> EpisodeScores:
     """The counts of every episode.
@@ -120,77 +160,92 @@ def evaluate(
         model: A `MetaLearner`; it is left in evaluation mode.
         episodes: Test episodes.
         images: Features and labels of their images.
-        mid: Levels of the mid feature.
-        high: Level of the prior mask.
-        batch_size: Episodes per forward pass.
-        device: Where the model runs; it is moved there.
-        amp: Mixed precision.
-        superpixels: Part of the score that is its mean over each superpixel of the query.
+        how: Batches, precision and what is done to the score.
+        boxes: For every episode, where the model looks closer; none: nowhere.
         progress: Whether to show a bar.
     """
     masks = GroundTruthMasks(images)
-    dataset = CachedEpisodes(episodes, images, mid, high, masks)
     score = SegmentationScore(sorted(set(episodes.class_id.tolist())))
-
-    def read(start: int) -> ReadBatch:
-        rows = range(start, min(start + batch_size, len(episodes)))
-        queries = [episodes[row] for row in rows]
-        seen = [
-            (
-                masks.mask(one.query, one.class_id),
-                images.superpixels(one.query) if superpixels else None,
-            )
-            for one in queries
-        ]
-        return collate([dataset[row] for row in rows]), seen
-
-    starts = range(0, len(episodes), batch_size)
-    model = model.to(device).eval()
-    with tqdm(total=len(episodes), unit="episode", disable=not progress) as bar:
-        for start, (batch, seen) in zip(starts, _ahead(read, starts), strict=True):
-            difference = _foreground_minus_background(model, batch, device, amp)
-            for place, (label, regions) in enumerate(seen):
-                query = episodes[start + place]
-                grid, align = images.grid(query.query), images.align_corners
-                found = _at_original_size(difference[place], grid, label.shape, align)
-                if regions is not None:
-                    found = blend_means(found, regions, superpixels)
-                score.update(found > 0, label, query.class_id)
-            bar.update(len(seen))
+    found = predicted_scores(model, episodes, images, how, boxes)
+    bar = tqdm(found, total=len(episodes), unit="episode", disable=not progress)
+    for episode, predicted in zip(episodes, bar, strict=True):
+        label = masks.mask(episode.query, episode.class_id)
+        score.update(predicted > 0, label, episode.class_id)
     return score.scores
 
 
-def predict_episode(
+def predicted_scores(
     model: torch.nn.Module,
     episodes: EpisodeList,
-    index: int,
     images: TestImages,
-    *,
-    mid: Sequence[str],
-    high: str,
-    device: torch.device | str = "cpu",
-    superpixels: float = 0.0,
-) -> np.ndarray:
-    """The predicted mask of one episode's query, (H, W) bool at its original size."""
-    dataset = CachedEpisodes(episodes, images, mid, high, GroundTruthMasks(images))
-    model = model.to(device).eval()
-    difference = _foreground_minus_background(model, collate([dataset[index]]), device, "off")
-    query = episodes[index].query
-    size = images.image_size(query)
-    found = _at_original_size(difference[0], images.grid(query), size, images.align_corners)
-    if superpixels:
-        found = blend_means(found, images.superpixels(query), superpixels)
-    return found > 0
+    how: Tested,
+    boxes: Sequence[Box | None] | None = None,
+    rows: Sequence[int] | None = None,
+) -> Iterator[np.ndarray]:
+    """The scores of queries, (H, W) float32 each: positive is foreground.
+
+    Args:
+        model: As of `evaluate`, like all but the last.
+        episodes: Episodes.
+        images: Features of their images, and labels of the supports.
+        how: Batches, precision and what is done to the score.
+        boxes: For every episode, where the model looks closer; none: nowhere.
+        rows: Which episodes, in this order; none: all.
+    """
+    rows = range(len(episodes)) if rows is None else rows
+    dataset = CachedEpisodes(episodes, images, how.mid, how.high, GroundTruthMasks(images))
+    model, align = model.to(how.device).eval(), images.align_corners
+
+    def look(batch: EpisodeBatch) -> Tensor:
+        return _foreground_minus_background(model, batch, how.device, how.amp)
+
+    def read(batch: Sequence[int]) -> tuple[EpisodeBatch, EpisodeBatch | None, dict[int, Look]]:
+        """A batch, its queries' crops as another, and the place of each -> where it lies."""
+        items = [dataset[row] for row in batch]
+        closer, looks = [], {}
+        for place, row in enumerate(batch):
+            box = boxes[row] if boxes is not None else None
+            if box is not None:
+                crop = _read_crop(images, crop_id(episodes[row].query, box), how)
+                closer.append(replace(items[place], query=crop))
+                looks[place] = Look(box, crop.valid.shape[0], crop.valid.shape[1])
+        return collate(items), collate(closer) if closer else None, looks
+
+    starts = range(0, len(rows), how.batch_size)
+    batches = [rows[start : start + how.batch_size] for start in starts]
+    for batch, (whole, crops, looks) in zip(batches, _ahead(read, batches), strict=True):
+        differences, closer = look(whole), iter(look(crops) if crops is not None else ())
+        for place, difference in enumerate(differences):
+            query = episodes[batch[place]].query
+            size, grid = images.image_size(query), images.grid(query)
+            score = _at_original_size(difference, grid, size, align)
+            if place in looks:
+                box, *grid_of_crop = looks[place]
+                part = score[box.pixels(size)]
+                seen = _at_original_size(next(closer), grid_of_crop, part.shape, align)
+                part += how.closer * (seen - part)
+            if how.superpixels:
+                score = blend_means(score, images.superpixels(query), how.superpixels)
+            yield score
 
 
-def _ahead(read: Callable[[int], ReadBatch], starts: Sequence[int]) -> Iterator[ReadBatch]:
-    """`read` of every start, in order, read by a thread a few ahead of their use."""
+def _read_crop(images: TestImages, crop: str, how: Tested) -> ImageItem:
+    """A crop as the query of an episode."""
+    *mid, high = [images.read_crop(crop, level) for level in (*how.mid, how.high)]
+    grid = high.shape[:2]
+    return ImageItem(tuple(mid), high, np.zeros(grid, np.float32), np.ones(grid, bool))
+
+
+def _ahead(
+    read: Callable[[Sequence[int]], Read], batches: Iterable[Sequence[int]]
+) -> Iterator[Read]:
+    """`read` of every batch, in order, read by a thread a few ahead of their use."""
     with ThreadPoolExecutor(1) as thread:
-        todo = iter(starts)
-        waiting = [thread.submit(read, start) for start in islice(todo, BATCHES_AHEAD)]
+        todo = iter(batches)
+        waiting = [thread.submit(read, batch) for batch in islice(todo, BATCHES_AHEAD)]
         while waiting:
             ready = waiting.pop(0).result()
-            waiting += [thread.submit(read, start) for start in islice(todo, 1)]
+            waiting += [thread.submit(read, batch) for batch in islice(todo, 1)]
             yield ready
 
 
@@ -212,7 +267,7 @@ def _foreground_minus_background(
 
 
 def _at_original_size(
-    difference: Tensor, grid: tuple[int, int], size: tuple[int, ...], align_corners: bool
+    difference: Tensor, grid: Sequence[int], size: tuple[int, ...], align_corners: bool
 ) -> np.ndarray:
     """The (g, g) logit differences at the image's size, (H, W) float32."""
     h, w = grid

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from umtfss.backbones.extractor import Extractor, resize_image
 from umtfss.episodes.live import LiveFeatures
-from umtfss.episodes.loader import LabelledImages
+from umtfss.episodes.loader import ImageSource, LabelledImages
 
 SIDE = 400
 
@@ -51,7 +51,7 @@ class SquashedFeatures(LiveFeatures):
         catalog: Original images by qualified id.
     """
 
-    def __init__(self, extractor: Extractor, catalog: LabelledImages) -> None:
+    def __init__(self, extractor: Extractor, catalog: ImageSource) -> None:
         super().__init__(extractor, catalog, extractor.facts.nearest_side(SIDE))
 
     def image_size(self, image_id: str) -> tuple[int, int]:

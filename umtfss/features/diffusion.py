@@ -275,7 +275,7 @@ def diffuse_shard(
         weights=digest_json([store.spec.weights, mapped]),
     )
     made_of = [read_manifest(manifest, "features")["digest"], mapped, digest_code(*SOURCES)]
-    tokens = max(h * w for h, w in map(store.grid, store.ids))
+    tokens = max((h * w for h, w in map(store.grid, store.ids)), default=1)
     return write_shard(
         folder,
         spec,

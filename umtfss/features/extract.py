@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,14 +25,20 @@ from umtfss.features.store import FeatureSpec, ImageFeatures, View
 from umtfss.features.views import cached_view, crop, shown_grid, uncropped_image
 from umtfss.provenance import digest_code, digest_json
 
-if TYPE_CHECKING:
-    from umtfss.data.dataset import Dataset
-
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
 WAITING_BATCHES = 8  # of images that wait for others of their size
+
+
+class NamedImages(Protocol):
+    """What is asked of a data set, or of crops of one."""
+
+    name: str
+
+    def image(self, image_id: str, /) -> np.ndarray:
+        """The image, (H, W, 3) uint8 RGB; the id is not qualified."""
 
 
 class Prepared(NamedTuple):
@@ -57,7 +63,7 @@ def estimate_bytes(facts: BackboneFacts, levels: Sequence[str], long_side: int, 
 
 
 def extract_features(
-    dataset: "Dataset",
+    dataset: NamedImages,
     ids: Sequence[str],
     extractor: Extractor,
     long_side: int,
@@ -141,7 +147,7 @@ def _warn_slow_precision(precision: str) -> None:
 
 
 def _prepared(
-    dataset: "Dataset",
+    dataset: NamedImages,
     ids: Sequence[str],
     extractor: Extractor,
     spec: FeatureSpec,
@@ -180,7 +186,7 @@ def _prepared(
 
 
 def _features(
-    dataset: "Dataset",
+    dataset: NamedImages,
     ids: Sequence[str],
     extractor: Extractor,
     spec: FeatureSpec,

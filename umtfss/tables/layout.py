@@ -347,25 +347,31 @@ def ablation(experiment: Experiment) -> Table:
     settings = experiment.tables.ablation
     assert settings is not None
     pool, own = settings.pool, settings.paper_pool
-    fine = ", superpixels"
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
+    # what is done to a score, step by step -> what is not done yet
+    off: dict[str, Any] = {"superpixels": 0.0, "closer": 0.0}
+    steps, title = {"": dict(off)}, ""
+    for key, name in (("superpixels", "superpixels"), ("closer", "closer look")):
+        del off[key]
+        if getattr(experiment.model, key):
+            title += f", {name}"
+            steps[title] = dict(off)
     runs = {
         "matcher": floor_run(experiment),
-        "matcher, self-support": replace(matcher_run(experiment, superpixels=0.0), raw=True),
+        "matcher, self-support": replace(matcher_run(experiment, **steps[""]), raw=True),
         "matcher, diffused": matcher_run(experiment, **PLAIN_MATCHER),
-        "matcher, diffused, self-support": matcher_run(experiment, superpixels=0.0),
-        f"matcher, diffused, self-support{fine}": matcher_run(experiment),
+    }
+    for title, left_out in steps.items():
+        runs[f"matcher, diffused, self-support{title}"] = matcher_run(experiment, **left_out)
+    runs |= {
         "UMTFSS of the paper": unsupervised_run(experiment, own, raw=True, **bare),
         "UMTFSS + matcher": unsupervised_run(experiment, own, raw=True, **scored),
         "UMTFSS, diffused": unsupervised_run(experiment, pool, **bare),
         "UMTFSS + matcher, diffused": unsupervised_run(experiment, pool, **scored),
-        "UMTFSS + matcher, diffused, self-support": unsupervised_run(
-            experiment, pool, superpixels=0.0
-        ),
-        f"UMTFSS + matcher, diffused, self-support{fine}": unsupervised_run(experiment, pool),
     }
-    if not experiment.model.superpixels:
-        runs = {row: run for row, run in runs.items() if not row.endswith(fine)}
+    for title, left_out in steps.items():
+        run = unsupervised_run(experiment, pool, **left_out)
+        runs[f"UMTFSS + matcher, diffused, self-support{title}"] = run
     columns = _fold_columns(experiment)
     cells: list[Cell] = []
     for row, run in runs.items():

@@ -8,8 +8,8 @@ import torch
 from umtfss.data.dataset import open_dataset
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import GroundTruthMasks
-from umtfss.evaluation.job import tested_images, tested_model
-from umtfss.evaluation.run import predict_episode
+from umtfss.evaluation.job import tested, tested_boxes, tested_images, tested_model
+from umtfss.evaluation.run import predicted_scores
 from umtfss.plan import Plan
 from umtfss.tables.figures import PanelItem
 
@@ -24,8 +24,7 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
         device: Where the model runs.
     """
     spec = plan.panel
-    mid, high = plan.model_levels(spec.run)
-    model = tested_model(plan, spec.run)
+    model, how = tested_model(plan, spec.run), tested(plan, spec.run, device)
     images = tested_images(plan, spec.run, spec.dataset, device)
     root, settings = plan.dataset_root(spec.dataset), plan.experiment.datasets[spec.dataset]
     names = open_dataset(spec.dataset, settings, root).class_names
@@ -33,19 +32,13 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
     items = []
     for fold in spec.folds:
         episodes = EpisodeList.load(plan.test_episodes(spec.dataset, fold, spec.shot, 0))
-        for class_id in sorted(set(episodes.class_id.tolist()))[:CLASSES_PER_FOLD]:
-            episode = episodes[episodes.class_id.tolist().index(class_id)]
-            predicted = predict_episode(
-                model,
-                episodes,
-                episode.index,
-                images,
-                mid=mid,
-                high=high,
-                device=device,
-                superpixels=plan.model_settings(spec.run).superpixels,
-            )
-            support = episode.supports[0]
+        classes = episodes.class_id.tolist()
+        rows = [classes.index(class_id) for class_id in sorted(set(classes))[:CLASSES_PER_FOLD]]
+        boxes = tested_boxes(plan, spec, episodes)
+        scores = predicted_scores(model, episodes, images, how, boxes, rows)
+        for row, score in zip(rows, scores, strict=True):
+            episode = episodes[row]
+            class_id, support = episode.class_id, episode.supports[0]
             items.append(
                 PanelItem(
                     f"{names[class_id]} (fold {fold})",
@@ -53,7 +46,7 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
                     masks.mask(support, class_id),
                     images.image(episode.query),
                     masks.mask(episode.query, class_id),
-                    predicted,
+                    score > 0,
                 )
             )
     return items
