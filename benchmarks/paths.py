@@ -23,7 +23,7 @@ from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import CachedEpisodes, collate
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
-from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.evaluation.run import HowTested, TestImages, evaluate
 from umtfss.features.store import (
     FeatureSpec,
     FeatureStore,
@@ -102,6 +102,7 @@ VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml
         self_support=True,
         margin=0.05,
         superpixels=0.5,
+        closer=0.5,
     ),
 )
 
@@ -201,16 +202,18 @@ class CachedRun:
         learning.step(collate([episodes[row] for row in range(batch_size)]), amp)
 
     def test(self, model: MetaLearner, count: int, amp: str, shot: int = 1) -> EpisodeScores:
-        """Test on `count` episodes; every image is read once."""
+        """Test on `count` episodes; every image is read once, and nothing is looked at closer."""
         return evaluate(
             model,
             draw_episodes(self.store.ids, count, shot),
             TestImages(self.labels, self.store, read_superpixels=self._read_superpixels),
-            mid=self.setting.mid,
-            high=self.setting.high,
-            batch_size=min(count, 8),
-            amp=amp,  # type: ignore[arg-type]  # one of the three
-            superpixels=self.setting.model.superpixels,
+            HowTested(
+                self.setting.mid,
+                self.setting.high,
+                batch_size=min(count, 8),
+                amp=amp,  # type: ignore[arg-type]  # one of the three
+                superpixels=self.setting.model.superpixels,
+            ),
             progress=False,
         )
 

@@ -19,9 +19,9 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.errors import DataError, StoreError
 from umtfss.evaluation.job import (
     found_boxes,
+    how_tested,
     live_features,
     live_superpixels,
-    tested,
     tested_model,
 )
 from umtfss.evaluation.run import TestImages, predicted_scores
@@ -189,7 +189,7 @@ def segment(
         )
     model = tested_model(plan, run)
     device = torch.device(device)
-    how = tested(plan, run, device)
+    how = how_tested(plan, run, device)
     features, crops = live_features(plan, run, catalog, device)
     superpixels = live_superpixels(plan, catalog)
     images = TestImages(catalog, features, read_superpixels=superpixels, crops=crops)

@@ -15,21 +15,17 @@ from umtfss.plan import Plan
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
-    name, settings = snakemake.wildcards.dataset, plan.experiment.features
-    cache = plan.cache_named(name, snakemake.wildcards.split, snakemake.wildcards.cache)
+    of, settings, files = snakemake.wildcards, plan.experiment.features, snakemake.input
+    cache = plan.cache_named(of.dataset, of.split, of.cache)
     device = prepare_process(snakemake.threads)
-    index = DatasetIndex.load(snakemake.input.index)
-    dataset = open_dataset(name, plan.experiment.datasets[name], plan.dataset_root(name))
-    ids = crop_ids(snakemake.input.boxes) if cache.closer else index.image_ids
+    index, data = DatasetIndex.load(files.index), plan.experiment.datasets[of.dataset]
+    photos = open_dataset(of.dataset, data, plan.dataset_root(of.dataset))
+    ids = crop_ids(files.boxes) if cache.closer else index.image_ids
+    weights = settings.weights.get(cache.backbone)
     extract_features(
-        Crops(dataset, name) if cache.closer else dataset,
-        shard_ids(ids, int(snakemake.wildcards.shard), settings.shards),
-        build_extractor(
-            cache.backbone,
-            cache.levels,
-            settings.weights.get(cache.backbone),
-            settings.mirrored,
-        ),
+        Crops(photos, of.dataset) if cache.closer else photos,
+        shard_ids(ids, int(of.shard), settings.shards),
+        build_extractor(cache.backbone, cache.levels, weights, settings.mirrored),
         cache.long_side,
         Path(snakemake.output[0]).parent,
         source=index.checksum,

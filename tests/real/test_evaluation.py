@@ -15,7 +15,7 @@ from umtfss.episodes.geometry import mask_to_grid
 from umtfss.errors import WeightsError
 from umtfss.evaluation import job
 from umtfss.evaluation.miou import summarise
-from umtfss.evaluation.run import TestImages, evaluate
+from umtfss.evaluation.run import HowTested, TestImages, evaluate
 from umtfss.experiment_file import load_experiment
 from umtfss.models.prototype import PrototypeMatcher
 from umtfss.plan import Plan
@@ -77,9 +77,7 @@ def test_true_tokens_give_back_the_true_mask(data_root: Path, align_corners: boo
     labels, queries, supports = np.array(pairs).T
     episodes = EpisodeList(ids, queries, labels, supports[:, None], "real")
     images = TestImages(catalog, TrueTokens(masks, align_corners))
-    scores = evaluate(
-        Oracle(), episodes, images, mid=["part"], high="part", batch_size=4, progress=False
-    )
+    scores = evaluate(Oracle(), episodes, images, HowTested(["part"], "part", 4), progress=False)
     assert summarise(scores).miou > 0.96
 
 
@@ -104,9 +102,7 @@ def test_photos_are_tested_squashed(data_root: Path, monkeypatch: pytest.MonkeyP
         PrototypeMatcher(plan.model_settings(floor)),
         episodes,
         images,
-        mid=mid,
-        high=high,
-        batch_size=4,
+        HowTested(mid, high, 4),
         progress=False,
     )
     assert images.grid(ids[0]) == (14, 14)

@@ -12,7 +12,7 @@ from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
 from umtfss.runs import RunSpec
 
-FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False+superpixels=0.0"
+FLOOR_PATH = "prototype/training_free+raw+closer=0.0+margin=0.0+self_support=False+superpixels=0.0"
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +187,55 @@ def test_diffused_features_are_caches_of_their_own():
     assert set(named) == {
         *((photos, "all", plain) for photos in ("coco", "imagenet")),
         *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
+        *(("pascal", "val", f"{plain}-closer{kind}") for kind in ("", "-diffused")),
     }
     for (dataset, split, name), cache in named.items():
         assert plan.cache_named(dataset, split, name) == cache
         assert cache.levels == (("diffused",) if cache.diffused else ("fused",))
     assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
+
+
+def test_crops_are_of_the_queries_of_runs_that_look_closer():
+    plan = Plan(load_experiment("voc_cpu"), ["table4"])
+    assert plan.box_files("pascal") == [
+        f"results/voc_cpu/episodes/test/pascal/boxes-{shot}shot.h5" for shot in (1, 5)
+    ]  # whatever was asked for: another table's 5-shot episodes share the crops
+    assert plan.boxes("pascal", 1) in plan.episode_files
+    for shot in (1, 5):
+        inputs = plan.box_inputs("pascal", shot)
+        assert len(inputs["episodes"]) == 4 * 5  # folds, the headline's seeds
+        assert {path.split("/")[-3] for path in inputs["features"]} == {"vits14_lite2-672-diffused"}
+    box_run = plan.model_settings(plan.box_run)
+    assert (box_run.self_support, box_run.margin) == (True, 0.05)
+    assert (box_run.superpixels, box_run.closer) == (0, 0)
+    for spec in Plan(plan.experiment).evaluations.values():
+        inputs = plan.evaluation_inputs(spec)
+        looks = plan.model_settings(spec.run).closer > 0
+        assert looks == ("closer=0.0" not in spec.run.path)
+        assert inputs["boxes"] == ([plan.boxes("pascal", spec.shot)] if looks else [])
+        crops = {path.split("/")[-3] for path in inputs["crops"]}
+        assert crops == ({"vits14_lite2-672-closer-diffused"} if looks else set())
+        assert not (looks and spec.run.raw)
+
+
+def test_nobody_looks_closer_unless_asked_to(paper):
+    assert paper.experiment.model.closer == 0
+    assert not any(cache.closer for cache in paper.feature_caches)
+    for spec in paper.evaluations.values():
+        inputs = paper.evaluation_inputs(spec)
+        assert (inputs["boxes"], inputs["crops"]) == ([], [])
+    assert not any("boxes" in path for path in paper.episode_files)
+
+
+def test_live_crops_need_boxes_and_no_cache():
+    experiment = load_experiment("voc_cpu")
+    evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
+    plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
+    assert not any(cache.closer for cache in plan.feature_caches)
+    spec = plan.evaluations["prototype/training_free", "pascal", 1]
+    inputs = plan.evaluation_inputs(spec)
+    assert (len(inputs["boxes"]), inputs["crops"], inputs["features"]) == (1, [], [])
+    assert plan.box_inputs("pascal", 1)["map"] == [plan.diffusion_map]
 
 
 def test_a_raw_run_reads_the_features_before_diffusion():

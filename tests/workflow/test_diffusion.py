@@ -1,4 +1,4 @@
-"""Diffused features in the pipeline, run for real: floor, ablation, prediction."""
+"""Diffused features and a closer look in the pipeline, run for real: ablation, prediction."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.workflow.conftest import Project, copy_project
+from umtfss.evaluation.closer import crop_ids
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.provenance import digest_file
@@ -30,7 +31,7 @@ def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
     raw["training"]["paper"] = raw["training"]["shapes"]
     features["mirrored"] = True
     raw["model"] |= {"residual": "centred", "self_support": True, "margin": 0.05}
-    raw["model"]["superpixels"] = 0.5
+    raw["model"] |= {"superpixels": 0.5, "closer": 0.5}
     pools = {"dataset": "shapes", "pool": "shapes"}
     raw["tables"] = {
         "headline": {**pools, "seeds": 2},
@@ -51,7 +52,7 @@ def rows(project: Project, table: str) -> dict[str, float]:
 
 def test_the_rows_are_different_models(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    for name, count in (("headline", 3), ("ablation", 11)):
+    for name, count in (("headline", 3), ("ablation", 13)):
         table = plan.table_named(name)
         assert list(rows(diffused, name)) == list(table.rows)
         assert len({m.run for m in table.measurements}) == len(table.rows) == count
@@ -61,6 +62,7 @@ def test_the_rows_are_different_models(diffused):
     assert ablation["matcher"] != ablation["matcher, diffused"]
     fine = ablation["UMTFSS + matcher, diffused, self-support, superpixels"]
     assert fine != ablation["UMTFSS + matcher, diffused, self-support"]
+    assert fine != ablation["UMTFSS + matcher, diffused, self-support, superpixels, closer look"]
 
 
 def test_each_run_reads_its_own_features(diffused):
@@ -88,6 +90,23 @@ def test_only_runs_that_ask_read_superpixels(diffused):
         assert sorted(read) == (sorted(map(digest_file, files)) if asks else [])
 
 
+def test_only_runs_that_ask_look_closer(diffused):
+    root = diffused.root / "results/tiny"
+    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
+    crops = sorted(root.glob("features/shapes/val/*-160-closer-diffused/shard*/manifest.json"))
+    digests = sorted(json.loads(path.read_text())["digest"] for path in crops)
+    boxes = {shot: root / f"episodes/test/shapes/boxes-{shot}shot.h5" for shot in (1, 5)}
+    assert len(crop_ids(boxes.values())) == sum(
+        json.loads(path.read_text())["images"] for path in crops
+    )
+    for spec in plan.evaluations.values():
+        path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
+        facts = json.loads(path.read_text())["facts"]
+        asks = plan.model_settings(spec.run).closer > 0
+        assert sorted(facts["crops"]) == (digests if asks else [])
+        assert facts["boxes"] == ([digest_file(boxes[spec.shot])] if asks else [])
+
+
 def test_a_second_run_does_nothing(diffused):
     assert "Nothing to be done" in diffused.snakemake("all_tables")
 
@@ -96,8 +115,9 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
     with diffused.edited("experiments/tiny.yaml", "channels: 16", "channels: 12"):
         jobs = diffused.planned("all_tables")
     assert jobs["map_pool"] == 1
-    assert jobs["diffuse_features"] == 2 * 2  # splits, shards
-    assert "extract_features" not in jobs
+    assert jobs["draw_boxes"] == 2  # shots: another score finds something else
+    assert jobs["extract_features"] == 2  # shards of the crops, and of nothing else
+    assert jobs["diffuse_features"] == 2 * 2 + 2  # splits, shards; shards of the crops
     # all but the floor (of 2 shots) and the two runs of the paper
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
     assert jobs["evaluate_run"] == len([s for s in plan.evaluations.values() if not s.run.raw])
@@ -112,10 +132,19 @@ def test_other_superpixels_test_again_and_train_nothing(diffused):
     assert not {"make_superpixels", "train_model", "extract_features"} & set(jobs)
 
 
+def test_another_part_of_a_closer_look_makes_nothing_but_tests_anew(diffused):
+    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
+    asking = [s for s in plan.evaluations.values() if plan.model_settings(s.run).closer]
+    with diffused.edited("experiments/tiny.yaml", "closer: 0.5", "closer: 0.4"):
+        jobs = diffused.planned("all_tables")
+    assert jobs["evaluate_run"] == len(asking)
+    assert not {"draw_boxes", "extract_features", "train_model"} & set(jobs)
+
+
 def test_features_of_plain_images_are_others_than_mirrored_ones(diffused):
     with diffused.edited("experiments/tiny.yaml", "mirrored: true", "mirrored: false"):
         jobs = diffused.planned("all_tables")
-    assert jobs["extract_features"] == 2 * 2  # splits, shards
+    assert jobs["extract_features"] == 2 * 2 + 2  # splits, shards; shards of the crops
 
 
 def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):

@@ -15,7 +15,7 @@ from umtfss.episodes.loader import ImageSource
 from umtfss.evaluation.closer import Box, Crops, find_box, load_boxes, save_boxes
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
-from umtfss.evaluation.run import Tested, TestImages, evaluate, predicted_scores
+from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
 from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
@@ -112,11 +112,11 @@ def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
     return build_model_extractor(plan.experiment.features).to(device)
 
 
-def tested(plan: Plan, run: RunSpec, device: torch.device) -> Tested:
+def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> HowTested:
     """How the experiment tests a run."""
     mid, high = plan.model_levels(run)
     model, settings = plan.model_settings(run), plan.experiment.evaluation
-    return Tested(
+    return HowTested(
         mid, high, settings.batch_size, device, settings.amp, model.superpixels, model.closer
     )
 
@@ -132,7 +132,7 @@ def found_boxes(
         episodes: The episodes.
         device: Where the matcher runs.
     """
-    how, matcher = tested(plan, plan.box_run, device), tested_model(plan, plan.box_run)
+    how, matcher = how_tested(plan, plan.box_run, device), tested_model(plan, plan.box_run)
     return [find_box(score) for score in predicted_scores(matcher, episodes, images, how)]
 
 
@@ -164,7 +164,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
     }
     episodes = {key: EpisodeList.load(file) for key, file in files.items()}
     inputs, dataset = plan.evaluation_inputs(spec), experiment.datasets[spec.dataset]
-    how = tested(plan, spec.run, device)
+    how = how_tested(plan, spec.run, device)
 
     def score(drawn: EpisodeList) -> EpisodeScores:
         return evaluate(model, drawn, images, how, tested_boxes(plan, spec, drawn))

@@ -124,7 +124,7 @@ class TestImages:
 
 
 @dataclass(frozen=True)
-class Tested:
+class HowTested:
     """How episodes are tested.
 
     Attributes:
@@ -150,7 +150,7 @@ def evaluate(
     model: torch.nn.Module,
     episodes: EpisodeList,
     images: TestImages,
-    how: Tested,
+    how: HowTested,
     boxes: Sequence[Box | None] | None = None,
     progress: bool = True,
 ) -> EpisodeScores:
@@ -178,7 +178,7 @@ def predicted_scores(
     model: torch.nn.Module,
     episodes: EpisodeList,
     images: TestImages,
-    how: Tested,
+    how: HowTested,
     boxes: Sequence[Box | None] | None = None,
     rows: Sequence[int] | None = None,
 ) -> Iterator[np.ndarray]:
@@ -229,7 +229,7 @@ def predicted_scores(
             yield score
 
 
-def _read_crop(images: TestImages, crop: str, how: Tested) -> ImageItem:
+def _read_crop(images: TestImages, crop: str, how: HowTested) -> ImageItem:
     """A crop as the query of an episode."""
     *mid, high = [images.read_crop(crop, level) for level in (*how.mid, how.high)]
     grid = high.shape[:2]

@@ -8,7 +8,8 @@ from torch.nn import functional as nnf
 
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation.run import TestImages, evaluate, predict_episode
+from umtfss.evaluation.closer import Box, crop_id
+from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
 
 CLASS = 7
 
@@ -75,14 +76,15 @@ def episodes(count: int = 17, shot: int = 2) -> EpisodeList:
     return EpisodeList(ids, rows[:, 0], np.full(count, CLASS), rows[:, 1:], "test")
 
 
-SETTINGS = {"mid": ["low"], "high": "top", "progress": False}
+def how(**how) -> HowTested:
+    return HowTested(["low"], "top", **{"batch_size": 4, **how})
 
 
 @pytest.mark.parametrize("align", [False, True])
 def test_agrees_with_upsampling_both_logits_one_by_one(align: bool) -> None:
     world = World(align)
     scores = evaluate(
-        ReadsTheFeature(), episodes(), TestImages(world, world), batch_size=4, **SETTINGS
+        ReadsTheFeature(), episodes(), TestImages(world, world), how(), progress=False
     )
     assert len(scores) == 17
     for place, episode in enumerate(episodes()):
@@ -103,7 +105,9 @@ def test_the_batch_size_changes_nothing_but_the_batches() -> None:
     world, results = World(), []
     for size in (1, 5, 64):
         model = ReadsTheFeature()
-        scores = evaluate(model, episodes(), TestImages(world, world), batch_size=size, **SETTINGS)
+        scores = evaluate(
+            model, episodes(), TestImages(world, world), how(batch_size=size), progress=False
+        )
         results.append((scores, model.keys))
     for scores, keys in results[1:]:
         assert keys == results[0][1]
@@ -115,7 +119,7 @@ def test_every_image_is_read_once() -> None:
     world = World()
     images = TestImages(world, world)
     for _ in range(2):
-        evaluate(ReadsTheFeature(), episodes(), images, batch_size=4, **SETTINGS)
+        evaluate(ReadsTheFeature(), episodes(), images, how(), progress=False)
     assert len(world.reads) == len(set(world.reads)) == 6 * 3
 
 
@@ -129,16 +133,19 @@ def test_memory_is_bounded() -> None:
     assert len(world.reads) > 6
 
 
-def test_predicts_one_episode_at_its_original_size() -> None:
+def test_scores_chosen_episodes_at_their_original_size() -> None:
     world = World()
     images, model = TestImages(world, world), ReadsTheFeature()
-    scores = evaluate(model, episodes(), images, batch_size=4, **SETTINGS)
-    for index in (0, 5):
-        predicted = predict_episode(model, episodes(), index, images, mid=["low"], high="top")
-        label = world.labels[episodes()[index].query]
-        assert predicted.shape == label.shape
-        assert predicted.dtype == bool
-        assert (predicted & (label == CLASS)).sum() == scores.intersection[index]
+    scores = evaluate(model, episodes(), images, how(), progress=False)
+    keys, model.keys = model.keys, []
+    rows = [5, 0, 16, 3, 9]
+    found = list(predicted_scores(model, episodes(), images, how(), rows=rows))
+    assert model.keys == [keys[row] for row in rows]
+    for row, score in zip(rows, found, strict=True):
+        label = world.labels[episodes()[row].query]
+        assert score.shape == label.shape
+        assert score.dtype == np.float32
+        assert ((score > 0) & (label == CLASS)).sum() == scores.intersection[row]
 
 
 def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
@@ -150,8 +157,9 @@ def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
         return 2 * rows[:, None] + columns
 
     images = TestImages(world, world, read_superpixels=quarters)
-    scores = evaluate(model, episodes(), images, batch_size=4, superpixels=0.6, **SETTINGS)
-    for place, episode in enumerate(episodes()):
+    scores = evaluate(model, episodes(), images, how(superpixels=0.6), progress=False)
+    found_scores = predicted_scores(model, episodes(), images, how(superpixels=0.6))
+    for place, (episode, score) in enumerate(zip(episodes(), found_scores, strict=True)):
         label, regions = world.labels[episode.query], quarters(episode.query)
         feature = torch.from_numpy(world.read(episode.query, "top")).float().permute(2, 0, 1)
         found = nnf.interpolate(2 * feature[None] - 1, label.shape, mode="bilinear")[0, 0].numpy()
@@ -162,10 +170,7 @@ def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
         assert ((blended > 0) != (found > 0)).any()
         true = label == CLASS
         assert scores.intersection[place] == ((blended > 0) & true).sum()
-        predicted = predict_episode(
-            model, episodes(), place, images, mid=["low"], high="top", superpixels=0.6
-        )
-        np.testing.assert_array_equal(predicted, blended > 0)
+        np.testing.assert_allclose(score, blended, atol=1e-5)
     read = [one for one in world.reads if one[1] == "superpixels"]
     assert set(read) == {(f"a/{place}", "superpixels") for place in range(6)}
 
@@ -173,7 +178,74 @@ def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
 def test_superpixels_are_not_read_for_a_model_that_does_not_ask() -> None:
     world = World()
     images = TestImages(world, world)  # it could not read any
-    evaluate(ReadsTheFeature(), episodes(), images, batch_size=4, superpixels=0.0, **SETTINGS)
+    evaluate(ReadsTheFeature(), episodes(), images, how(superpixels=0.0), progress=False)
+
+
+class CroppedWorld(World):
+    """Features of crops of the world, twice as sure as those of whole images."""
+
+    def __init__(self, world: World, boxes: dict[str, Box]) -> None:
+        super().__init__(world.align_corners)
+        self.labels = {
+            crop_id(one, box): world.labels[one][box.pixels(world.labels[one].shape)]
+            for one, box in boxes.items()
+        }
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        return 2 * super().read(image_id, level)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("align", [False, True])
+def test_in_a_box_a_part_of_the_score_is_that_of_the_crop(align: bool, size: int) -> None:
+    world = World(align)
+    boxes = {f"a/{place}": Box(place % 3, 1, 8 - place % 2, 8) for place in range(4)}
+    crops = CroppedWorld(world, boxes)
+    images, model = TestImages(world, world, crops=crops), ReadsTheFeature()
+    given = [boxes.get(episode.query) for episode in episodes()]
+    assert {box is None for box in given} == {True, False}
+    look = how(batch_size=size, closer=0.4)
+
+    def upsampled(source: World, one: str) -> np.ndarray:
+        feature = torch.from_numpy(source.read(one, "top")).float().permute(2, 0, 1)[None]
+        shape = source.labels[one].shape
+        return nnf.interpolate(2 * feature - 1, shape, mode="bilinear", align_corners=align)[0, 0]
+
+    scores = evaluate(model, episodes(), images, look, given, progress=False)
+    found = predicted_scores(model, episodes(), images, look, given)
+    for place, (episode, score) in enumerate(zip(episodes(), found, strict=True)):
+        expected = upsampled(world, episode.query).numpy()
+        if (box := given[place]) is not None:
+            height, width = expected.shape
+            rows = slice(round(box.top * height / 8), round(box.bottom * height / 8))
+            columns = slice(round(box.left * width / 8), round(box.right * width / 8))
+            closer = upsampled(crops, crop_id(episode.query, box)).numpy()
+            whole = expected.copy()
+            expected[rows, columns] = 0.6 * whole[rows, columns] + 0.4 * closer
+            assert ((expected > 0) != (whole > 0)).any()
+        np.testing.assert_allclose(score, expected, atol=1e-5)
+        true = world.labels[episode.query] == CLASS
+        assert scores.intersection[place] == ((score > 0) & true).sum()
+
+
+def test_superpixels_are_of_what_was_seen_closer_too() -> None:
+    world = World()
+    boxes = {f"a/{place}": Box(1, 1, 7, 7) for place in range(6)}
+
+    def halves(image_id: str) -> np.ndarray:
+        height, width = world.labels[image_id].shape
+        return np.repeat([[0, 1]], height, 0).repeat((width + 1) // 2, 1)[:, :width]
+
+    images = TestImages(world, world, read_superpixels=halves, crops=CroppedWorld(world, boxes))
+    given = [boxes[episode.query] for episode in episodes()]
+    model = ReadsTheFeature()
+    plain, blended = (
+        predicted_scores(model, episodes(), images, how(closer=0.5, superpixels=part), given)
+        for part in (0.0, 1.0)
+    )
+    for episode, one, mean in zip(episodes(), plain, blended, strict=True):
+        left = halves(episode.query) == 0
+        np.testing.assert_allclose(mean[left], one[left].mean(), rtol=1e-4)
 
 
 def test_an_error_while_reading_reaches_the_caller() -> None:
@@ -183,19 +255,14 @@ def test_an_error_while_reading_reaches_the_caller() -> None:
 
     world = Broken()
     with pytest.raises(OSError, match="disk gone"):
-        evaluate(ReadsTheFeature(), episodes(), TestImages(world, world), batch_size=4, **SETTINGS)
+        evaluate(ReadsTheFeature(), episodes(), TestImages(world, world), how(), progress=False)
 
 
 def test_mixed_precision_gives_nearly_the_same() -> None:
     world = World()
     plain, mixed = (
         evaluate(
-            ReadsTheFeature(),
-            episodes(),
-            TestImages(world, world),
-            batch_size=4,
-            amp=amp,
-            **SETTINGS,
+            ReadsTheFeature(), episodes(), TestImages(world, world), how(amp=amp), progress=False
         )
         for amp in ("off", "bf16")
     )
