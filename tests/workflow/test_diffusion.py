@@ -95,7 +95,8 @@ def test_only_runs_that_ask_look_closer(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
     crops = sorted(root.glob("features/shapes/val/*-160-closer-diffused/shard*/manifest.json"))
     digests = sorted(json.loads(path.read_text())["digest"] for path in crops)
-    boxes = {shot: root / f"episodes/test/shapes/boxes-{shot}shot.h5" for shot in (1, 5)}
+    shots = plan.experiment.evaluation.shots
+    boxes = {shot: root / f"episodes/test/shapes/boxes-{shot}shot.h5" for shot in shots}
     assert len(crop_ids(boxes.values())) == sum(
         json.loads(path.read_text())["images"] for path in crops
     )
@@ -115,7 +116,8 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
     with diffused.edited("experiments/tiny.yaml", "channels: 16", "channels: 12"):
         jobs = diffused.planned("all_tables")
     assert jobs["map_pool"] == 1
-    assert jobs["draw_boxes"] == 2  # shots: another score finds something else
+    shots = load_experiment(str(diffused.root / "experiments/tiny.yaml")).evaluation.shots
+    assert jobs["draw_boxes"] == len(shots)  # another score finds something else
     assert jobs["extract_features"] == 2  # shards of the crops, and of nothing else
     assert jobs["diffuse_features"] == 2 * 2 + 2  # splits, shards; shards of the crops
     # all but the floor (of 2 shots) and the two runs of the paper
