@@ -1,10 +1,14 @@
 """What an experiment is said to cost."""
 
+import os
+
 import pytest
 
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.estimate import (
+    CROPPED_EPISODES,
+    CROPS_PER_IMAGE,
     PSEUDO_MASK_SECONDS,
     cheaper_features,
     episode_gflop,
@@ -78,8 +82,29 @@ def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
         next(cost.gigabytes for cost in estimate(Plan(one)) if cost.arrow == "features")
         for one in (experiment, experiment.model_copy(update={"features": without}))
     ]
-    # train and val of 375x500 px: 18x24 tokens, each with 128 fp16 channels more
-    assert disk[0] - disk[1] == pytest.approx(2 * 100 * 18 * 24 * 128 * 2 / 1e9)
+    # train and val of 375x500 px, and val's crops: 18x24 tokens, each with 128 fp16 channels more
+    images = 100 * (2 + CROPS_PER_IMAGE)
+    assert disk[0] - disk[1] == pytest.approx(images * 18 * 24 * 128 * 2 / 1e9)
+
+
+def test_a_closer_look_takes_caches_of_crops_and_more_of_a_test(monkeypatch):
+    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: 100)
+    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
+    experiment = load_experiment("voc_cpu")
+    model = experiment.model.model_copy(update={"closer": 0.0})
+    tables = experiment.tables.model_copy(update={"ablation": None})
+    one = experiment.model_copy(update={"tables": tables})
+    other = one.model_copy(update={"model": model})
+    closer, plain = ({cost.arrow: cost for cost in estimate(Plan(e))} for e in (one, other))
+    assert closer["features"].jobs - plain["features"].jobs == 2 * 4  # diffused or not, shards
+    tokens = 100 * CROPS_PER_IMAGE * 18 * 24
+    added = closer["features"].gigabytes - plain["features"].gigabytes
+    assert added == pytest.approx(tokens * (736 + 384) * 2 / 1e9)
+    assert closer["training"].hours == pytest.approx(plain["training"].hours)
+    starts = plain["evaluation"].jobs * 6 / os.cpu_count() / 3600
+    # the floor alone is without it, and needs no time here
+    ratio = (closer["evaluation"].hours - starts) / (plain["evaluation"].hours - starts)
+    assert ratio == pytest.approx(1 + CROPPED_EPISODES)
 
 
 def test_views_add_their_disk_and_their_time(plan, monkeypatch):
@@ -155,7 +180,7 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         "tables": tables,
         "features": FeaturesConfig.model_validate(blocks),
         "pools": {"pascal": experiment.pools["pascal"]},
-        "model": experiment.model.model_copy(update={"superpixels": 0.0}),
+        "model": experiment.model.model_copy(update={"superpixels": 0.0, "closer": 0.0}),
     }
     measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}
