@@ -107,6 +107,7 @@ def box_settings(wildcards):
     return {
         "code": code(*plan.model_sources(plan.box_run)),
         "protocol": settings["evaluation"]["protocol"],
+        "amp": settings["evaluation"]["amp"],
         "model": plan.model_settings(plan.box_run).model_dump(mode="json"),
         "features": test_features,
         "live": plan.live_test_backbone,
