@@ -17,6 +17,7 @@ from torch import Tensor
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
+from umtfss.device import release_freed_memory
 from umtfss.episodes.geometry import square_pixels
 from umtfss.errors import StoreError
 from umtfss.features.settings import ViewConfig
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
 WAITING_BATCHES = 8  # of images that wait for others of their size
+IMAGES_PER_RELEASE = 32  # takes 0.1 s, a hundredth of their time; crops have hundreds of sizes
 
 
 class NamedImages(Protocol):
@@ -197,7 +199,10 @@ def _features(
     """The features of `ids`, batched by size, so in another order."""
     sizes: dict[tuple[int, ...], list[Prepared]] = {}
     waiting = 0
-    for image in _prepared(dataset, ids, extractor, spec, pool, 2 * batch_size):
+    images = _prepared(dataset, ids, extractor, spec, pool, 2 * batch_size)
+    for number, image in enumerate(images, 1):
+        if number % IMAGES_PER_RELEASE == 0:
+            release_freed_memory()
         group = sizes.setdefault(tuple(image.pixels.shape), [])
         group.append(image)
         waiting += 1

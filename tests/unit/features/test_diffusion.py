@@ -208,6 +208,18 @@ def test_a_shard_is_diffused_to_another(manifest, store, diffusion, tmp_path):
         assert found.image_size(image_id) == (64, 64)
 
 
+def test_an_empty_shard_is_diffused_to_an_empty_one(diffusion, tmp_path):
+    """Few crops leave some shards without any."""
+    diffusion.save(tmp_path / "map.h5")
+    empty = write_shard(
+        tmp_path / "empty", SPEC, "origin", [], lambda ids: iter(()),
+        image_bytes=1000, part_mb=1, description="", packages=(), progress=False,
+    )  # fmt: skip
+    made = diffuse_shard(empty, tmp_path / "map.h5", tmp_path / "diffused")
+    assert FeatureStore([made]).ids == ()
+    assert FeatureStore([made]).channels == {DIFFUSED: SETTINGS.channels}
+
+
 def test_a_diffused_part_is_kept_only_for_the_same_map(manifest, store, diffusion, tmp_path):
     diffusion.save(tmp_path / "map.h5")
     part = diffuse_shard(manifest, tmp_path / "map.h5", tmp_path / "out").parent / "part000.h5"
