@@ -180,6 +180,10 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         for fold in spec.folds:
             drawn = [episodes[fold, seed].class_id.tolist() for seed in range(spec.seeds)]
             classes[fold] = sorted(set().union(*drawn))
+    closer = {  # absent where nothing is looked at closer, as in files of before
+        "boxes": [digest_file(p) for p in inputs["boxes"]],
+        "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
+    }
     save_results(
         path,
         scores,
@@ -192,8 +196,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "protocol": experiment.evaluation.protocol,
             "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
-            "boxes": [digest_file(p) for p in inputs["boxes"]],
-            "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
+            **(closer if plan.looks_closer(spec.run) else {}),
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {
