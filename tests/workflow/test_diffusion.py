@@ -125,22 +125,15 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
     assert jobs["evaluate_run"] == len([s for s in plan.evaluations.values() if not s.run.raw])
 
 
-def test_other_superpixels_test_again_and_train_nothing(diffused):
+@pytest.mark.parametrize("key", ["superpixels", "closer"])
+def test_another_part_of_a_score_tests_again_and_makes_nothing_else(diffused, key):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    asking = [s for s in plan.evaluations.values() if plan.model_settings(s.run).superpixels]
-    with diffused.edited("experiments/tiny.yaml", "superpixels: 0.5", "superpixels: 0.4"):
+    asking = [s for s in plan.evaluations.values() if getattr(plan.model_settings(s.run), key)]
+    with diffused.edited("experiments/tiny.yaml", f"{key}: 0.5", f"{key}: 0.4"):
         jobs = diffused.planned("all_tables")
     assert jobs["evaluate_run"] == len(asking)
-    assert not {"make_superpixels", "train_model", "extract_features"} & set(jobs)
-
-
-def test_another_part_of_a_closer_look_makes_nothing_but_tests_anew(diffused):
-    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    asking = [s for s in plan.evaluations.values() if plan.model_settings(s.run).closer]
-    with diffused.edited("experiments/tiny.yaml", "closer: 0.5", "closer: 0.4"):
-        jobs = diffused.planned("all_tables")
-    assert jobs["evaluate_run"] == len(asking)
-    assert not {"draw_boxes", "extract_features", "train_model"} & set(jobs)
+    made = {"make_superpixels", "draw_boxes", "extract_features", "diffuse_features", "train_model"}
+    assert not made & set(jobs)
 
 
 def test_features_of_plain_images_are_others_than_mirrored_ones(diffused):
