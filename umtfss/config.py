@@ -1,22 +1,14 @@
 """What an experiment file may say: every key with its type, its range and one line of meaning.
 
-Unknown keys are refused. `umtfss/experiment_file.py` reads a file into these models.
+Unknown keys are refused. `umtfss/experiment.py` puts the blocks together.
 """
 
-import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from umtfss.backbones.facts import backbone_facts
-from umtfss.block import Block, Fraction, Name, PositiveInt, SplitName, known
-from umtfss.features.settings import DIFFUSED, FeaturesConfig, ViewConfig
-from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import MODELS, TRAINING_FREE
-from umtfss.tables.settings import TablesConfig
-
-DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
+from umtfss.block import Block, Fraction, Name, PositiveInt, SplitName
+from umtfss.features.settings import ViewConfig
 
 
 class ShapesConfig(Block):
@@ -301,149 +293,3 @@ class EvaluationConfig(Block):
     bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")
     interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="interval's coverage")
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
-
-
-DRAWN_LENGTH = {"epochs", "steps", "batch_size", "shot"}  # they decide how many are drawn
-
-
-class Experiment(Block):
-    """Everything that decides an experiment's numbers."""
-
-    name: Name = Field(description="names results/<name>")
-    description: str = Field(description="one sentence")
-    data_root: str = Field(
-        "data", description=f"folder of raw data sets; ${DATA_ROOT_VARIABLE} overrides it"
-    )
-    datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="data sets by name")
-    pools: dict[Name, PoolConfig] = Field(min_length=1, description="unlabelled pools by name")
-    features: FeaturesConfig = Field(description="frozen features")
-    clustering: ClusteringConfig = Field(default_factory=ClusteringConfig)
-    pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
-    episodes: EpisodesConfig = Field(default_factory=EpisodesConfig)
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    training: dict[Name, TrainingConfig] = Field(
-        min_length=1,
-        description="pool -> its meta-training; the pool of features.diffusion needs none",
-    )
-    supervised: dict[Name, TrainingConfig] = Field(
-        default_factory=dict,
-        description="data set -> its meta-training from scratch on labels of base classes",
-    )
-    fine_tuning: dict[Name, TrainingConfig] = Field(
-        default_factory=dict,
-        description="data set -> its meta-training on labels, from unsupervised weights",
-    )
-    model_training: dict[Name, dict[str, Any]] = Field(
-        default_factory=dict,
-        description="model -> keys that differ for it in every training, e.g. sgd_lr",
-    )
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    tables: TablesConfig = Field(description="tables to fill")
-    seed: int = Field(0, description="seed of training and pseudo-episodes, from config.yaml")
-
-    @model_validator(mode="after")
-    def _check_names(self) -> "Experiment":
-        diffusion = self.features.diffusion
-        for pool in self.training:
-            known(pool, self.pools, "training")
-        for pool, settings in self.pools.items():
-            for split in settings.images:
-                known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
-            if diffusion is None or pool != diffusion.pool:
-                known(pool, self.training, f"pools.{pool} (it needs a block in training)")
-            if settings.level == DIFFUSED:
-                known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
-            elif settings.level is not None:
-                facts = backbone_facts(self.features.clustering.backbone)
-                known(settings.level, facts.channels, f"pools.{pool}.level")
-        for block in ("supervised", "fine_tuning"):
-            for dataset in getattr(self, block):
-                known(dataset, self.datasets, block)
-        models = {"model_training": list(self.model_training)}
-        for name in ("table1", "table2"):
-            models[f"tables.{name}.models"] = getattr(getattr(self.tables, name), "models", [])
-        trained = [name for name in MODELS if name not in TRAINING_FREE]
-        for where, names in models.items():
-            for name in names:
-                known(name, trained, where)
-        for where, dataset, pool in self.tables.tested:
-            known(dataset, self.datasets, f"{where}.dataset")
-            known(pool, self.pools, f"{where}.pool")
-            known(pool, self.training, f"{where}.pool (it needs a block in training)")
-            if self.datasets[dataset].kind == "folder":
-                raise ValueError(f"{where}: data set {dataset} is a folder without masks")
-        table5 = self.tables.table5
-        if table5 is not None and "fold" in table5.settings:
-            for pool in table5.datasets.values():
-                for split in self.pools[pool].images:
-                    if self.datasets[split.split("/")[0]].kind == "folder":
-                        raise ValueError(
-                            f"tables.table5.settings: 'fold' selects images by their labels, "
-                            f"but pool {pool} holds {split}, which has none; write [all]"
-                        )
-        return self
-
-    @model_validator(mode="after")
-    def _check_diffusion_pool(self) -> "Experiment":
-        """An episode must see no other image that is tested, not even unlabelled."""
-        diffusion, ablation = self.features.diffusion, self.tables.ablation
-        if diffusion is None:
-            if ablation is not None:
-                raise ValueError("tables.ablation needs a block features.diffusion to do without")
-            return self
-        if ablation is not None and self.pools[ablation.paper_pool].level in (None, DIFFUSED):
-            raise ValueError(
-                f"tables.ablation.paper_pool: pool {ablation.paper_pool} needs a `level:` of the "
-                f"backbone, such as {diffusion.level}"
-            )
-        known(diffusion.pool, self.pools, "features.diffusion.pool")
-        for _, dataset, _ in self.tables.tested:
-            tested = f"{dataset}/{self.datasets[dataset].test_split}"
-            if tested in self.pools[diffusion.pool].images:
-                raise ValueError(
-                    f"features.diffusion.pool: pool {diffusion.pool} holds the tested images "
-                    f"{tested}, and an episode would see more than its own"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _check_stages(self) -> "Experiment":
-        """Refuse tables of labelled training that no block describes, and useless overrides."""
-        tables = self.tables
-        needed: list[tuple[str, str, str]] = []
-        if tables.table1 is not None and "sup" in tables.table1.rows:
-            needed.append(("tables.table1", "supervised", tables.table1.dataset))
-        if tables.table2 is not None:
-            needed.append(("tables.table2", "supervised", tables.table2.dataset))
-            needed.append(("tables.table2", "fine_tuning", tables.table2.dataset))
-        if tables.table6 is not None and tables.table6.ratios:
-            needed += [("tables.table6", "fine_tuning", name) for name in tables.table6.datasets]
-        for table, block, dataset in needed:
-            if dataset not in getattr(self, block):
-                raise ValueError(f"{table} trains on labels: it needs a block {block}.{dataset}")
-        for dataset in set(self.supervised) & set(self.fine_tuning):
-            shots = {block[dataset].shot for block in (self.supervised, self.fine_tuning)}
-            if len(shots) > 1:
-                raise ValueError(
-                    f"supervised.{dataset} and fine_tuning.{dataset} train on one list of "
-                    f"episodes: give them the same shot, not {sorted(shots)}"
-                )
-        for model, changed in self.model_training.items():
-            fixed = sorted(set(changed) & DRAWN_LENGTH)
-            if fixed:
-                raise ValueError(
-                    f"model_training.{model}: {fixed} cannot differ by model, as all models "
-                    f"train on the same episodes"
-                )
-            for block in ("training", "supervised", "fine_tuning"):
-                for stage in getattr(self, block).values():
-                    TrainingConfig.model_validate({**stage.model_dump(), **changed})
-        return self
-
-    @property
-    def raw_data_root(self) -> Path:
-        """The folder of raw data: the environment variable, else `data_root`.
-
-        A relative path counts from the project's root.
-        """
-        return PACKAGE_ROOT / os.environ.get(DATA_ROOT_VARIABLE, self.data_root)

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from umtfss.config import Experiment
 from umtfss.errors import ConfigError
+from umtfss.experiment import Experiment
 from umtfss.provenance import PACKAGE_ROOT
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umtfss.config import Experiment
+from umtfss.experiment import Experiment
 from umtfss.features.settings import DIFFUSED
 from umtfss.runs import RunSpec
 

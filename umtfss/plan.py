@@ -11,8 +11,9 @@ from itertools import chain
 from typing import Any
 
 from umtfss.caches import Caches
-from umtfss.config import Experiment, ModelConfig, TrainingConfig
+from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
+from umtfss.experiment import Experiment
 from umtfss.paths import EvaluationSpec, FeatureCache, pairs_of
 from umtfss.runs import RunSpec
 from umtfss.tables.cells import Table, matcher_run, unsupervised_run

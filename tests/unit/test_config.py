@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from umtfss.config import DATA_ROOT_VARIABLE, ModelConfig, TrainingConfig
+from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
+from umtfss.experiment import DATA_ROOT_VARIABLE
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.provenance import PACKAGE_ROOT

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from umtfss.config import DatasetConfig, Experiment
+from umtfss.config import DatasetConfig
 from umtfss.errors import DataError
+from umtfss.experiment import Experiment
 
 
 class Dataset(Protocol):

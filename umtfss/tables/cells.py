@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from umtfss.config import Experiment, ModelConfig
+from umtfss.config import ModelConfig
 from umtfss.evaluation.intervals import Metric
+from umtfss.experiment import Experiment
 from umtfss.runs import Measurement, RunSpec
 
 # The matcher without what is added to it here: none of it is in a paper's floor.

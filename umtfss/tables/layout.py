@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from umtfss.config import Experiment
 from umtfss.evaluation.intervals import Metric
+from umtfss.experiment import Experiment
 from umtfss.runs import ALL_LABELS, MODELS, Measurement, RunSpec
 from umtfss.tables.cells import (
     PLAIN_MATCHER,
