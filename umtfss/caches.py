@@ -4,14 +4,15 @@
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from umtfss.backbones.facts import backbone_facts
+from umtfss.backbones.facts import backbone_facts, tail_of
 from umtfss.errors import ConfigError
 from umtfss.features.settings import DIFFUSED, EmbeddingConfig
-from umtfss.paths import FeatureCache, Paths, pairs_of
+from umtfss.paths import STEM, FeatureCache, Paths, pairs_of
 from umtfss.provenance import digest_code
 from umtfss.runs import RunSpec
 
@@ -20,11 +21,25 @@ class Caches(Paths):
     """The frozen features of an experiment, as its models and its clustering read them."""
 
     def model_levels(self, run: RunSpec) -> tuple[list[str], str]:
-        """The levels of the mid and of the high feature that a run's model reads."""
+        """The levels of the mid and of the high feature that a run's model is tested on."""
         features = self.experiment.features
-        if run.raw and features.diffusion is not None:
+        if features.diffusion is not None and run.raw:
             return [features.diffusion.level], features.diffusion.level
+        if features.diffusion is None and run.is_tuned:
+            return [features.tuned_level], features.tuned_level
         return features.model.mid, features.model.high
+
+    def trained_levels(self, run: RunSpec) -> tuple[list[str], str]:
+        """The levels that it is trained on: others, where it makes features of its own."""
+        if run.is_tuned:
+            return [self.stem_level], self.experiment.features.tuned_level
+        return self.model_levels(run)
+
+    @property
+    def stem_level(self) -> str:
+        """The level that tuned blocks read."""
+        features = self.experiment.features
+        return tail_of(features.model.backbone, features.tuned_level, features.tuned_blocks).stem
 
     def mid_channels(self, run: RunSpec) -> int:
         """The channels of the mid feature that a run's model reads."""
@@ -35,8 +50,19 @@ class Caches(Paths):
         return sum(channels[level] for level in self.model_levels(run)[0])
 
     def diffuses(self, run: RunSpec) -> bool:
-        """Whether a run's model sees diffused features."""
+        """Whether a run's model is tested on diffused features."""
         return DIFFUSED in self.model_levels(run)[0]
+
+    def reads_diffused(self, run: RunSpec) -> bool:
+        """Whether the caches that a run reads are diffused; one that tunes has its own map."""
+        return self.diffuses(run) and not run.is_tuned
+
+    def stems(self, run: RunSpec, caches: Iterable[FeatureCache]) -> list[FeatureCache]:
+        """The caches of the stem that a run reads beside `caches`; none if it does not tune."""
+        return [self._stem(cache) for cache in caches] if run.is_tuned else []
+
+    def _stem(self, cache: FeatureCache) -> FeatureCache:
+        return replace(cache, levels=(self.stem_level,), stem=True)
 
     def feature_cache(
         self, dataset: str, split: str, backbone: str, side: int, diffused: bool = False
@@ -131,6 +157,8 @@ class Caches(Paths):
         Raises:
             ConfigError: The experiment has no such view.
         """
+        if name.endswith(f"-{STEM}"):
+            return self._stem(self.cache_named(dataset, split, name.removesuffix(f"-{STEM}")))
         views = {one.name: one for one in chain(*self.view_caches([f"{dataset}/{split}"]))}
         if name in views:
             return views[name]

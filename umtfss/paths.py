@@ -8,7 +8,7 @@ from umtfss.experiment import Experiment
 from umtfss.features.settings import DIFFUSED
 from umtfss.runs import RunSpec
 
-CLOSER = "closer"  # marks a cache of crops
+CLOSER, STEM = "closer", "stem"  # mark a cache of crops, and of what tuned blocks read
 
 
 @dataclass(frozen=True, order=True)
@@ -17,7 +17,7 @@ class FeatureCache:
 
     View 0 is the plain image. An augmented view is a cache of its own, so that more of them leave
     those that are there as they are; so are features that are diffused, and those of the crops
-    that a closer look takes of the split's images.
+    that a closer look takes of the split's images, and the stem that tuned blocks read.
     """
 
     dataset: str
@@ -27,13 +27,15 @@ class FeatureCache:
     levels: tuple[str, ...]
     view: int = 0
     closer: bool = False
+    stem: bool = False
 
     @property
     def name(self) -> str:
         """The cache's folder name."""
         view = f"view{self.view}" if self.view else ""
-        closer, diffused = CLOSER if self.closer else "", DIFFUSED if self.diffused else ""
-        parts = (self.backbone, str(self.long_side), view, closer, diffused)
+        marks = {CLOSER: self.closer, STEM: self.stem, DIFFUSED: self.diffused}
+        kind = (mark for mark, marked in marks.items() if marked)
+        parts = (self.backbone, str(self.long_side), view, *kind)
         return "-".join(filter(None, parts))
 
     @property
@@ -116,9 +118,10 @@ class Paths:
         """The cluster centroids of a pool."""
         return f"{self.root}/clustering/{pool}/centroids.h5"
 
-    @property
-    def diffusion_map(self) -> str:
-        """The map that diffuses features."""
+    def diffusion_map(self, run: RunSpec | None = None) -> str:
+        """The map that diffuses features; a run that tunes the backbone has its own."""
+        if run is not None and run.is_tuned:
+            return f"{self.training_folder(run)}/diffusion.h5"
         return f"{self.root}/features/diffusion.h5"
 
     def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:

@@ -12,8 +12,10 @@ MODELS = {
     "cyctr": "CyCTR",
     "masksplit": "MaskSplit",
     "prototype": "PrototypeMatcher",
+    "tuned": "TunedBackbone",
 }
 TRAINING_FREE = ("prototype",)
+TUNED = "tuned"  # it trains a part of the backbone: its runs have features of their own
 
 
 @dataclass(frozen=True, order=True)
@@ -48,6 +50,11 @@ class RunSpec:
     def is_trained(self) -> bool:
         """Whether the model has weights of its own."""
         return self.tasks != "none"
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it trains a part of the backbone, so that it has features of its own."""
+        return self.model == TUNED
 
     @property
     def initial(self) -> "RunSpec | None":

