@@ -22,7 +22,7 @@ from umtfss.evaluation.results import RunResult, load_result
 from umtfss.paths import EvaluationSpec
 from umtfss.plan import Plan
 from umtfss.provenance import atomic_path, write_json
-from umtfss.runs import Measurement
+from umtfss.runs import MODELS, TUNED, Measurement
 from umtfss.tables.cells import Cell, Table
 from umtfss.tables.layout import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW, start_row
 
