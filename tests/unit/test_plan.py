@@ -235,7 +235,7 @@ def test_live_crops_need_boxes_and_no_cache():
     spec = plan.evaluations["prototype/training_free", "pascal", 1]
     inputs = plan.evaluation_inputs(spec)
     assert (len(inputs["boxes"]), inputs["crops"], inputs["features"]) == (1, [], [])
-    assert plan.box_inputs("pascal", 1)["map"] == [plan.diffusion_map]
+    assert plan.box_inputs("pascal", 1)["map"] == [plan.diffusion_map()]
 
 
 def test_a_raw_run_reads_the_features_before_diffusion():

@@ -1,6 +1,7 @@
 """One evaluation of the plan: a run tested on a data set with K shots, every fold and seed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 LIVE_MEMORY_MB = 2048  # PASCAL-5i's test images at 29 x 29 tokens of 2 x 384 channels
 
 
-def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
+def trained_model(plan: Plan, run: RunSpec) -> MetaLearner:
     """The run's model with its trained weights, if it has any."""
     model = build_model(
         run.model,
@@ -44,6 +45,13 @@ def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
     if run.is_trained:
         load_weights(model, Path(plan.training_folder(run)))
     return model
+
+
+def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
+    """What predicts: the run's model, or the matcher on features of the backbone that it tuned."""
+    return trained_model(
+        plan, replace(run, model="prototype", tasks="none") if run.is_tuned else run
+    )
 
 
 def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) -> TestImages:
@@ -134,7 +142,7 @@ def tuned_source(
         return source
     from umtfss.models.tuned import TunedBackbone  # loads the backbones
 
-    model = tested_model(plan, run).to(device).eval()
+    model = trained_model(plan, run).to(device).eval()
     assert isinstance(model, TunedBackbone)
     level, stem = plan.experiment.features.tuned_level, plan.stem_level
     return TunedFeatures(source, level, stem, model.tokens, device)

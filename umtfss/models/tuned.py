@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from umtfss.backbones.vit import level_tokens
 from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.geometry import IGNORE
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.position_encoding import repeat_edge
 from umtfss.models.prototype import PrototypeMatcher
@@ -27,28 +28,24 @@ SCALE = 10.0  # of cosines that are trained as logits
 class TunedBackbone(MetaLearner):
     """Nearest of two prototypes, on features whose last ViT blocks are trained for it.
 
-    It is trained on the level that its blocks read (the mid feature) and the frozen level that they
-    lead to (the high feature). `tokens` makes tuned features of the two, once for an image, and
-    `forward` takes these, or what was diffused of them, as any matcher does.
+    It reads the level that its blocks read (the mid feature) and the frozen level that they lead to
+    (the high feature). That is how it is trained; for a test `tokens` makes tuned features of the
+    two, once for an image, and the prototype matcher takes these.
 
     Args:
-        settings: The model block of an experiment, for `self_support` and `margin`.
+        settings: The model block of an experiment, for `margin` and `ignore_in_loss`.
         mid_channels: Not used.
     """
 
     def __init__(self, settings: ModelConfig, mid_channels: int = 0) -> None:
         super().__init__()
+        self.ignore_in_loss = settings.ignore_in_loss
         self.blocks = nn.ModuleList()  # of the backbone, see `build_model`
-        self.matcher = PrototypeMatcher(settings)
-        # What self-support adds depends on the query's own tokens: it is left to the test.
-        self.trained = PrototypeMatcher(settings.model_copy(update={"self_support": False}))
+        # Self-support sorts the query's own tokens: it is left to the test.
+        self.matcher = PrototypeMatcher(settings.model_copy(update={"self_support": False}))
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) cosines of high features, background then foreground, see the matcher."""
-        return self.matcher(batch)
-
-    def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
-        """(B, 2, h, w) logits on tuned features of the batch's stem and frozen features."""
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
         supports = (batch.support_mid, batch.support_high, batch.support_valid)
         support = self.tokens(*(one.flatten(0, 1) for one in supports))
         tuned = replace(
@@ -56,15 +53,21 @@ class TunedBackbone(MetaLearner):
             query_high=self.tokens(batch.query_mid, batch.query_high, batch.query_valid),
             support_high=support.unflatten(0, batch.support_valid.shape[:2]),
         )
-        logits = SCALE * self.trained.cosines(tuned)
-        return (repeat_edge(logits, batch.query_valid, batch.side),)
+        logits = SCALE * self.matcher.cosines(tuned)
+        return repeat_edge(logits, batch.query_valid, batch.side)
 
-    def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
-        """The cross-entropy of the logits, upsampled to the target, label 255 left out."""
-        assert batch.target is not None
-        size = batch.target.shape[1:]
-        logits = F.interpolate(outputs[0], size, mode="bilinear", align_corners=self.align_corners)
-        return F.cross_entropy(logits, batch.target, ignore_index=255)
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The cross-entropy of the logits, upsampled to the target.
+
+        Args:
+            logits: (B, 2, h, w).
+            target: (B, S, S) int64 in {0, 1, 255}.
+        """
+        if not self.ignore_in_loss:
+            target = target.masked_fill(target == IGNORE, 0)
+        size, align = target.shape[1:], self.align_corners
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=align)
+        return F.cross_entropy(logits, target, ignore_index=IGNORE)
 
     def tokens(self, stem: Tensor, frozen: Tensor, valid: Tensor | None = None) -> Tensor:
         """The level with the tuned ViT's tokens in place of the frozen one's, (B, C, h, w).
