@@ -145,15 +145,6 @@ def initial_weights(wildcards):
     )
 
 
-def tuned_map_inputs(wildcards):
-    return plan.tuned_map_inputs(plan.run_at(wildcards.run))
-
-
-def trained_weights(wildcards):
-    folder = plan.training_folder(plan.run_at(wildcards.run))
-    return ancient(f"{folder}/weights.safetensors")
-
-
 def training_settings(wildcards):
     run = plan.run_at(wildcards.run)
     return {

@@ -1,4 +1,4 @@
-# training: episodes -> the weights of one run; of a backbone that it tunes, the map of the pool.
+# training: episodes -> the weights of one run.
 
 
 rule all_training:
@@ -8,7 +8,6 @@ rule all_training:
             experiment=experiment.name,
             run=[run.path for run in plan.trained_runs],
         ),
-        list(plan.tuned_maps.values()),
 
 
 rule train_model:
@@ -42,32 +41,3 @@ rule train_model:
         settings=training_settings,
     script:
         "../workflow_scripts/train_model.py"
-
-
-rule map_tuned_pool:
-    input:
-        unpack(tuned_map_inputs),
-        weights_file=trained_weights,
-    output:
-        "results/{experiment}/training/{run}/diffusion.h5",
-    log:
-        "results/{experiment}/logs/training/{run}-map_tuned_pool.log",
-    benchmark:
-        "results/{experiment}/benchmarks/training/{run}-map_tuned_pool.tsv"
-    conda:
-        environment
-    threads: 1
-    resources:
-        mem_mb=6000,
-    params:
-        code=code(
-            "workflow_scripts/map_tuned_pool.py",
-            "umtfss/features/diffusion.py",
-            "umtfss/features/pool_graph.py",
-            "umtfss/features/store.py",
-            "umtfss/features/tuned.py",
-            "umtfss/models/tuned.py",
-        ),
-        settings=lookup(dpath="features/diffusion", within=settings),
-    script:
-        "../workflow_scripts/map_tuned_pool.py"

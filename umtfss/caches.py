@@ -3,7 +3,7 @@
 `umtfss/paths.py` says where a cache lies, `umtfss/plan.py` which of them the tables need.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -14,7 +14,9 @@ from umtfss.errors import ConfigError
 from umtfss.features.settings import DIFFUSED, EmbeddingConfig
 from umtfss.paths import STEM, FeatureCache, Paths, pairs_of
 from umtfss.provenance import digest_code
-from umtfss.runs import RunSpec
+from umtfss.runs import TUNED, RunSpec
+
+CachesOf = Callable[[bool], list[FeatureCache]]
 
 
 class Caches(Paths):
@@ -23,16 +25,18 @@ class Caches(Paths):
     def model_levels(self, run: RunSpec) -> tuple[list[str], str]:
         """The levels of the mid and of the high feature that a run's model is tested on."""
         features = self.experiment.features
-        if features.diffusion is not None and run.raw:
+        if run.is_tuned:
+            return [TUNED], TUNED
+        if run.raw and features.diffusion is not None:
             return [features.diffusion.level], features.diffusion.level
-        if features.diffusion is None and run.is_tuned:
-            return [features.tuned_level], features.tuned_level
         return features.model.mid, features.model.high
 
     def trained_levels(self, run: RunSpec) -> tuple[list[str], str]:
         """The levels that it is trained on: others, where it makes features of its own."""
+        features = self.experiment.features
         if run.is_tuned:
-            return [self.stem_level], self.experiment.features.tuned_level
+            diffused = [] if features.diffusion is None else [DIFFUSED]
+            return [self.stem_level, *diffused], features.tuned_level
         return self.model_levels(run)
 
     @property
@@ -47,19 +51,26 @@ class Caches(Paths):
         channels = dict(backbone_facts(features.model.backbone).channels)
         if features.diffusion is not None:
             channels[DIFFUSED] = features.diffusion.width
-        return sum(channels[level] for level in self.model_levels(run)[0])
+        return sum(channels[level] for level in self.trained_levels(run)[0])
 
     def diffuses(self, run: RunSpec) -> bool:
-        """Whether a run's model is tested on diffused features."""
-        return DIFFUSED in self.model_levels(run)[0]
+        """Whether a run's model sees diffused features."""
+        return DIFFUSED in self.trained_levels(run)[0]
 
-    def reads_diffused(self, run: RunSpec) -> bool:
-        """Whether the caches that a run reads are diffused; one that tunes has its own map."""
-        return self.diffuses(run) and not run.is_tuned
+    def run_caches(self, run: RunSpec, cached: CachesOf) -> list[list[FeatureCache]]:
+        """The caches that a run reads side by side; none if `cached` gives none.
 
-    def stems(self, run: RunSpec, caches: Iterable[FeatureCache]) -> list[FeatureCache]:
-        """The caches of the stem that a run reads beside `caches`; none if it does not tune."""
-        return [self._stem(cache) for cache in caches] if run.is_tuned else []
+        Args:
+            run: The run. One that tunes reads frozen features, stems and diffused features.
+            cached: Gives the caches of some images, diffused or not.
+        """
+        if not run.is_tuned:
+            several = [cached(self.diffuses(run))]
+        else:
+            frozen = cached(False)
+            several = [frozen, [self._stem(cache) for cache in frozen]]
+            several += [cached(True)] if self.diffuses(run) else []
+        return [caches for caches in several if caches]
 
     def _stem(self, cache: FeatureCache) -> FeatureCache:
         return replace(cache, levels=(self.stem_level,), stem=True)

@@ -250,7 +250,8 @@ def estimate(plan: Plan) -> list[Cost]:
             work = images * h * w * DIFFUSION_GFLOP
             return work, images * h * w * features.diffusion.width * 2 / 1e9
         padded = facts.resized(1, 1, cache.long_side) if cache.view else resized
-        gflop = passes * facts.gflop(*padded, cache.levels) * images
+        times = 1 if cache.stem else passes  # a stem is of the image alone
+        gflop = times * facts.gflop(*padded, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]

@@ -118,10 +118,9 @@ class Paths:
         """The cluster centroids of a pool."""
         return f"{self.root}/clustering/{pool}/centroids.h5"
 
-    def diffusion_map(self, run: RunSpec | None = None) -> str:
-        """The map that diffuses features; a run that tunes the backbone has its own."""
-        if run is not None and run.is_tuned:
-            return f"{self.training_folder(run)}/diffusion.h5"
+    @property
+    def diffusion_map(self) -> str:
+        """The map that diffuses features."""
         return f"{self.root}/features/diffusion.h5"
 
     def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:

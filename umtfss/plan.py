@@ -6,7 +6,7 @@ number lies (`umtfss/paths.py`).
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -159,10 +159,7 @@ class Plan(Caches):
         features = self.experiment.features
         caches: set[FeatureCache] = set()
         for run in self.trained_runs:
-            caches.update(self.training_caches(run), *self.training_views(run))
-            caches.update(self.stems(run, self.training_caches(run)))
-            if run in self.tuned_maps:
-                caches.update(self.stems(run, self.diffusion_sources))
+            caches.update(*self.training_caches(run), *self.training_views(run))
             if run.tasks == "saliency":
                 caches.update(self.embedding_caches(run.pool, self.salient_embedding))
         for pool in self.pools:
@@ -170,30 +167,23 @@ class Plan(Caches):
                 caches.update(self.embedding_caches(pool, self.pool_embedding(pool, embedding)))
         for table in self.tables:
             for m in table.measurements:
-                tested = self.tested_caches(m.run, m.dataset)
-                tested += self.crop_caches(m.run, m.dataset)
-                caches.update(tested, self.stems(m.run, tested))
+                caches.update(*self.tested_caches(m.run, m.dataset))
+                caches.update(*self.crop_caches(m.run, m.dataset))
         caches.update(self.diffusion_sources)
         caches.update([self.plain(cache) for cache in caches if cache.diffused])
         return sorted(caches)
 
-    def training_caches(self, run: RunSpec) -> list[FeatureCache]:
-        """The caches of plain images that a run is trained on; empty if they are live."""
-        return self.model_caches(self.training_splits(run), self.reads_diffused(run))
+    def training_caches(self, run: RunSpec) -> list[list[FeatureCache]]:
+        """The caches of plain images that a run is trained on; none if they are live."""
+        return self.run_caches(run, partial(self.model_caches, self.training_splits(run)))
 
     def training_views(self, run: RunSpec) -> list[list[FeatureCache]]:
-        """The caches of augmented views beside these; none for a run that reads stems."""
+        """The caches of augmented views beside these; a run that tunes sees none."""
         return [] if run.is_tuned else self.view_caches(self.training_splits(run))
 
-    def tested_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
-        """The caches of a data set's test images that a run reads; empty if they are live."""
-        return self.test_caches(dataset, self.reads_diffused(run))
-
-    @property
-    def tuned_maps(self) -> dict[RunSpec, str]:
-        """Trained runs that diffuse features of their own -> the file of the map."""
-        tuned = (run for run in self.trained_runs if run.is_tuned and self.diffuses(run))
-        return {run: self.diffusion_map(run) for run in tuned}
+    def tested_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
+        """The caches of a data set's test images that a run reads; none if they are live."""
+        return self.run_caches(run, partial(self.test_caches, dataset))
 
     def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
         """The superpixels of a data set's test images; none if the run does not ask for them.
@@ -208,11 +198,11 @@ class Plan(Caches):
         """Whether a run's model is shown the queries a second time, cropped."""
         return self.model_settings(run).closer > 0
 
-    def crop_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
-        """The caches of the crops that a run is shown of test images; empty if they are live."""
+    def crop_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
+        """The caches of the crops that a run is shown of test images; none if they are live."""
         if self.tests_live or not self.looks_closer(run):
             return []
-        return [self.crop_cache(dataset, self.reads_diffused(run))]
+        return self.run_caches(run, lambda diffused: [self.crop_cache(dataset, diffused)])
 
     @property
     def box_run(self) -> RunSpec:
@@ -237,7 +227,7 @@ class Plan(Caches):
         return {
             "episodes": self.tests_looked_closer(dataset)[shot],
             "features": self.feature_manifests(self.test_caches(dataset, diffused)),
-            "map": [self.diffusion_map()] if self.tests_live and diffused else [],
+            "map": [self.diffusion_map] if self.tests_live and diffused else [],
             "index": self.test_index(dataset),
         }
 
@@ -325,18 +315,9 @@ class Plan(Caches):
         return {
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
-            "features": self.feature_manifests(chain(caches, *self.training_views(run))),
-            "stems": self.feature_manifests(self.stems(run, caches)),
+            "features": self.feature_manifests(chain(*caches, *self.training_views(run))),
             "indexes": [self.index(*pair) for pair in pairs_of(splits)] if pixels else [],
             "initial": self.training_manifest(run.initial),
-        }
-
-    def tuned_map_inputs(self, run: RunSpec) -> dict[str, Any]:
-        """Manifests that the map of a run that tunes the backbone reads."""
-        return {
-            "features": self.feature_manifests(self.diffusion_sources),
-            "stems": self.feature_manifests(self.stems(run, self.diffusion_sources)),
-            "weights": self.training_manifest(run),
         }
 
     def tested_episodes(self, spec: EvaluationSpec) -> list[str]:
@@ -350,16 +331,13 @@ class Plan(Caches):
     def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
         """Manifests and files that an evaluation reads."""
         run, dataset = spec.run, spec.dataset
-        features, crops = self.tested_caches(run, dataset), self.crop_caches(run, dataset)
-        maps_now = self.diffuses(run) and (self.tests_live or run.is_tuned)
         return {
             "weights": self.training_manifest(run),
-            "features": self.feature_manifests(features),
-            "stems": self.feature_manifests(self.stems(run, [*features, *crops])),
-            "map": [self.diffusion_map(run)] if maps_now else [],
+            "features": self.feature_manifests(chain(*self.tested_caches(run, dataset))),
+            "map": [self.diffusion_map] if self.tests_live and self.diffuses(run) else [],
             "superpixels": self.test_superpixels(run, dataset),
             "boxes": [self.boxes(dataset, spec.shot)] if self.looks_closer(run) else [],
-            "crops": self.feature_manifests(crops),
+            "crops": self.feature_manifests(chain(*self.crop_caches(run, dataset))),
             "index": self.test_index(spec.dataset),
             "episodes": self.tested_episodes(spec),
         }

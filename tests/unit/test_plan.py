@@ -6,6 +6,7 @@ import yaml
 from umtfss.cli import sharing_rows
 from umtfss.config import TrainingConfig
 from umtfss.errors import ConfigError
+from umtfss.experiment import Experiment
 from umtfss.experiment_file import load_experiment
 from umtfss.features.settings import WeightsConfig
 from umtfss.plan import Plan, table_names
@@ -187,11 +188,13 @@ def test_diffused_features_are_caches_of_their_own():
     assert set(named) == {
         *((photos, "all", plain) for photos in ("coco", "imagenet")),
         *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
-        *(("pascal", "val", f"{plain}-closer{kind}") for kind in ("", "-diffused")),
+        *(("pascal", "val", f"{plain}-closer{kind}") for kind in ("", "-stem", "-diffused")),
+        *(("pascal", split, f"{plain}-stem") for split in ("train", "val")),
     }
     for (dataset, split, name), cache in named.items():
         assert plan.cache_named(dataset, split, name) == cache
-        assert cache.levels == (("diffused",) if cache.diffused else ("fused",))
+        kind = "diffused" if cache.diffused else "residual6" if cache.stem else "fused"
+        assert cache.levels == (kind,)
     assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
 
 
@@ -214,8 +217,34 @@ def test_crops_are_of_the_queries_of_runs_that_look_closer():
         assert looks == ("closer=0.0" not in spec.run.path)
         assert inputs["boxes"] == ([plan.boxes("pascal", spec.shot)] if looks else [])
         crops = {path.split("/")[-3] for path in inputs["crops"]}
-        assert crops == ({"vits14_lite2-672-closer-diffused"} if looks else set())
+        kinds = ("", "-stem", "-diffused") if spec.run.is_tuned else ("-diffused",)
+        assert crops == {f"vits14_lite2-672-closer{kind}" for kind in kinds if looks}
         assert not (looks and spec.run.raw)
+
+
+def test_a_run_that_tunes_reads_what_its_blocks_read_beside_the_rest():
+    plan = Plan(load_experiment("voc_cpu"))
+    run = plan.run_at("pascal/tuned/sup-fold0/seed0+labels=20")
+    assert plan.trained_levels(run) == (["residual6", "diffused"], "fused")
+    assert plan.model_levels(run) == (["tuned"], "tuned")
+    plain = "results/voc_cpu/features/pascal/train/vits14_lite2-672"
+    folders = {path.rsplit("/", 2)[0] for path in plan.training_inputs(run)["features"]}
+    assert folders == {plain, f"{plain}-stem", f"{plain}-diffused"}
+    spec = plan.evaluations[run.path, "pascal", 1]
+    tested = {path.split("/")[-3] for path in plan.evaluation_inputs(spec)["features"]}
+    assert tested == {f"vits14_lite2-672{kind}" for kind in ("", "-stem", "-diffused")}
+    assert plan.boxes("pascal", 1) in plan.evaluation_inputs(spec)["boxes"]  # of the frozen matcher
+
+
+def test_without_diffusion_tuned_blocks_have_two_levels():
+    raw = load_experiment("voc_dev").model_dump()
+    raw["tables"]["table2"] = {"dataset": "pascal", "pool": "pascal", "models": ["tuned"]}
+    raw["supervised"] = raw["fine_tuning"] = raw["training"]
+    plan = Plan(Experiment.model_validate(raw))
+    (run, *_) = (one for one in plan.trained_runs if one.is_tuned)
+    mid, high = plan.trained_levels(run)
+    assert (mid, high) == (["residual6"], raw["features"]["model"]["high"])
+    assert len(plan.training_caches(run)) == 2
 
 
 def test_nobody_looks_closer_unless_asked_to(paper):
@@ -235,7 +264,7 @@ def test_live_crops_need_boxes_and_no_cache():
     spec = plan.evaluations["prototype/training_free", "pascal", 1]
     inputs = plan.evaluation_inputs(spec)
     assert (len(inputs["boxes"]), inputs["crops"], inputs["features"]) == (1, [], [])
-    assert plan.box_inputs("pascal", 1)["map"] == [plan.diffusion_map()]
+    assert plan.box_inputs("pascal", 1)["map"] == [plan.diffusion_map]
 
 
 def test_a_raw_run_reads_the_features_before_diffusion():

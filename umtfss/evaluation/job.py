@@ -17,11 +17,11 @@ from umtfss.evaluation.closer import Box, Crops, find_box, load_boxes, save_boxe
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
-from umtfss.features.store import FeatureSource, FeatureStore
-from umtfss.features.tuned import Beside, TunedFeatures
+from umtfss.features.store import FeatureSource
+from umtfss.features.tuned import Beside, TunedFeatures, read_beside
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
-from umtfss.paths import EvaluationSpec, FeatureCache
+from umtfss.paths import EvaluationSpec
 from umtfss.plan import Plan
 from umtfss.provenance import digest_file, package_versions, read_manifest
 from umtfss.pseudo_masks.superpixels import SuperpixelStore, felzenszwalb_superpixels
@@ -69,17 +69,10 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
     if plan.tests_live:
         live, crops = live_features(plan, run, catalog, device)
         return TestImages(catalog, live, read_superpixels=read, crops=crops)
-    caches = [plan.tested_caches(run, dataset), plan.crop_caches(run, dataset)]
-    sources = [cached_source(plan, run, several) for several in caches if several]
+    several = [plan.tested_caches(run, dataset), plan.crop_caches(run, dataset)]
+    sources = [read_beside([*map(plan.feature_manifests, one)]) for one in several if one]
     features, crops = _whole_and_crops(plan, run, sources, device)
     return TestImages(catalog, features, read_superpixels=read, crops=crops)
-
-
-def cached_source(plan: Plan, run: RunSpec, caches: Sequence[FeatureCache]) -> FeatureSource:
-    """The features of caches, with the stems beside them that a run reads."""
-    store = FeatureStore(plan.feature_manifests(caches))
-    stems = plan.stems(run, caches)
-    return Beside(store, FeatureStore(plan.feature_manifests(stems))) if stems else store
 
 
 def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.ndarray]:
@@ -101,11 +94,8 @@ def live_features(
     """
     from umtfss.episodes.live import LiveFeatures
 
-    extractor, long_side = (
-        model_extractor(plan, run, device),
-        plan.experiment.features.model.long_side,
-    )
-    computed = partial(LiveFeatures, extractor, long_side=long_side)
+    long_side = plan.experiment.features.model.long_side
+    computed = partial(LiveFeatures, model_extractor(plan, run, device), long_side=long_side)
     return _whole_and_crops(plan, run, _computed(plan, run, computed, catalog), device)
 
 
@@ -114,38 +104,28 @@ def _computed(
 ) -> list[FeatureSource]:
     """Computed features of images and, if the run looks closer, of their crops."""
     seen = [catalog, Crops(catalog)] if plan.looks_closer(run) else [catalog]
-    return [computed(one) for one in seen]
+    sources = [computed(one) for one in seen]
+    if plan.diffuses(run):
+        from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
+
+        diffusion = DiffusionMap.load(plan.diffusion_map)
+        sources = [Beside([DiffusedFeatures(one, diffusion), one]) for one in sources]
+    return sources
 
 
 def _whole_and_crops(
     plan: Plan, run: RunSpec, sources: Sequence[FeatureSource], device: torch.device
 ) -> tuple[FeatureSource, FeatureSource | None]:
     """The features of images and of their crops, if there are any, as the run is tested on them."""
-    sources = [tuned_source(plan, run, source, device) for source in sources]
-    if plan.diffuses(run) and (plan.tests_live or run.is_tuned):
-        from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
+    if run.is_tuned:
+        from umtfss.models.tuned import TunedBackbone  # loads the backbones
 
-        diffusion = DiffusionMap.load(plan.diffusion_map(run))
-        sources = [DiffusedFeatures(source, diffusion) for source in sources]
+        model = trained_model(plan, run).to(device).eval()
+        assert isinstance(model, TunedBackbone)
+        mid, high = plan.trained_levels(run)
+        tuned = partial(TunedFeatures, mid=mid, high=high, tokens=model.tokens, device=device)
+        sources = [tuned(source) for source in sources]
     return sources[0], sources[1] if len(sources) > 1 else None
-
-
-def tuned_source(
-    plan: Plan, run: RunSpec, source: FeatureSource, device: torch.device
-) -> FeatureSource:
-    """The features that a run's tuned backbone makes of those of a source; of another run, these.
-
-    Raises:
-        StoreError: The run has not been trained.
-    """
-    if not run.is_tuned:
-        return source
-    from umtfss.models.tuned import TunedBackbone  # loads the backbones
-
-    model = trained_model(plan, run).to(device).eval()
-    assert isinstance(model, TunedBackbone)
-    level, stem = plan.experiment.features.tuned_level, plan.stem_level
-    return TunedFeatures(source, level, stem, model.tokens, device)
 
 
 def model_extractor(plan: Plan, run: RunSpec, device: torch.device) -> "Extractor":
@@ -229,7 +209,6 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         "boxes": [digest_file(p) for p in inputs["boxes"]],
         "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
     }
-    stems = {"stems": [read_manifest(p, "features")["digest"] for p in inputs["stems"]]}
     save_results(
         path,
         scores,
@@ -243,7 +222,6 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
             **(closer if plan.looks_closer(spec.run) else {}),
-            **(stems if spec.run.is_tuned else {}),
             "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {

@@ -27,13 +27,7 @@ from umtfss.errors import DataError, StoreError
 from umtfss.features.pool_graph import PoolGraph, build_pool_graph
 from umtfss.features.settings import DIFFUSED, DiffusionConfig
 from umtfss.features.shard import write_shard
-from umtfss.features.store import (
-    FeatureSource,
-    FeatureStore,
-    ImageFeatures,
-    TokenSource,
-    unit_tokens,
-)
+from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
 from umtfss.hdf5 import FileKind
 from umtfss.provenance import (
     atomic_path,
@@ -100,12 +94,12 @@ class DiffusionMap:
 
 
 def build_diffusion_map(
-    store: TokenSource, ids: Sequence[str], settings: DiffusionConfig
+    store: FeatureStore, ids: Sequence[str], settings: DiffusionConfig
 ) -> DiffusionMap:
     """The diffusion map of the images `ids`.
 
     Args:
-        store: Their features before diffusion, frozen or tuned.
+        store: Their features before diffusion.
         ids: Qualified ids of the pool's images; their order does not matter.
         settings: The level diffused, number of segments, links and channels.
 

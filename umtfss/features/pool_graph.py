@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from umtfss.errors import DataError
 from umtfss.features.settings import DiffusionConfig
-from umtfss.features.store import TokenSource, unit_tokens
+from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.randomness import seed64
 
 ITERATIONS = 10  # of k-means within an image
@@ -65,7 +65,7 @@ def image_segments(tokens: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def build_pool_graph(
-    store: TokenSource, ids: Sequence[str], settings: DiffusionConfig
+    store: FeatureStore, ids: Sequence[str], settings: DiffusionConfig
 ) -> PoolGraph:
     """The graph of the images `ids`.
 
@@ -73,7 +73,7 @@ def build_pool_graph(
     look alike for being of one photo), and a link holds both ways.
 
     Args:
-        store: The features.
+        store: The frozen features.
         ids: Qualified ids of the pool's images.
         settings: The level compared, number of segments and of links, scale of their weights.
 

@@ -108,6 +108,10 @@ class FeaturesConfig(Block):
     tuned_blocks: PositiveInt = Field(
         3, description="last blocks of a ViT that the model `tuned` trains; not in the paper"
     )
+    tuned_part: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3,
+        description="part of the cosine that is of the tuned backbone, beside diffused features",
+    )
     weights: dict[Name, WeightsConfig] = Field(
         default_factory=dict, description="backbone -> weights, where not the packaged default"
     )

@@ -38,10 +38,7 @@ def build_model(
             fix="correct the run's model, or add it as docs/add_a_model.md says",
         )
     kind = getattr(import_module(f"umtfss.models.{name}"), MODELS[name])
-    model: MetaLearner = kind(settings, mid_channels)
+    more = {"features": features} if name == TUNED else {}
+    model: MetaLearner = kind(settings, mid_channels, **more)
     model.align_corners = align_corners
-    if name == TUNED and features is not None:
-        from umtfss.backbones.tail import build_tail  # backbones take a second to load
-
-        model.blocks = build_tail(features)
     return model

@@ -4,7 +4,8 @@ Fine-tuning a small part of the backbone carries over to classes that no label w
 head on frozen features does not (Sun et al., "Singular value fine-tuning", arXiv:2206.06122, tune
 another part). Not in the paper; docs/method.md.
 
-Shapes: B batch, K shots, D width of the ViT, C channels of the level, h w feature grid, N = h * w.
+Shapes: B batch, K shots, D width of the ViT, M channels of the mid feature, C of the level, h w
+feature grid, N = h * w.
 """
 
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from umtfss.backbones.tail import build_tail
 from umtfss.backbones.vit import level_tokens
 from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.geometry import IGNORE
+from umtfss.features.settings import FeaturesConfig
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.position_encoding import repeat_edge
 from umtfss.models.prototype import PrototypeMatcher
@@ -28,19 +31,30 @@ SCALE = 10.0  # of cosines that are trained as logits
 class TunedBackbone(MetaLearner):
     """Nearest of two prototypes, on features whose last ViT blocks are trained for it.
 
-    It reads the level that its blocks read (the mid feature) and the frozen level that they lead to
-    (the high feature). That is how it is trained; for a test `tokens` makes tuned features of the
-    two, once for an image, and the prototype matcher takes these.
+    It reads what its blocks read and, if features are diffused, these (the mid feature) and the
+    frozen level that the blocks lead to (the high feature). That is how it is trained; for a test
+    `tokens` makes tuned features of the two, once for an image, and the prototype matcher takes
+    these.
 
     Args:
         settings: The model block of an experiment, for `margin` and `ignore_in_loss`.
         mid_channels: Not used.
+        features: The features block, for the blocks to train; none: there are none yet.
+
+    Raises:
+        WeightsError: The backbone's weights are missing, altered or of another network.
     """
 
-    def __init__(self, settings: ModelConfig, mid_channels: int = 0) -> None:
+    def __init__(
+        self,
+        settings: ModelConfig,
+        mid_channels: int = 0,
+        features: FeaturesConfig | None = None,
+    ) -> None:
         super().__init__()
         self.ignore_in_loss = settings.ignore_in_loss
-        self.blocks = nn.ModuleList()  # of the backbone, see `build_model`
+        self.blocks = nn.ModuleList() if features is None else build_tail(features)
+        self.part = 1.0 if features is None else features.tuned_part
         # Self-support sorts the query's own tokens: it is left to the test.
         self.matcher = PrototypeMatcher(settings.model_copy(update={"self_support": False}))
 
@@ -69,16 +83,21 @@ class TunedBackbone(MetaLearner):
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=align)
         return F.cross_entropy(logits, target, ignore_index=IGNORE)
 
-    def tokens(self, stem: Tensor, frozen: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The level with the tuned ViT's tokens in place of the frozen one's, (B, C, h, w).
+    def tokens(self, mid: Tensor, high: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The tuned features, (B, M - D + C, h, w): unit vectors in two parts, if M > D.
 
-        The blocks see patch tokens alone, without the class token.
+        The blocks see patch tokens alone, without the class token. What they make of the stem
+        takes the place of the frozen ViT's tokens in the level, and of the cosine of two images
+        the level has the part `part`, what was diffused of it while frozen the rest.
 
         Args:
-            stem: (B, D, h, w), tokens as the first of the blocks reads them.
-            frozen: (B, C, h, w), the level; its first D channels are the ViT's.
+            mid: (B, M, h, w), the stem, tokens as the first of the blocks reads them, then
+                diffused features, if there are any.
+            high: (B, C, h, w), the frozen level; its first D channels are the ViT's.
             valid: (B, h, w) bool, tokens that the others may attend to; none: all.
         """
+        width = self.blocks[0].get_parameter("norm1.weight").shape[0]
+        stem, diffused = mid[:, :width], mid[:, width:]
         x = stem.flatten(2).transpose(1, 2)
         mask = None
         if valid is not None and not bool(valid.all()):
@@ -86,8 +105,12 @@ class TunedBackbone(MetaLearner):
             mask = (seen | ~seen.any(1, keepdim=True))[:, None, None]  # softmax needs one at least
         for block in self.blocks:
             x = block(x, attn_mask=mask)
-        tuned = F.normalize(level_tokens(x), dim=2).transpose(1, 2).view_as(stem)
-        return torch.cat([tuned, frozen[:, stem.shape[1] :]], 1)
+        own = F.normalize(level_tokens(x), dim=2).transpose(1, 2).view_as(stem)
+        tuned = F.normalize(torch.cat([own, high[:, width:]], 1), dim=1)
+        if diffused.shape[1] == 0:
+            return tuned
+        parts = (1 - self.part) ** 0.5 * F.normalize(diffused, dim=1), self.part**0.5 * tuned
+        return torch.cat(parts, 1)
 
     def transformer_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the blocks."""

@@ -21,8 +21,8 @@ from umtfss.episodes.loader import (
     collate,
 )
 from umtfss.experiment_file import load_experiment
-from umtfss.features.store import FeatureSource, FeatureStore
-from umtfss.features.tuned import Beside
+from umtfss.features.store import FeatureStore
+from umtfss.features.tuned import read_beside
 from umtfss.log import job_log
 from umtfss.models import build_model
 from umtfss.plan import Plan
@@ -93,7 +93,6 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     manifests = [
         *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["masks"]),
         *(read_manifest(path, "features")["digest"] for path in inputs["features"]),
-        *(read_manifest(path, "features")["digest"] for path in inputs["stems"]),
         *(read_manifest(path, "training")["digest"] for path in inputs["initial"]),
         *(DatasetIndex.load(path).checksum for path in inputs["indexes"]),
     ]
@@ -138,14 +137,11 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
         masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
     target_side = settings.loss_side or features.long_side
     if features.cache:
-        caches, views = plan.training_caches(run), plan.training_views(run)
-        stems = plan.stems(run, caches)
-        store: FeatureSource = FeatureStore(plan.feature_manifests(caches))
-        if stems:
-            store = Beside(store, FeatureStore(plan.feature_manifests(stems)))
+        views = plan.training_views(run)
+        caches = map(plan.feature_manifests, plan.training_caches(run))
         cached = CachedEpisodes(
             episodes,
-            store,
+            read_beside(list(caches)),
             *plan.trained_levels(run),
             masks,
             seed=run.seed,
