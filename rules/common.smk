@@ -157,6 +157,7 @@ def training_settings(wildcards):
         "features": settings["features"]["model"],
         "splits": settings["episodes"]["splits"] if run.tasks == "saliency" else None,
         "live": plan.live_backbone,
+        **plan.tuning(run),
     }
 
 
@@ -188,6 +189,7 @@ def evaluation_settings(wildcards):
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
         "features": test_features,
         "live": plan.live_test_backbone,
+        **plan.tuning(spec.run),
     }
 
 

@@ -124,6 +124,13 @@ class Plan(Caches):
         tests_alone = {"superpixels", "closer"}
         return self.model_settings(run).model_dump(mode="json", exclude=tests_alone)
 
+    def tuning(self, run: RunSpec) -> dict[str, Any]:
+        """What decides the features of a run that tunes, beside those it reads; else nothing."""
+        if not run.is_tuned:
+            return {}
+        tuned = {"tuned_blocks", "tuned_part", "weights"}
+        return self.experiment.features.model_dump(mode="json", include=tuned)
+
     @staticmethod
     def model_sources(run: RunSpec) -> tuple[str, ...]:
         """The sources of the run's meta-learner; another one's file is none of its business."""

@@ -106,6 +106,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
             "features": plan.experiment.features.model.model_dump(mode="json"),
             "splits": splits and splits.model_dump(mode="json"),
             "live": plan.live_backbone,
+            **plan.tuning(run),
             "inputs": [episodes, *manifests],
             "code": digest_code(
                 *plan.model_sources(run),

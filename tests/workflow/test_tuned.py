@@ -1,0 +1,126 @@
+"""A run that trains the backbone's last blocks, from stems to tables and predictions, for real."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.workflow.conftest import Project, copy_project
+from umtfss.backbones.tail import build_tail
+from umtfss.experiment_file import load_experiment
+from umtfss.plan import Plan
+
+pytestmark = pytest.mark.slow
+
+RUN = "shapes/tuned/sup-fold0/seed0"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy in which Table 2 of a `tiny` that tunes a diffused pair has been made."""
+    project = copy_project(tmp_path_factory.mktemp("tuned") / "umtfss")
+    path = project.root / "experiments/tiny.yaml"
+    raw = yaml.safe_load(path.read_text())
+    features = raw["features"]
+    seen = {"backbone": "vits14_lite2", "long_side": 168}
+    features["clustering"] = features["assignment"] = {**seen, "level": "diffused"}
+    features["model"] = {**seen, "mid": ["diffused"], "high": "diffused"}
+    settings = {"segments": 6, "neighbours": 5, "channels": 16}
+    features |= {"diffusion": {"pool": "shapes", "level": "fused", **settings}, "mirrored": True}
+    raw["model"] |= {"self_support": True, "margin": 0.05, "superpixels": 0.5, "closer": 0.5}
+    table = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"], "ratios": [20, 100]}
+    raw["tables"] = {"table2": table, "folds": [0]}
+    path.write_text(yaml.safe_dump(raw))
+    project.snakemake("all_tables", "all_figures")
+    return project
+
+
+def plan_of(project: Project) -> Plan:
+    return Plan(load_experiment(str(project.root / "experiments/tiny.yaml")))
+
+
+def test_the_table_has_its_row(tuned):
+    (path,) = (tuned.root / "results/tiny/tables").glob("table2.csv")
+    rows = list(csv.DictReader(path.open()))
+    assert {row["row"] for row in rows} == {"TunedBackbone, scratch"}
+    assert [row["column"] for row in rows] == ["20 %", "100 %"]
+    assert all(0 < float(row["value"]) < 100 for row in rows)
+
+
+def test_its_weights_are_pretrained_ones_that_were_trained(tuned):
+    features = plan_of(tuned).experiment.features
+    before = {f"blocks.{name}": one for name, one in build_tail(features).state_dict().items()}
+    after = load_file(tuned.root / f"results/tiny/training/{RUN}/weights.safetensors")
+    assert after.keys() == before.keys()
+    for name, one in before.items():
+        assert not torch.equal(after[name], one), name
+        torch.testing.assert_close(after[name], one, atol=0.01, rtol=0.1)
+
+
+def test_stems_lie_beside_frozen_and_diffused_features(tuned):
+    root = tuned.root / "results/tiny"
+    names = {path.name for path in root.glob("features/shapes/*/*")}
+    whole = {f"vits14_lite2-168{kind}" for kind in ("", "-stem", "-diffused")}
+    assert names == whole | {f"vits14_lite2-168-closer{k}" for k in ("", "-stem", "-diffused")}
+    facts = json.loads((root / f"evaluation/{RUN}/shapes-1shot.json").read_text())["facts"]
+    for key, caches in (("features", whole), ("crops", names - whole)):
+        digests = [
+            json.loads(path.read_text())["digest"]
+            for name in caches
+            for path in root.glob(f"features/shapes/val/{name}/shard*/manifest.json")
+        ]
+        assert sorted(facts[key]) == sorted(digests)
+
+
+def test_a_second_run_does_nothing(tuned):
+    assert "Nothing to be done" in tuned.snakemake("all_tables")
+
+
+def test_fewer_blocks_start_at_another_stem(tuned):
+    with tuned.edited(
+        "experiments/tiny.yaml", "  mirrored: true", "  mirrored: true\n  tuned_blocks: 2"
+    ):
+        jobs = tuned.planned("all_tables")
+    assert jobs["extract_features"] == 2 * 3  # shards; stems of both splits and of the crops
+    assert jobs["train_model"] == jobs["evaluate_run"] == 2
+    assert not {"map_pool", "diffuse_features", "draw_boxes", "draw_base_episodes"} & set(jobs)
+
+
+def test_another_part_trains_again_on_the_same_features(tuned):
+    with tuned.edited(
+        "experiments/tiny.yaml", "  mirrored: true", "  mirrored: true\n  tuned_part: 0.5"
+    ):
+        jobs = tuned.planned("all_tables")
+    assert jobs["train_model"] == jobs["evaluate_run"] == 2
+    assert "extract_features" not in jobs
+
+
+def test_photos_are_segmented_by_a_tuned_backbone(tuned, tmp_path):
+    raw = tuned.root / "results/tiny/data/shapes/raw"
+    image, other = sorted((raw / "images").glob("*.png"))[:2]
+    command = ["python", "-m", "umtfss", "predict", str(image), str(other), "--out", str(tmp_path)]
+    command += ["--support-image", str(image), "--support-mask", str(raw / "masks" / image.name)]
+    tuned.run(*command, "--experiment", "tiny", "--run", RUN)
+    found = np.array(Image.open(tmp_path / image.name))
+    assert 0 < (found > 0).mean() < 1
+
+
+def test_squashed_images_are_tuned_when_they_are_read(tuned):
+    path = "experiments/tiny.yaml"
+    before = json.loads(
+        (tuned.root / f"results/tiny/evaluation/{RUN}/shapes-1shot.json").read_text()
+    )
+    with tuned.edited(path, "  shots:\n", "  protocol: squash400\n  shots:\n"):
+        tuned.snakemake(f"results/tiny/evaluation/{RUN}/shapes-1shot.json")
+    after = json.loads(
+        (tuned.root / f"results/tiny/evaluation/{RUN}/shapes-1shot.json").read_text()
+    )
+    assert after["facts"]["protocol"] == "squash400"
+    assert after["facts"]["features"] == []
+    assert len(after["facts"]["map"]) == 1
+    assert before["facts"]["weights"] == after["facts"]["weights"]
