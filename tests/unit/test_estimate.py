@@ -9,7 +9,9 @@ from umtfss.config import ModelConfig
 from umtfss.estimate import (
     CROPPED_EPISODES,
     CROPS_PER_IMAGE,
+    EFFICIENCY,
     PSEUDO_MASK_SECONDS,
+    START_SECONDS,
     cheaper_features,
     episode_gflop,
     estimate,
@@ -92,7 +94,7 @@ def test_a_closer_look_takes_caches_of_crops_and_more_of_a_test(monkeypatch):
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
     experiment = load_experiment("voc_cpu")
     model = experiment.model.model_copy(update={"closer": 0.0})
-    tables = experiment.tables.model_copy(update={"ablation": None})
+    tables = experiment.tables.model_copy(update={"ablation": None, "table2": None})
     one = experiment.model_copy(update={"tables": tables})
     other = one.model_copy(update={"model": model})
     closer, plain = ({cost.arrow: cost for cost in estimate(Plan(e))} for e in (one, other))
@@ -105,6 +107,32 @@ def test_a_closer_look_takes_caches_of_crops_and_more_of_a_test(monkeypatch):
     # the floor alone is without it, and needs no time here
     ratio = (closer["evaluation"].hours - starts) / (plain["evaluation"].hours - starts)
     assert ratio == pytest.approx(1 + CROPPED_EPISODES)
+
+
+def test_tuned_blocks_are_counted_on_images_and_not_on_episodes(monkeypatch):
+    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: 100)
+    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    experiment = load_experiment("voc_cpu")
+    found = []
+    for models in (["tuned"], ["umtfss", "tuned"], ["umtfss"]):
+        table2 = experiment.tables.table2.model_copy(update={"models": models})
+        tables = TablesConfig(table2=table2, ablation_seeds=1)
+        one = experiment.model_copy(update={"tables": tables})
+        found.append({cost.arrow: cost for cost in estimate(Plan(one))})
+    alone, both, without = found
+    facts = backbone_facts("vits14_lite2")
+    size = facts.resized(375, 500, 672)
+    blocks = facts.gflop(*size, ["block9"]) - facts.gflop(*size, ["residual6"])
+    runs, episodes = 3 * 4, 120 * 4  # ratios, folds; 3: forward and backward, 2: query and support
+    seconds = runs * episodes * 3 * 2 * blocks / (100 * EFFICIENCY["training"])
+    assert 3600 * alone["training"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
+    images = runs * (100 / 4) * (1 + CROPS_PER_IMAGE)
+    seconds = images * blocks / (100 * EFFICIENCY["evaluation"])
+    assert 3600 * alone["evaluation"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
+    stems = 100 * (2 + CROPS_PER_IMAGE) * 18 * 24 * 384 * 2 / 1e9  # both splits, crops
+    added = both["features"].gigabytes - without["features"].gigabytes
+    assert added == pytest.approx(stems)
 
 
 def test_views_add_their_disk_and_their_time(plan, monkeypatch):
