@@ -173,7 +173,7 @@ class Paths:
 
     def training_folder(self, run: RunSpec) -> str:
         """The folder of a run's weights."""
-        return f"{self.root}/training/{run.path}"
+        return f"{self.root}/training/{run.trained_as.path}"
 
     def training_manifest(self, run: RunSpec | None) -> list[str]:
         """The manifest of a run's weights, if there is a run and it is trained."""

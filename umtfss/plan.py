@@ -15,7 +15,7 @@ from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.experiment import Experiment
 from umtfss.paths import EvaluationSpec, FeatureCache, pairs_of
-from umtfss.runs import RunSpec
+from umtfss.runs import TESTED_ALONE, RunSpec
 from umtfss.tables.cells import Table, matcher_run, unsupervised_run
 from umtfss.tables.layout import all_tables
 
@@ -54,8 +54,9 @@ class Plan(Caches):
     def sharing(self) -> dict[RunSpec, int]:
         """Distinct runs of the tables asked for -> number of cells that use them.
 
-        A run that no cell shows counts 0: one that others start from. An experiment without
-        tables trains the model block once on every pool that has a training block.
+        A run that no cell shows counts 0: one that others start from, or have the weights of.
+        An experiment without tables trains the model block once on every pool that has a training
+        block.
         """
         if not self.every_table:
             pools = sorted(self.experiment.training)
@@ -65,12 +66,13 @@ class Plan(Caches):
             for cell in table.cells:
                 cells.update({measurement.run for measurement in cell.measurements})
         cells.update({run.initial: 0 for run in cells if run.initial is not None})
+        cells.update({run.trained_as: 0 for run in cells if run.is_trained})
         return dict(sorted(cells.items()))
 
     @property
     def trained_runs(self) -> list[RunSpec]:
         """Runs that have to be trained."""
-        return [run for run in self.sharing if run.is_trained]
+        return [run for run in self.sharing if run.is_trained and run == run.trained_as]
 
     @cached_property
     def evaluations(self) -> dict[tuple[str, str, int], EvaluationSpec]:
@@ -121,8 +123,7 @@ class Plan(Caches):
 
     def trained_model(self, run: RunSpec) -> dict[str, Any]:
         """The model block of a run as far as it decides weights, and not tests alone."""
-        tests_alone = {"superpixels", "closer"}
-        return self.model_settings(run).model_dump(mode="json", exclude=tests_alone)
+        return self.model_settings(run).model_dump(mode="json", exclude={*TESTED_ALONE})
 
     def tuning(self, run: RunSpec) -> dict[str, Any]:
         """What decides the features of a run that tunes, beside those it reads; else nothing."""

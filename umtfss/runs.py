@@ -1,6 +1,6 @@
 """The vocabulary of the plan: a run (one trained model) and a measurement (one tested fold)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FOLDS = (0, 1, 2, 3)
 ALL_LABELS = 100
@@ -15,6 +15,7 @@ MODELS = {
     "tuned": "TunedBackbone",
 }
 TRAINING_FREE = ("prototype",)
+TESTED_ALONE = ("superpixels", "closer")  # model keys that training knows nothing of
 TUNED = "tuned"  # it trains a part of the backbone: its runs have features of their own
 
 
@@ -50,6 +51,12 @@ class RunSpec:
     def is_trained(self) -> bool:
         """Whether the model has weights of its own."""
         return self.tasks != "none"
+
+    @property
+    def trained_as(self) -> "RunSpec":
+        """The run whose weights it has: it may differ from that by how it is tested."""
+        kept = tuple(one for one in self.overrides if one[0] not in TESTED_ALONE)
+        return replace(self, overrides=kept)
 
     @property
     def is_tuned(self) -> bool:

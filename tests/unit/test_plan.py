@@ -330,3 +330,19 @@ def test_the_table_of_sharing_in_the_docs_is_that_of_the_plan(paper):
     assert printed[: len(rows)] == [
         [str(cell).removeprefix("table") for cell in row] for row in rows
     ]
+
+
+def test_runs_that_differ_by_how_they_are_tested_share_their_weights():
+    plan = Plan(load_experiment("voc_cpu"), ["ablation"])
+    runs = [run for run in plan.sharing if run.model == "umtfss"]
+    whole = plan.run_at("pascal/umtfss/unsup-all/seed0")
+    assert whole in plan.trained_runs
+    for kind in ("closer=0.0", "closer=0.0+superpixels=0.0"):
+        run = plan.run_at(f"pascal/umtfss/unsup-all/seed0+{kind}")
+        assert run.trained_as == whole
+        assert run not in plan.trained_runs
+        assert plan.training_folder(run) == plan.training_folder(whole)
+        (spec,) = (one for one in plan.evaluations.values() if one.run == run)
+        assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
+    assert {run.trained_as for run in runs} == {r for r in plan.trained_runs if r in runs}
+    assert all("superpixels" not in run.path for run in plan.trained_runs)
