@@ -189,7 +189,7 @@ def evaluation_settings(wildcards):
         "model": plan.model_settings(spec.run).model_dump(mode="json"),
         "features": test_features,
         "live": plan.live_test_backbone,
-        **plan.tuning(spec.run),
+        **plan.tested_part(spec.run),
     }
 
 

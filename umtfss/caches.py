@@ -33,10 +33,8 @@ class Caches(Paths):
 
     def trained_levels(self, run: RunSpec) -> tuple[list[str], str]:
         """The levels that it is trained on: others, where it makes features of its own."""
-        features = self.experiment.features
         if run.is_tuned:
-            diffused = [] if features.diffusion is None else [DIFFUSED]
-            return [self.stem_level, *diffused], features.tuned_level
+            return [self.stem_level], self.experiment.features.tuned_level
         return self.model_levels(run)
 
     @property
@@ -54,22 +52,31 @@ class Caches(Paths):
         return sum(channels[level] for level in self.trained_levels(run)[0])
 
     def diffuses(self, run: RunSpec) -> bool:
-        """Whether a run's model sees diffused features."""
-        return DIFFUSED in self.trained_levels(run)[0]
+        """Whether a run's model is tested on diffused features, be it among others."""
+        return DIFFUSED in self.tested_levels(run)
 
-    def run_caches(self, run: RunSpec, cached: CachesOf) -> list[list[FeatureCache]]:
+    def tested_levels(self, run: RunSpec) -> list[str]:
+        """The levels that its mid feature is made of at test: a run that tunes makes its own."""
+        diffused = [] if self.experiment.features.diffusion is None else [DIFFUSED]
+        return [self.stem_level, *diffused] if run.is_tuned else self.model_levels(run)[0]
+
+    def run_caches(
+        self, run: RunSpec, levels: Iterable[str], cached: CachesOf
+    ) -> list[list[FeatureCache]]:
         """The caches that a run reads side by side; none if `cached` gives none.
 
         Args:
-            run: The run. One that tunes reads frozen features, stems and diffused features.
+            run: The run. One that tunes reads frozen features and stems, and at test diffused ones.
+            levels: The levels of its mid feature, at training or at test.
             cached: Gives the caches of some images, diffused or not.
         """
+        diffused = DIFFUSED in levels
         if not run.is_tuned:
-            several = [cached(self.diffuses(run))]
+            several = [cached(diffused)]
         else:
             frozen = cached(False)
             several = [frozen, [self._stem(cache) for cache in frozen]]
-            several += [cached(True)] if self.diffuses(run) else []
+            several += [cached(True)] if diffused else []
         return [caches for caches in several if caches]
 
     def _stem(self, cache: FeatureCache) -> FeatureCache:

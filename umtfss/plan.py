@@ -126,10 +126,13 @@ class Plan(Caches):
         return self.model_settings(run).model_dump(mode="json", exclude={*TESTED_ALONE})
 
     def tuning(self, run: RunSpec) -> dict[str, Any]:
-        """What decides the features of a run that tunes, beside those it reads; else nothing."""
-        if not run.is_tuned:
-            return {}
-        tuned = {"tuned_blocks", "tuned_part", "weights"}
+        """What decides the weights of a run that tunes, beside what it reads; else nothing."""
+        tuned = {"tuned_blocks", "weights"} if run.is_tuned else set()
+        return self.experiment.features.model_dump(mode="json", include=tuned)
+
+    def tested_part(self, run: RunSpec) -> dict[str, Any]:
+        """What decides its features at test, beside these; of another run nothing."""
+        tuned = {"tuned_part"} if run.is_tuned else set()
         return self.experiment.features.model_dump(mode="json", include=tuned)
 
     @staticmethod
@@ -183,7 +186,8 @@ class Plan(Caches):
 
     def training_caches(self, run: RunSpec) -> list[list[FeatureCache]]:
         """The caches of plain images that a run is trained on; none if they are live."""
-        return self.run_caches(run, partial(self.model_caches, self.training_splits(run)))
+        cached = partial(self.model_caches, self.training_splits(run))
+        return self.run_caches(run, self.trained_levels(run)[0], cached)
 
     def training_views(self, run: RunSpec) -> list[list[FeatureCache]]:
         """The caches of augmented views beside these; a run that tunes sees none."""
@@ -191,7 +195,7 @@ class Plan(Caches):
 
     def tested_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
         """The caches of a data set's test images that a run reads; none if they are live."""
-        return self.run_caches(run, partial(self.test_caches, dataset))
+        return self.run_caches(run, self.tested_levels(run), partial(self.test_caches, dataset))
 
     def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
         """The superpixels of a data set's test images; none if the run does not ask for them.
@@ -210,7 +214,8 @@ class Plan(Caches):
         """The caches of the crops that a run is shown of test images; none if they are live."""
         if self.tests_live or not self.looks_closer(run):
             return []
-        return self.run_caches(run, lambda diffused: [self.crop_cache(dataset, diffused)])
+        levels = self.tested_levels(run)
+        return self.run_caches(run, levels, lambda diffused: [self.crop_cache(dataset, diffused)])
 
     @property
     def box_run(self) -> RunSpec:

@@ -225,11 +225,12 @@ def test_crops_are_of_the_queries_of_runs_that_look_closer():
 def test_a_run_that_tunes_reads_what_its_blocks_read_beside_the_rest():
     plan = Plan(load_experiment("voc_cpu"))
     run = plan.run_at("pascal/tuned/sup-fold0/seed0+labels=20")
-    assert plan.trained_levels(run) == (["residual6", "diffused"], "fused")
+    assert plan.trained_levels(run) == (["residual6"], "fused")
+    assert plan.tested_levels(run) == ["residual6", "diffused"]
     assert plan.model_levels(run) == (["tuned"], "tuned")
     plain = "results/voc_cpu/features/pascal/train/vits14_lite2-672"
     folders = {path.rsplit("/", 2)[0] for path in plan.training_inputs(run)["features"]}
-    assert folders == {plain, f"{plain}-stem", f"{plain}-diffused"}
+    assert folders == {plain, f"{plain}-stem"}
     spec = plan.evaluations[run.path, "pascal", 1]
     tested = {path.split("/")[-3] for path in plan.evaluation_inputs(spec)["features"]}
     assert tested == {f"vits14_lite2-672{kind}" for kind in ("", "-stem", "-diffused")}
@@ -244,7 +245,8 @@ def test_without_diffusion_tuned_blocks_have_two_levels():
     (run, *_) = (one for one in plan.trained_runs if one.is_tuned)
     mid, high = plan.trained_levels(run)
     assert (mid, high) == (["residual6"], raw["features"]["model"]["high"])
-    assert len(plan.training_caches(run)) == 2
+    assert plan.tested_levels(run) == ["residual6"]
+    assert len(plan.training_caches(run)) == len(plan.tested_caches(run, "pascal")) == 2
 
 
 def test_nobody_looks_closer_unless_asked_to(paper):

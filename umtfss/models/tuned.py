@@ -31,10 +31,9 @@ SCALE = 10.0  # of cosines that are trained as logits
 class TunedBackbone(MetaLearner):
     """Nearest of two prototypes, on features whose last ViT blocks are trained for it.
 
-    It reads what its blocks read and, if features are diffused, these (the mid feature) and the
-    frozen level that the blocks lead to (the high feature). That is how it is trained; for a test
-    `tokens` makes tuned features of the two, once for an image, and the prototype matcher takes
-    these.
+    It is trained on what its blocks read (the mid feature) and the frozen level that they lead to
+    (the high feature). For a test `tokens` makes tuned features of the two, once for an image, puts
+    diffused ones beside them, if there are any, and the prototype matcher takes these.
 
     Args:
         settings: The model block of an experiment, for `margin` and `ignore_in_loss`.
