@@ -122,9 +122,8 @@ def _whole_and_crops(
 
         model = trained_model(plan, run).to(device).eval()
         assert isinstance(model, TunedBackbone)
-        levels = {"mid": plan.tested_levels(run), "high": plan.experiment.features.tuned_level}
-        tuned = partial(TunedFeatures, **levels, tokens=model.tokens, device=device)
-        sources = [tuned(source) for source in sources]
+        mid, high = plan.tested_levels(run), plan.experiment.features.tuned_level
+        sources = [TunedFeatures(one, mid, high, model.tokens, device) for one in sources]
     return sources[0], sources[1] if len(sources) > 1 else None
 
 
