@@ -139,8 +139,10 @@ class Plan(Caches):
     def model_sources(run: RunSpec) -> tuple[str, ...]:
         """The sources of the run's meta-learner; another one's file is none of its business."""
         shared = ("__init__.py", "base.py", "layers", "prototype.py")
-        own = f"umtfss/models/{run.model}.py"
-        return tuple(sorted({own, *(f"umtfss/models/{name}" for name in shared)}))
+        own = [f"umtfss/models/{run.model}.py"]
+        if run.is_tuned:
+            own += ["umtfss/backbones/tail.py", "umtfss/features/tuned.py"]
+        return tuple(sorted({*own, *(f"umtfss/models/{name}" for name in shared)}))
 
     def training_settings(self, run: RunSpec) -> TrainingConfig:
         """The training block of the run's stage, with what differs for its model."""
