@@ -64,11 +64,13 @@ class DatasetConfig(Block):
 
 
 class PoolConfig(Block):
-    """An unlabelled pool: the images whose clusters become pseudo-classes."""
+    """An unlabelled pool: images whose clusters become pseudo-classes, or to diffuse over."""
 
     images: list[SplitName] = Field(min_length=1, description="data set splits, e.g. pascal/train")
-    clusters: Annotated[int, Field(ge=2, le=254)] = Field(
-        description="number of clusters N (paper: 50 on COCO, 30 on PASCAL)"
+    clusters: Annotated[int, Field(ge=2, le=254)] | None = Field(
+        None,
+        description="number of clusters N (paper: 50 on COCO, 30 on PASCAL); needed where there is "
+        "a training block",
     )
     level: Name | None = Field(
         None, description="level that is clustered, if another than the features block says"

@@ -72,6 +72,8 @@ class Experiment(Block):
         diffusion = self.features.diffusion
         for pool in self.training:
             known(pool, self.pools, "training")
+            if self.pools[pool].clusters is None:
+                raise ValueError(f"pools.{pool} is trained on: it needs a number of `clusters`")
         for pool, settings in self.pools.items():
             for split in settings.images:
                 known(split.split("/")[0], self.datasets, f"pools.{pool}.images")

