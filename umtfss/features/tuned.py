@@ -65,7 +65,7 @@ def read_beside(manifests: Sequence[Sequence[str]]) -> FeatureStore | Beside:
     return stores[0] if len(stores) == 1 else Beside(stores)
 
 
-class TunedFeatures:
+class TunedFeatures(Beside):
     """Features of a tuned backbone: the level "tuned", beside those that they are made of.
 
     Args:
@@ -85,29 +85,18 @@ class TunedFeatures:
         tokens: Callable[[Tensor, Tensor], Tensor],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.source, self.mid, self.high = source, tuple(mid), high
-        self.tokens, self.device = tokens, device
-        made = sum(source.channels[one] for one in (*mid[1:], high))
-        self.channels = {**source.channels, TUNED: made}
-        self.long_side, self.stride = source.long_side, source.stride
-        self.multiple, self.align_corners = source.multiple, source.align_corners
+        super().__init__([source])
+        self.mid, self.high, self.tokens, self.device = tuple(mid), high, tokens, device
+        self.channels[TUNED] = sum(source.channels[one] for one in (*mid[1:], high))
         self._lock = Lock()  # a reading thread and the evaluation share it
-
-    def grid(self, image_id: str) -> tuple[int, int]:
-        """The image's un-padded grid (h, w)."""
-        return self.source.grid(image_id)
-
-    def image_size(self, image_id: str) -> tuple[int, int]:
-        """The image's original (H, W), px."""
-        return self.source.image_size(image_id)
 
     def read(self, image_id: str, level: str) -> np.ndarray:
         """The tuned features of an image, (h, w, T) float16, or another level of the source."""
         if level != TUNED:
-            return self.source.read(image_id, level)
+            return super().read(image_id, level)
         with self._lock, torch.inference_mode():
             mid, high = (
-                np.concatenate([self.source.read(image_id, one) for one in levels], axis=2)
+                np.concatenate([self.read(image_id, one) for one in levels], axis=2)
                 for levels in (self.mid, [self.high])
             )
             inputs = (

@@ -15,7 +15,6 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import ModelConfig
 from umtfss.evaluation.intervals import contrast_interval
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import RunResult, load_result
@@ -23,6 +22,7 @@ from umtfss.paths import EvaluationSpec
 from umtfss.plan import Plan
 from umtfss.provenance import atomic_path, write_json
 from umtfss.runs import MODELS, TUNED, Measurement
+from umtfss.tables.attention_cost import attention_cost
 from umtfss.tables.cells import Cell, Table
 from umtfss.tables.layout import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW, start_row
 
@@ -291,41 +291,6 @@ def weakest(effects: Sequence[Effect]) -> Verdict:
     found = {effect.verdict for effect in effects}
     order: tuple[Verdict, ...] = ("not supported", "undecided", "supported")
     return next((verdict for verdict in order if verdict in found), "not tested")
-
-
-@dataclass(frozen=True)
-class AttentionCost:
-    """Multiplications of one cross-attention layer and what it needs, for one episode.
-
-    Attributes:
-        shot: K.
-        tokens: Tokens of an image.
-        vanilla: 2 N (K N) d: every query token looks at every support token.
-        prototype: 2 N (K_fg + K_bg) d, and once for all layers the hashing, K N b d, and the
-            Hamming k-means, r K N (K_fg + K_bg) b, whose operations on bits count as
-            multiplications here.
-    """
-
-    shot: int
-    tokens: int
-    vanilla: int
-    prototype: int
-
-
-def attention_cost(model: ModelConfig, tokens: int, shot: int) -> AttentionCost:
-    """The count of the paper's section on prototype-aware attention, with the grouping included.
-
-    Args:
-        model: The model block; all its cross-attention layers are counted.
-        tokens: N.
-        shot: K.
-    """
-    support, groups = shot * tokens, model.k_fg + model.k_bg
-    vanilla = model.layers * 2 * tokens * support * model.width
-    prototype = model.layers * 2 * tokens * groups * model.width
-    prototype += support * model.hash_bits * model.width
-    prototype += model.hamming_iterations * support * groups * model.hash_bits
-    return AttentionCost(shot, tokens, vanilla, prototype)
 
 
 def _cost_judgement(plan: Plan) -> Judgement:

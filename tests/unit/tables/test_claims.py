@@ -8,9 +8,9 @@ from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
+from umtfss.tables.attention_cost import attention_cost
 from umtfss.tables.claims import (
     Effect,
-    attention_cost,
     claim_evaluations,
     claims,
     judge,
