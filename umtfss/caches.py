@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from umtfss.backbones.facts import backbone_facts, tail_of
+from umtfss.backbones.facts import backbone_facts, parts_of, tail_of
 from umtfss.errors import ConfigError
 from umtfss.features.settings import DIFFUSED, EmbeddingConfig
 from umtfss.paths import STEM, FeatureCache, Paths, pairs_of
@@ -231,12 +231,16 @@ class Caches(Paths):
         A cache's manifest tells its readers of another backbone. Live features have none.
         """
         features = self.experiment.features
-        weights = features.weights.get(features.model.backbone)
+        weights = {
+            name: features.weights[name].model_dump(mode="json")
+            for name in parts_of(features.model.backbone)
+            if name in features.weights
+        }
         sources = ["umtfss/backbones"]
         if features.diffusion is not None:
             sources.append("umtfss/features/diffusion.py")
         return {
-            "weights": weights and weights.model_dump(mode="json"),
+            "weights": weights or None,
             "mirrored": features.mirrored,
             "code": digest_code(*sources),
         }

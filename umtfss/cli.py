@@ -110,12 +110,13 @@ def predict(
         chosen = _plan(experiment)
         runs = {"": chosen.main_run, "prototype": matcher_run(chosen.experiment)}
         spec = runs[run] if run in runs else chosen.run_at(run)
-        found = find_queries(queries, out)
+        supports = list(zip(support_image, support_mask, strict=True))
+        found = find_queries(queries, out, supports)
         console.print(f"{len(support_image)}-shot, {spec.path} of {chosen.experiment.name}")
         masks = segment(
             chosen,
             spec,
-            list(zip(support_image, support_mask, strict=True)),
+            supports,
             [query.path for query in found],
             value=mask_value,
             device=prepare_process(os.cpu_count() or 1),

@@ -1,5 +1,7 @@
 """HDF5 files that say what they are, and are read only if they are that."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +38,10 @@ class FileKind:
         Raises:
             StoreError: The file is missing, not HDF5, of another format or of another version.
         """
-        command = f"snakemake --cores all {self.target}"
         if not Path(path).is_file():
-            raise StoreError(f"{path} does not exist", expected=self.holds, fix=f"run {command}")
-        fix = f"delete it, with its manifest if it has one, and run {command}"
+            fix = f"run {self.command(path)}"
+            raise StoreError(f"{path} does not exist", expected=self.holds, fix=fix)
+        fix = self._made_again(path)
         try:
             file = h5py.File(path, "r", locking=False)
         except OSError as error:
@@ -54,3 +56,33 @@ class FileKind:
                 fix=fix,
             )
         return file
+
+    @contextmanager
+    def reading(self, path: str | Path, what: str = "") -> Iterator[None]:
+        """A context that reads from the open file `path`; what is not in it was damaged.
+
+        Args:
+            path: The file.
+            what: What is read, for messages; empty: all that it holds.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        try:
+            yield
+        except (OSError, KeyError) as error:
+            raise StoreError(
+                f"{path} is damaged: {what or self.holds} cannot be read ({error})",
+                fix=self._made_again(path),
+            ) from error
+
+    def command(self, path: str | Path) -> str:
+        """The command that makes the file, with the experiment that its path names."""
+        parts = Path(path).parts
+        if "results" not in parts[:-2]:
+            return f"snakemake --cores all {self.target}"
+        name = parts[parts.index("results") + 1]
+        return f"snakemake --cores all --config experiment={name} -- {self.target}"
+
+    def _made_again(self, path: str | Path) -> str:
+        return f"delete it, with its manifest if it has one, and run {self.command(path)}"

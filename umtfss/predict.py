@@ -79,33 +79,40 @@ class SupportImages:
                 found=f"{mask.shape[1]} x {mask.shape[0]} px",
                 fix="turn the mask as the photo is shown" if turned else "draw it on this photo",
             )
-        part = float((mask == OBJECT).mean())
-        if part in (0.0, 1.0):
+        part, rest = (float((mask == value).mean()) for value in (OBJECT, 0))
+        if not part or not rest:
             raise DataError(
-                f"the mask {path} shows {'the object everywhere' if part else 'no object'}",
+                f"the mask {path} shows {'no background' if part else 'no object'}",
                 expected="black background, and an object of another value on a part of the photo",
-                found=f"{100 * part:.0f} % object"
+                found=f"{100 * part:.0f} % object, {100 * rest:.0f} % background"
                 + ("" if self.value is None else f", which has the value {self.value}"),
                 fix="draw the object in white on black, or name its value with --mask-value",
             )
         return mask
 
 
-def find_queries(paths: Sequence[Path], folder: Path) -> list[Query]:
-    """The photos to segment, each with a name of its own below `folder`.
+def find_queries(
+    paths: Sequence[Path], folder: Path, supports: Sequence[tuple[Path, Path]] = ()
+) -> list[Query]:
+    """The photos to segment, each with results of its own below `folder`.
 
     Args:
-        paths: Photos, or folders that are searched with their sub-folders.
-        folder: Where the results go; the photos must not be overwritten.
+        paths: Photos, or folders that are searched with their sub-folders. Where `folder` lies
+            in one of them, what is in it are results, and left out.
+        folder: Where the results go; no photo or mask is overwritten.
+        supports: Photos and masks that are read, too.
 
     Raises:
-        DataError: A path does not exist, a folder holds no photo, or two photos would get the
-            same name.
+        DataError: A path does not exist, a folder holds no photo, two photos would be written to
+            one file, or a result would overwrite what is read.
     """
     queries: list[Query] = []
     for path in paths:
         if path.is_dir():
             ids = FolderDataset("queries", path).ids("all")
+            if path.resolve() in folder.resolve().parents:
+                results = folder.resolve().relative_to(path.resolve())
+                ids = [i for i in ids if results not in Path(i).parents]
             queries += [Query(path / i, str(Path(i).with_suffix(""))) for i in ids]
         elif path.is_file() and path.suffix.lower() in SUFFIXES:
             queries.append(Query(path, path.stem))
@@ -116,20 +123,21 @@ def find_queries(paths: Sequence[Path], folder: Path) -> list[Query]:
                 found="another kind of file" if path.exists() else "nothing there",
                 fix="correct the path",
             )
-    taken: dict[str, Path] = {}
+    written: dict[Path, Path] = {}
     for query in queries:
-        if query.name in taken:
-            raise DataError(
-                f"two photos would be written to {folder / query.name}.png",
-                found=f"{taken[query.name]} and {query.path}",
-                fix="rename one of them, or segment them into different --out folders",
-            )
-        taken[query.name] = query.path
-    written = {path.resolve() for query in queries for path in output_paths(folder, query)}
-    if read := sorted(str(q.path) for q in queries if q.path.resolve() in written):
+        for path in output_paths(folder, query):
+            if path.resolve() in written:
+                raise DataError(
+                    f"two results would be written to {path}",
+                    found=f"those of {written[path.resolve()]} and {query.path}",
+                    fix="rename one of them, or segment them into different --out folders",
+                )
+            written[path.resolve()] = query.path
+    read = [query.path for query in queries] + [path for pair in supports for path in pair]
+    if lost := sorted(str(path) for path in read if path.resolve() in written):
         raise DataError(
-            f"the result would overwrite the photo {read[0]}",
-            expected="another folder than that of the photos",
+            f"a result would overwrite {lost[0]}",
+            expected="another folder than that of the photos and masks",
             found=str(folder),
             fix="give another --out",
         )
@@ -186,6 +194,13 @@ def segment(
             expected=f"{manifest} (paths count from the project's folder)",
             fix=f"snakemake --cores all --config experiment={name} -- {manifest}\n"
             "            or --run prototype, which needs no training",
+        )
+    if plan.diffuses(run) and not Path(plan.diffusion_map).is_file():
+        name = plan.experiment.name
+        raise StoreError(
+            f"the photos that experiment {name} diffuses over have not been mapped here",
+            expected=f"{plan.diffusion_map} (paths count from the project's folder)",
+            fix=f"snakemake --cores all --config experiment={name} -- {plan.diffusion_map}",
         )
     model = tested_model(plan, run)
     device = torch.device(device)

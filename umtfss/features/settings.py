@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from umtfss.backbones.facts import BACKBONES, backbone_facts
+from umtfss.backbones.facts import BACKBONES, PAIRS, backbone_facts
 from umtfss.block import Block, Fraction, Name, PositiveInt, known
 from umtfss.errors import ConfigError
 
@@ -165,7 +165,7 @@ class FeaturesConfig(Block):
             except ConfigError as error:
                 raise ValueError(f"{error.problem}; expected {error.expected}") from error
         for name in self.weights:
-            known(name, BACKBONES, "weights")
+            known(name, [one for one in BACKBONES if one not in PAIRS], "weights")
         return self
 
     def backbone_levels(self, levels: Iterable[str]) -> tuple[str, ...]:

@@ -224,8 +224,8 @@ class FeatureStore:
         manifests: The shards' manifests, of one or more data sets.
 
     Raises:
-        StoreError: A manifest or part is missing, truncated or altered, an image occurs twice,
-            or the shards were not made alike.
+        StoreError: A manifest or part is missing or of another size, an image occurs twice, or
+            the shards were not made alike.
     """
 
     def __init__(self, manifests: Sequence[str | Path]) -> None:
@@ -264,11 +264,10 @@ class FeatureStore:
             size = file_path.stat().st_size if file_path.is_file() else None
             if size != part["bytes"]:
                 raise StoreError(
-                    f"{file_path} is missing, truncated or altered",
+                    f"{file_path} is missing or of another size than it was written with",
                     expected=f"{part['bytes']} bytes",
                     found="no file" if size is None else f"{size} bytes",
-                    fix=f"delete {path} and run snakemake --cores all all_features; "
-                    "finished parts are kept",
+                    fix=f"delete {path} and run {KIND.command(path)}; finished parts are kept",
                 )
             with KIND.open(file_path) as file:
                 ids, sizes = file["ids"].asstr()[()], file["sizes"][()].tolist()
@@ -316,13 +315,8 @@ class FeatureStore:
                 expected=f"one of {self.levels}",
                 fix="name the level in the features block and extract again",
             )
-        try:
+        with KIND.reading(path, f"{level} of {image_id}"):
             return self._file(path)[f"features/{level}/{image_id}"][()]
-        except (OSError, KeyError) as error:
-            raise StoreError(
-                f"{path} is damaged: {level} of {image_id} cannot be read ({error})",
-                fix="delete the part and its manifest, run snakemake --cores all all_features",
-            ) from error
 
     def _row(self, image_id: str) -> Any:
         try:

@@ -236,7 +236,7 @@ class PseudoMaskStore:
         """The cluster of every pixel, (H, W) uint8; 255 where no valid region is.
 
         Raises:
-            StoreError: There is no such image.
+            StoreError: There is no such image, or its file is damaged.
         """
         if image_id not in self._rows:
             raise StoreError(
@@ -246,7 +246,9 @@ class PseudoMaskStore:
             )
         row = self._rows[image_id]
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._file(shard)[f"label_map/{row - self._starts[shard]}"][()]
+        file = self._file(shard)
+        with KIND.reading(file.filename, f"that of {image_id}"):
+            return file[f"label_map/{row - self._starts[shard]}"][()]
 
     @cached_property
     def regions(self) -> RegionTable:

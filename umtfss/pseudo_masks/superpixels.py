@@ -104,6 +104,7 @@ class SuperpixelStore:
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
+        self.paths = paths
         self._place: dict[str, tuple[h5py.File, int]] = {}
         for path in paths:
             file = KIND.open(path)
@@ -114,13 +115,14 @@ class SuperpixelStore:
         """The superpixel of every pixel, (H, W) uint16 or wider.
 
         Raises:
-            StoreError: There is no such image.
+            StoreError: There is no such image, or its file is damaged.
         """
         if image_id not in self._place:
             raise StoreError(
                 f"there are no superpixels of image {image_id}",
                 expected=f"one of {len(self._place)} images",
-                fix=f"delete the files and run snakemake --cores all {KIND.target}",
+                fix=f"delete the files and run {KIND.command(self.paths[0])}",
             )
         file, row = self._place[image_id]
-        return file[f"superpixels/{row}"][()]
+        with KIND.reading(file.filename, f"those of {image_id}"):
+            return file[f"superpixels/{row}"][()]

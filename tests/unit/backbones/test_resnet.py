@@ -37,7 +37,9 @@ def moco_file(random_resnet, tmp_path_factory):
 
 
 def test_moco_reads_the_query_encoder(random_resnet, moco_file):
-    extractor = build_extractor("resnet50_moco_v2", ["layer4"], WeightsConfig(source=moco_file))
+    extractor = build_extractor(
+        "resnet50_moco_v2", ["layer4"], {"resnet50_moco_v2": WeightsConfig(source=moco_file)}
+    )
     found = extractor(IMAGES)
     assert found["layer4"].shape == (2, 2048, *extractor.grid(65, 97))
     with torch.no_grad():
@@ -50,7 +52,7 @@ def test_dino_reads_plain_keys_without_a_head(random_resnet, tmp_path):
     state = {k: v for k, v in state.items() if not k.startswith("fc.")}
     torch.save(state, tmp_path / "dino_resnet50_pretrain.pth")
     weights = WeightsConfig(source=str(tmp_path / "dino_resnet50_pretrain.pth"))
-    found = build_extractor("resnet50_dino", ["layer4"], weights)(IMAGES)
+    found = build_extractor("resnet50_dino", ["layer4"], {"resnet50_dino": weights})(IMAGES)
     with torch.no_grad():
         expected = layers(random_resnet, IMAGES)[3]
     torch.testing.assert_close(found["layer4"], expected, rtol=1e-3, atol=1e-3)
@@ -58,12 +60,14 @@ def test_dino_reads_plain_keys_without_a_head(random_resnet, tmp_path):
 
 def test_moco_refuses_another_checkpoint(resnet_file):
     with pytest.raises(WeightsError, match=r"no MoCo checkpoint[\s\S]*module.encoder_q"):
-        build_extractor("resnet50_moco_v2", ["layer4"], WeightsConfig(source=resnet_file))
+        build_extractor(
+            "resnet50_moco_v2", ["layer4"], {"resnet50_moco_v2": WeightsConfig(source=resnet_file)}
+        )
 
 
 def test_dilated_network_has_stride_8_and_its_first_layers_are_plain(random_resnet, resnet_file):
     levels = ["layer4", "layer2", "layer3"]
-    extractor = build_extractor("resnet50", levels, WeightsConfig(source=resnet_file))
+    extractor = build_extractor("resnet50", levels, {"resnet50": WeightsConfig(source=resnet_file)})
     found = extractor(IMAGES)
     assert list(found) == levels == list(extractor.levels)
     assert extractor.stride == 8
@@ -82,15 +86,21 @@ def test_dilated_network_has_stride_8_and_its_first_layers_are_plain(random_resn
 
 
 def test_only_what_is_asked_for_is_kept(resnet_file):
-    extractor = build_extractor("resnet50", ["layer2"], WeightsConfig(source=resnet_file))
+    extractor = build_extractor(
+        "resnet50", ["layer2"], {"resnet50": WeightsConfig(source=resnet_file)}
+    )
     assert not any("layer3" in k or "layer4" in k for k in extractor.state_dict())
-    whole = build_extractor("resnet50", ["layer2", "layer4"], WeightsConfig(source=resnet_file))
+    whole = build_extractor(
+        "resnet50", ["layer2", "layer4"], {"resnet50": WeightsConfig(source=resnet_file)}
+    )
     assert whole.digest == extractor.digest
     torch.testing.assert_close(whole(IMAGES)["layer2"], extractor(IMAGES)["layer2"])
 
 
 def test_frozen_whatever_train_says(resnet_file):
-    extractor = build_extractor("resnet50", ["layer3"], WeightsConfig(source=resnet_file))
+    extractor = build_extractor(
+        "resnet50", ["layer3"], {"resnet50": WeightsConfig(source=resnet_file)}
+    )
     before = extractor(IMAGES)["layer3"]
     holder = torch.nn.Sequential(extractor).train()
     assert not any(module.training for module in extractor.modules())
@@ -108,13 +118,15 @@ def test_tokens_lie_where_align_corners_says(random_resnet, tmp_path, name):
     state = {k: v + v.flip(3) if v.dim() == 4 else v for k, v in random_resnet.state_dict().items()}
     torch.save(state, tmp_path / "symmetric.pth")
     weights = WeightsConfig(source=str(tmp_path / "symmetric.pth"))
-    extractor = build_extractor(name, ["layer4"], weights)
+    extractor = build_extractor(name, ["layer4"], {name: weights})
     there, flipped = extractor(IMAGES)["layer4"], extractor(IMAGES.flip(3))["layer4"]
     scale = there.abs().max().item()
     torch.testing.assert_close(flipped.flip(3) / scale, there / scale, rtol=0, atol=1e-3)
 
 
 def test_a_side_that_does_not_fit_is_refused(resnet_file):
-    extractor = build_extractor("resnet50", ["layer2"], WeightsConfig(source=resnet_file))
+    extractor = build_extractor(
+        "resnet50", ["layer2"], {"resnet50": WeightsConfig(source=resnet_file)}
+    )
     with pytest.raises(ValueError, match=r"sides of 8 k \+ 1 px, but got \(64, 65\)"):
         extractor(torch.zeros(1, 3, 64, 65))

