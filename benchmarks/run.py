@@ -360,7 +360,7 @@ class Bench:
             labels = assign_pixels(tokens, grid, centroids, size, align_corners=False)
             labels = majority_vote(labels, felzenszwalb_superpixels(image, settings))
             clusters, _ = valid_regions(labels, CLUSTERS, settings)
-            region_features(labels, clusters, tokens, grid)
+            region_features(labels, clusters, tokens, grid, align=False)
             keep_clusters(labels, clusters)
 
         found = self.add("pseudo-masks of a 500 x 375 photo", "umtfss", masks)

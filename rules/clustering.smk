@@ -30,7 +30,7 @@ rule cluster_pixels:
             "umtfss/clustering/pixel_kmeans.py",
             "umtfss/linear.py",
         ),
-        settings=lookup(dpath="clustering", within=settings),
+        settings=clustering_settings,
         level=clustering_level,
         clusters=lookup(dpath="pools/{pool}/clusters", within=settings),
     script:

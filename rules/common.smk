@@ -13,6 +13,21 @@ def raw_marker(wildcards):
     return plan.raw_marker(wildcards.dataset)
 
 
+def raw_folder(wildcards):
+    return str(plan.dataset_root(wildcards.dataset))
+
+
+# What a list of images depends on; how episodes are drawn of it is not its business.
+def index_settings(wildcards):
+    return experiment.datasets[wildcards.dataset].model_dump(
+        mode="json", exclude={"test_split", "test_episodes", "rare_classes"}
+    )
+
+
+def shape_settings(wildcards):
+    return settings["datasets"][wildcards.dataset]["shapes"]
+
+
 # The files that a user brings have no marker: their names and sizes tell that some are new.
 def raw_listing(wildcards):
     if plan.raw_marker(wildcards.dataset):
@@ -39,6 +54,10 @@ def crop_boxes(wildcards):
     return plan.box_files(wildcards.dataset) if cache.closer else []
 
 
+def crop_code(wildcards):
+    return code("umtfss/evaluation/closer.py") if crop_boxes(wildcards) else None
+
+
 # clustering
 
 
@@ -46,6 +65,11 @@ def clustering_features(wildcards):
     pool, embedding = wildcards.pool, experiment.features.clustering
     embedding = plan.pool_embedding(pool, embedding)
     return plan.feature_manifests(plan.embedding_caches(pool, embedding))
+
+
+clustering_settings = experiment.clustering.model_dump(
+    mode="json", exclude={"gallery_regions"}
+)
 
 
 def clustering_level(wildcards):
@@ -70,10 +94,13 @@ def saliency_features(wildcards):
     return shard_manifest(wildcards, plan.salient_embedding)
 
 
-def superpixel_settings(wildcards):
-    return {
-        key: settings["pseudo_masks"][key] for key in ("scale", "sigma", "min_size")
-    }
+superpixel_settings = {
+    key: settings["pseudo_masks"][key] for key in ("scale", "sigma", "min_size")
+}
+
+
+def saliency_level(wildcards):
+    return plan.salient_embedding.level
 
 
 def pool_manifests(wildcards):
@@ -103,19 +130,43 @@ def box_inputs(wildcards):
     return plan.box_inputs(wildcards.dataset, int(wildcards.shot))
 
 
-def box_settings(wildcards):
+tested_sources = (
+    "umtfss/evaluation",
+    "umtfss/clustering/hamming_kmeans.py",
+    "umtfss/data/splits.py",
+    "umtfss/episodes",
+    "umtfss/linear.py",
+    "umtfss/pseudo_masks/superpixels.py",
+)
+
+
+# How the weights of a run become scores of test images.
+def tested_settings(run):
     return {
-        "code": code(*plan.model_sources(plan.box_run)),
+        "code": code(*plan.model_sources(run)),
         "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
-        "model": plan.model_settings(plan.box_run).model_dump(mode="json"),
+        "model": plan.model_settings(run).model_dump(mode="json"),
         "features": test_features,
         "live": plan.live_test_backbone,
+        "superpixels": superpixel_settings if plan.squashes else None,
+        **plan.tested_part(run),
     }
+
+
+def box_settings(wildcards):
+    return tested_settings(plan.box_run)
 
 
 def episode_indexes(wildcards):
     return [] if wildcards.fold == "all" else plan.pool_indexes(wildcards.pool)
+
+
+# What tells the images of a fold, if the pool's are not all taken.
+def fold_areas(wildcards):
+    splits = [] if wildcards.fold == "all" else experiment.pools[wildcards.pool].images
+    datasets = sorted({split.split("/")[0] for split in splits})
+    return {name: experiment.datasets[name].min_class_area for name in datasets}
 
 
 def training_length(wildcards):
@@ -181,15 +232,9 @@ def evaluation_weights(wildcards):
 def evaluation_settings(wildcards):
     spec = evaluation_spec(wildcards)
     return {
-        "code": code(*plan.model_sources(spec.run)),
         "folds": list(spec.folds),
         "seeds": spec.seeds,
-        "protocol": settings["evaluation"]["protocol"],
-        "amp": settings["evaluation"]["amp"],
-        "model": plan.model_settings(spec.run).model_dump(mode="json"),
-        "features": test_features,
-        "live": plan.live_test_backbone,
-        **plan.tested_part(spec.run),
+        **tested_settings(spec.run),
     }
 
 
@@ -208,12 +253,18 @@ def claim_results(wildcards):
 def table_settings(wildcards):
     return {
         "tables": settings["tables"],
-        "bootstrap": settings["evaluation"]["bootstrap"],
-        "interval": settings["evaluation"]["interval"],
+        **{
+            key: settings["evaluation"][key]
+            for key in ("shots", "seeds", "bootstrap", "interval")
+        },
     }
 
 
 # report
+
+
+def panel_settings(wildcards):
+    return tested_settings(plan.panel.run)
 
 
 def panel_inputs(wildcards):

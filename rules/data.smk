@@ -21,7 +21,7 @@ rule make_shapes:
             "umtfss/data/shapes.py",
             "umtfss/data/shape_art.py",
         ),
-        settings=lookup(dpath="datasets/{dataset}", within=settings),
+        settings=shape_settings,
     script:
         "../workflow_scripts/make_shapes.py"
 
@@ -37,6 +37,7 @@ rule download_dataset:
         environment
     params:
         code=code("workflow_scripts/download_dataset.py", "umtfss/data/download.py"),
+        folder=raw_folder,
     script:
         "../workflow_scripts/download_dataset.py"
 
@@ -56,7 +57,7 @@ rule index_split:
         environment
     params:
         code=code("workflow_scripts/index_split.py", "umtfss/data"),
-        settings=lookup(dpath="datasets/{dataset}", within=settings),
+        settings=index_settings,
         files=raw_listing,
     script:
         "../workflow_scripts/index_split.py"

@@ -25,6 +25,7 @@ rule draw_test_episodes:
     params:
         code=code(
             "workflow_scripts/draw_test_episodes.py",
+            "umtfss/data/splits.py",
             "umtfss/episodes/draw.py",
             "umtfss/episodes/episode.py",
         ),
@@ -79,13 +80,17 @@ rule draw_pseudo_episodes:
     params:
         code=code(
             "workflow_scripts/draw_pseudo_episodes.py",
+            "umtfss/data/splits.py",
             "umtfss/episodes/draw_regions.py",
             "umtfss/episodes/episode.py",
+            "umtfss/pseudo_masks/store.py",
+            "umtfss/training/schedule.py",
         ),
         support_fraction=lookup(dpath="episodes/support_fraction", within=settings),
         support_cap=lookup(dpath="episodes/support_cap", within=settings),
         small_cluster=lookup(dpath="episodes/small_cluster", within=settings),
         max_border=lookup(dpath="episodes/max_border", within=settings),
+        areas=fold_areas,
         length=training_length,
     script:
         "../workflow_scripts/draw_pseudo_episodes.py"
@@ -108,9 +113,13 @@ rule draw_split_episodes:
     params:
         code=code(
             "workflow_scripts/draw_split_episodes.py",
+            "umtfss/data/splits.py",
             "umtfss/episodes/draw_regions.py",
             "umtfss/episodes/episode.py",
+            "umtfss/pseudo_masks/store.py",
+            "umtfss/training/schedule.py",
         ),
+        areas=fold_areas,
         length=training_length,
     script:
         "../workflow_scripts/draw_split_episodes.py"
@@ -132,6 +141,8 @@ rule draw_base_episodes:
         code=code(
             "workflow_scripts/draw_base_episodes.py",
             "umtfss/training/label_subsets.py",
+            "umtfss/training/schedule.py",
+            "umtfss/data/splits.py",
             "umtfss/episodes/draw.py",
             "umtfss/episodes/episode.py",
         ),

@@ -28,11 +28,7 @@ rule evaluate_run:
     params:
         code=code(
             "workflow_scripts/evaluate_run.py",
-            "umtfss/evaluation",
-            "umtfss/clustering/hamming_kmeans.py",
-            "umtfss/episodes",
-            "umtfss/linear.py",
-            "umtfss/pseudo_masks/superpixels.py",
+            *tested_sources,
         ),
         settings=evaluation_settings,
     script:

@@ -34,6 +34,7 @@ rule extract_features:
             "umtfss/backbones",
             "umtfss/episodes/geometry.py",
         ),
+        crops=crop_code,
         levels=cache_levels,
         augment=cache_augment,
         shards=lookup(dpath="features/shards", within=settings),

@@ -50,6 +50,7 @@ rule make_saliency_masks:
     params:
         code=code("workflow_scripts/make_saliency_masks.py", "umtfss/pseudo_masks"),
         settings=lookup(dpath="pseudo_masks", within=settings),
+        level=saliency_level,
     script:
         "../workflow_scripts/make_saliency_masks.py"
 

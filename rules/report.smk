@@ -82,10 +82,8 @@ rule draw_qualitative_panel:
             "workflow_scripts/draw_qualitative_panel.py",
             "umtfss/tables/figures.py",
             "umtfss/tables/panel.py",
-            "umtfss/evaluation/run.py",
-            "umtfss/evaluation/squash.py",
-            "umtfss/models",
+            *tested_sources,
         ),
-        protocol=lookup(dpath="evaluation/protocol", within=settings),
+        settings=panel_settings,
     script:
         "../workflow_scripts/draw_qualitative_panel.py"

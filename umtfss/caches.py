@@ -242,5 +242,6 @@ class Caches(Paths):
         return {
             "weights": weights or None,
             "mirrored": features.mirrored,
+            "precision": features.precision,
             "code": digest_code(*sources),
         }

@@ -12,6 +12,7 @@ from umtfss.features.extract import extract_features
 from umtfss.features.shard import shard_ids
 from umtfss.log import job_log
 from umtfss.plan import Plan
+from umtfss.provenance import digest_code, digest_json
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
@@ -20,6 +21,7 @@ with job_log(snakemake.log[0]):
     device = prepare_process(snakemake.threads)
     index, data = DatasetIndex.load(files.index), plan.experiment.datasets[of.dataset]
     photos = open_dataset(of.dataset, data, plan.dataset_root(of.dataset))
+    cropped = cache.closer and digest_code("umtfss/evaluation/closer.py")
     ids = crop_ids(files.boxes) if cache.closer else index.image_ids
     extract_features(
         Crops(photos, of.dataset) if cache.closer else photos,
@@ -27,7 +29,7 @@ with job_log(snakemake.log[0]):
         build_extractor(cache.backbone, cache.levels, settings.weights, settings.mirrored),
         cache.long_side,
         Path(snakemake.output[0]).parent,
-        source=index.checksum,
+        source=digest_json([index.checksum, cropped]) if cropped else index.checksum,
         batch_size=settings.batch_size,
         precision=settings.precision,
         part_mb=settings.part_mb,

@@ -115,6 +115,10 @@ def test_a_value_of_a_palette_mask_is_picked(plan, tmp_path):
     assert iou(found, true) > 0.85
     with pytest.raises(DataError, match=r"shows no object(?s:.*)has the value 4"):
         next(segment(plan, MATCHER, [(image, path)], [tmp_path / "query.png"], value=4))
+    mask[mask != 7] = 255
+    Image.fromarray(mask).save(path)
+    with pytest.raises(DataError, match="shows no background"):
+        next(segment(plan, MATCHER, [(image, path)], [tmp_path / "query.png"], value=7))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +170,30 @@ def test_no_photo_is_overwritten(tmp_path):
     with pytest.raises(DataError, match=r"overwrite .*a\.png"):
         find_queries([tmp_path / "a.png"], tmp_path)
     find_queries([tmp_path / "a.png"], tmp_path / "out")
+
+
+def test_no_support_mask_is_overwritten(tmp_path):
+    photo(tmp_path / "photos/dog.jpg", (0, 0, 9, 9))
+    pair = support(tmp_path)
+    mask = pair[1].rename(tmp_path / "dog.png")
+    with pytest.raises(DataError, match=r"overwrite .*dog\.png"):
+        find_queries([tmp_path / "photos"], tmp_path, [(pair[0], mask)])
+
+
+def test_a_mask_does_not_replace_the_overlay_of_another_photo(tmp_path):
+    for name in ("dog.jpg", "dog-overlay.jpg"):
+        photo(tmp_path / "photos" / name, (0, 0, 9, 9))
+    with pytest.raises(DataError, match=r"out/dog-overlay\.png(?s:.*)dog\.jpg and|and .*dog\.jpg"):
+        find_queries([tmp_path / "photos"], tmp_path / "out")
+
+
+def test_results_below_the_searched_folder_are_no_photos(tmp_path):
+    photo(tmp_path / "photos/a.jpg", (0, 0, 9, 9))
+    folder = tmp_path / "photos/found"
+    for _ in range(2):
+        (query,) = find_queries([tmp_path / "photos"], folder)
+        write_prediction(np.ones((120, 200), bool), query, folder)
+    assert {path.name for path in folder.iterdir()} == {"a.png", "a-overlay.png"}
 
 
 def test_mask_and_overlay_are_written(tmp_path):

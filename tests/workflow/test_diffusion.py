@@ -131,10 +131,18 @@ def test_another_part_of_a_score_tests_again_and_makes_nothing_else(diffused, ke
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
     asking = [s for s in plan.evaluations.values() if getattr(plan.model_settings(s.run), key)]
     with diffused.edited("experiments/tiny.yaml", f"{key}: 0.5", f"{key}: 0.4"):
-        jobs = diffused.planned("all_tables")
+        jobs = diffused.planned("all_tables", "all_figures")
     assert jobs["evaluate_run"] == len(asking)
+    assert jobs["draw_qualitative_panel"] == 1
     made = {"make_superpixels", "draw_boxes", "extract_features", "diffuse_features", "train_model"}
     assert not made & set(jobs)
+
+
+def test_crops_follow_what_a_box_means(diffused):
+    closer = "umtfss/evaluation/closer.py"
+    with diffused.edited(closer, "round(start * side / PARTS)", "int(start * side / PARTS)"):
+        jobs = diffused.planned("all_tables")
+    assert jobs["extract_features"] == 2  # shards of the crops, and of nothing else
 
 
 def test_features_of_plain_images_are_others_than_mirrored_ones(diffused):

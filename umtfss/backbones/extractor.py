@@ -4,6 +4,7 @@ Shapes: B batch, C channels, H W original pixels, H' W' resized pixels, h w grid
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from string import ascii_lowercase
 
@@ -26,6 +27,7 @@ from umtfss.backbones.weights import (
 from umtfss.features.settings import FeaturesConfig, WeightsConfig
 from umtfss.provenance import digest_json
 
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet
 
 
@@ -43,6 +45,7 @@ class Extractor(nn.Module):
         digest: sha256 of the backbone's weights, whatever the levels.
         mirrored: Whether features are the mean of those of an image and of its mirror image; what
             further blocks read (`residual..`) is of the image alone.
+        precision: Autocast precision; None: that of whoever calls it.
     """
 
     def __init__(
@@ -52,9 +55,11 @@ class Extractor(nn.Module):
         network: nn.Module,
         digest: str,
         mirrored: bool = False,
+        precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.facts, self.name, self.digest, self.mirrored = facts, facts.name, digest, mirrored
+        self.precision = precision
         self.levels = tuple(levels)
         self.channels = {level: facts.channels[level] for level in levels}
         self.stride, self.multiple = facts.stride, facts.multiple
@@ -89,9 +94,13 @@ class Extractor(nn.Module):
                 f"but got {tuple(images.shape[2:])}"
             )
         images = (images - self.mean) / self.std
-        found = self.network(images)
         averaged = [level for level in self.levels if self.mirrored and not is_residual(level)]
-        other = self.network(images.flip(3)) if averaged else {}
+        context: AbstractContextManager = nullcontext()
+        if self.precision is not None:
+            context = torch.autocast(images.device.type, self.precision)
+        with context:
+            found = self.network(images)
+            other = self.network(images.flip(3)) if averaged else {}
         return {
             level: (found[level] + other[level].flip(3)) / 2 if level in averaged else found[level]
             for level in self.levels
@@ -111,6 +120,7 @@ def build_extractor(
     levels: Sequence[str],
     weights: Mapping[str, WeightsConfig] | None = None,
     mirrored: bool = False,
+    precision: torch.dtype | None = None,
 ) -> Extractor:
     """The backbone with its pretrained weights, cut after the deepest level.
 
@@ -120,6 +130,7 @@ def build_extractor(
         weights: Backbone -> where its weights come from, if not from the default source; those of
             a pair by the names of its two backbones.
         mirrored: Average the features with those of the mirror image.
+        precision: Autocast precision; none: that of whoever calls it.
 
     Raises:
         ConfigError: The name or a level is unknown.
@@ -128,7 +139,7 @@ def build_extractor(
     facts = backbone_facts(name)
     deepest = facts.deepest(levels)
     if name in PAIRS:
-        return _build_pair(facts, levels, weights, mirrored)
+        return _build_pair(facts, levels, weights, mirrored, precision)
     make, rename, wheel = _parts(facts, levels)
     with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
         whole, network = make(list(facts.channels)[-1]), make(deepest)
@@ -136,7 +147,7 @@ def build_extractor(
     state = read_weights(name, facts.source, facts.official, own, wheel, rename)
     check_state(state, whole.network, name)
     load_state(network.network, state)
-    return Extractor(facts, levels, network, digest_state(state), mirrored)
+    return Extractor(facts, levels, network, digest_state(state), mirrored, precision)
 
 
 def build_model_extractor(features: FeaturesConfig, more: Sequence[str] = ()) -> Extractor:
@@ -155,6 +166,7 @@ def build_model_extractor(features: FeaturesConfig, more: Sequence[str] = ()) ->
         [*features.backbone_levels([*model.mid, model.high]), *more],
         features.weights,
         features.mirrored,
+        PRECISIONS.get(features.precision),
     )
 
 
@@ -163,6 +175,7 @@ def _build_pair(
     levels: Sequence[str],
     weights: Mapping[str, WeightsConfig] | None,
     mirrored: bool,
+    precision: torch.dtype | None,
 ) -> Extractor:
     """Both backbones of a pair with their own weights, behind one extractor."""
     (vit_name, deepest), (other_name, level) = PAIRS[facts.name]
@@ -173,7 +186,7 @@ def _build_pair(
     maps = build_extractor(other_name, [level], weights)
     digest = digest_json([tokens.digest, maps.digest])
     pair = Pair(tokens, maps if FUSED in levels else None)
-    return Extractor(facts, levels, pair, digest, mirrored)
+    return Extractor(facts, levels, pair, digest, mirrored, precision)
 
 
 def _parts(

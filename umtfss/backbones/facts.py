@@ -55,6 +55,11 @@ class BackboneFacts:
     source: str | None
     official: str
 
+    @property
+    def padding(self) -> tuple[float, float, float]:
+        """RGB in [0, 1] of what lies outside an image: the mean, which is 0 once normalised."""
+        return IMAGENET_MEAN if self.name in PAIRS else self.mean
+
     def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
         """The size (H', W') at which an image is seen.
 

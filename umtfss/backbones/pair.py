@@ -22,7 +22,7 @@ class Pair(nn.Module):
     """The ViT's own levels, and "fused": both networks' deepest levels at the ViT's tokens.
 
     Each part of "fused" is L2-normalised by itself, so that a cosine of fused features is the mean
-    of the two cosines, whatever the scales.
+    of the two cosines, whatever the scales (nearly so of mirrored ones, which are means of two).
 
     Both see the image that is given, the ViT at half its size: its tokens are finer in pixels, and
     the convolutional network's stride of 32 px then is near to theirs.

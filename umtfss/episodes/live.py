@@ -73,7 +73,7 @@ class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
         seed: int = 0,
     ) -> None:
         self.episodes, self.catalog, self.masks = episodes, catalog, masks
-        self.augment, self.seed, self.mean = augment, seed, list(extractor.facts.mean)
+        self.augment, self.seed, self.mean = augment, seed, list(extractor.facts.padding)
         self.pixels = extractor.resized(long_side, long_side, long_side)[0]
 
     def __len__(self) -> int:
@@ -176,15 +176,16 @@ class Featuriser(nn.Module):
         side, pixels = mid.shape[-1], batch.masks.shape[-1]
         align = self.extractor.align_corners
         weights = torch.from_numpy(cell_weights(side, pixels, align).copy()).to(mid)
+        supports = batch.masks[:, 1:]
 
         def area(mask: Tensor) -> Tensor:
             return weights @ mask.to(weights) @ weights.T
 
-        inside = area(batch.masks != OUTSIDE) >= 0.5
-        supports = batch.masks[:, 1:]
-        labelled = area(supports < OUTSIDE)
-        valid = labelled >= 0.5
-        part = (area(supports == 1) / labelled.clamp(min=0.5)).clamp(0, 1) * valid
+        with torch.autocast(mid.device.type, enabled=False):  # areas are no features
+            inside = area(batch.masks != OUTSIDE) >= 0.5
+            labelled = area(supports < OUTSIDE)
+            valid = labelled >= 0.5
+            part = (area(supports == 1) / labelled.clamp(min=0.5)).clamp(0, 1) * valid
         return EpisodeBatch(
             query_mid=mid[:, 0],
             query_high=high[:, 0],

@@ -93,7 +93,7 @@ class TestImages:
     def read_crop(self, crop: str, level: str) -> np.ndarray:
         """One level of one crop, (h, w, C) float16."""
         crops = self.crops
-        assert crops is not None  # as of superpixels
+        assert crops is not None  # whoever makes the images knows the model
         return self._get((crop, level), lambda: crops.read(crop, level))
 
     def image(self, qualified: str) -> np.ndarray:

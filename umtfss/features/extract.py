@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umtfss.backbones.extractor import Extractor, prepare_image
+from umtfss.backbones.extractor import PRECISIONS, Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
 from umtfss.device import release_freed_memory
 from umtfss.episodes.geometry import square_pixels
@@ -28,7 +28,6 @@ from umtfss.provenance import digest_code, digest_json
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
 WAITING_BATCHES = 8  # of images that wait for others of their size
 IMAGES_PER_RELEASE = 32  # takes 0.1 s, a hundredth of their time; crops have hundreds of sizes
@@ -172,7 +171,7 @@ def _prepared(
         if augment is None:
             return Prepared(image_id, size, prepare_image(image, extractor, spec.long_side), None)
         view = cached_view(image_id, spec.view, size, augment, side)
-        whole = uncropped_image(image, view, side, list(extractor.facts.mean))
+        whole = uncropped_image(image, view, side, list(extractor.facts.padding))
         return Prepared(image_id, size, crop(whole, view, side), view)
 
     waiting: deque[Future[Prepared]] = deque()

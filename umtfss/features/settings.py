@@ -118,7 +118,9 @@ class FeaturesConfig(Block):
     shards: PositiveInt = Field(1, description="jobs that share the images of a split")
     part_mb: PositiveInt = Field(256, description="size of one file of a shard, MB")
     batch_size: PositiveInt = Field(8, description="images of equal size per forward pass")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="autocast precision of backbones"
+    )
 
     @model_validator(mode="after")
     def _check_embedding(self) -> "FeaturesConfig":

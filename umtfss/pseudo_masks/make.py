@@ -98,7 +98,7 @@ class PseudoMasker:
         pixels = pixel_counts(labels, self.clusters)
         clusters, area = valid_regions(labels, self.labels, self.settings)
         clusters, area = clusters[clusters < self.clusters], area[clusters < self.clusters]
-        feature = region_features(labels, clusters, tokens, grid)
+        feature = region_features(labels, clusters, tokens, grid, align)
         return ImageRegions(keep_clusters(labels, clusters), clusters, area, feature, pixels)
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from umtfss.config import PseudoMasksConfig
+from umtfss.episodes.geometry import cell_weights
 
 NO_REGION = 255
 BORDER = 0.04  # of a side: about one token of the grids used
@@ -56,21 +57,34 @@ def pixel_counts(labels: np.ndarray, clusters: int) -> np.ndarray:
 
 
 def region_features(
-    labels: np.ndarray, clusters: np.ndarray, tokens: np.ndarray, grid: tuple[int, int]
+    labels: np.ndarray,
+    clusters: np.ndarray,
+    tokens: np.ndarray,
+    grid: tuple[int, int],
+    align: bool,
 ) -> np.ndarray:
     """The masked mean of the tokens over each region, (V, C) float32, L2-normalised.
 
-    The weight of a token is the part of its cell that the region covers.
+    The weight of a token is the part of its cell that the region covers. Cells that are patches
+    begin and end on whole pixels, so that neighbours may share one.
 
     Args:
         labels: (H, W) uint8, cluster of every pixel.
         clusters: (V,) int, clusters whose region is wanted; each occurs in `labels`.
         tokens: (h * w, C) float32, L2-normalised.
         grid: (h, w).
+        align: Whether the grid aligns corners: cells at the border are half as wide then.
     """
-    masks = torch.from_numpy(labels == clusters.astype(np.uint8)[:, None, None])
-    weights = F.adaptive_avg_pool2d(masks.float(), grid).flatten(1)
-    sums = weights @ torch.from_numpy(tokens)  # the mean's length is lost in the next line
+    masks = torch.from_numpy(labels == clusters.astype(np.uint8)[:, None, None]).float()
+    if align:
+        sides = zip(grid, labels.shape, strict=True)
+        rows, columns = (torch.from_numpy(cell_weights(*side, align).copy()) for side in sides)
+        weights = rows @ masks @ columns.T
+    else:
+        weights = F.adaptive_avg_pool2d(masks, grid)
+    sums = weights.flatten(1) @ torch.from_numpy(
+        tokens
+    )  # the mean's length is lost in the next line
     return F.normalize(sums, dim=1).numpy()
 
 

@@ -94,7 +94,7 @@ class ImageRegions:
 
 
 class ShardWriter:
-    """Writes one shard image by image; memory does not grow with their number.
+    """Writes one shard image by image; of earlier ones it keeps a few bytes a region.
 
     Args:
         file: An empty HDF5 file, open for writing.

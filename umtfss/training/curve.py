@@ -66,7 +66,7 @@ def draw_curve(log: Path, picture: Path) -> None:
     width, ends = max(1, len(table) // 20), range(1, len(table) + 1)
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axes, column, title in zip(
-        figure.subplots(1, 2), ("loss", "iou"), ("loss", "IoU on pseudo-tasks"), strict=True
+        figure.subplots(1, 2), ("loss", "iou"), ("loss", "IoU on training tasks"), strict=True
     ):
         axes.plot(table["step"], table[column], color="tab:blue", alpha=0.3, linewidth=0.8)
         smooth = [table[column][max(0, end - width) : end].mean() for end in ends]

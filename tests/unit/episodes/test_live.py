@@ -190,6 +190,16 @@ def test_features_masks_and_targets_share_one_grid() -> None:
     np.testing.assert_array_equal(made.key, batch.key)
 
 
+def test_masks_are_exact_in_mixed_precision() -> None:
+    batch = collate_live(
+        [make(STILL.model_copy(update={"scale_min": 0.9, "scale_max": 1.1}))[i] for i in range(4)]
+    )
+    featuriser = Featuriser(extractor(), ["one"], "two", target_side=180)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = featuriser(batch)
+    assert torch.equal(mixed.support_mask, featuriser(batch).support_mask)
+
+
 def test_ignored_support_tokens_are_not_valid() -> None:
     masks = torch.zeros(1, 2, 20, 20, dtype=torch.uint8)
     masks[0, 1, :10, :10] = 255

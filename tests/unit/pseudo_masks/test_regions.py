@@ -70,7 +70,7 @@ def test_features_are_the_mean_over_the_pixels_of_each_cell(grid):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, (15, 28), dtype=np.uint8)
     tokens = rng.standard_normal((grid[0] * grid[1], 6)).astype(np.float32)
-    features = region_features(labels, np.array([0, 3]), tokens, grid)
+    features = region_features(labels, np.array([0, 3]), tokens, grid, align=False)
     row, column = np.indices(labels.shape)
     token = row * grid[0] // 15 * grid[1] + column * grid[1] // 28  # each pixel's cell
     for feature, cluster in zip(features, (0, 3), strict=True):
@@ -83,15 +83,34 @@ def test_features_on_cells_that_divide_the_image_are_exact():
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, (12, 20), dtype=np.uint8)
     tokens = rng.standard_normal((20, 3)).astype(np.float32)
-    features = region_features(labels, np.array([1]), tokens, (4, 5))
+    features = region_features(labels, np.array([1]), tokens, (4, 5), align=False)
     weight = (labels == 1).reshape(4, 3, 5, 4).mean((1, 3)).reshape(20, 1)
     mean = (weight * tokens).sum(0) / weight.sum()
     np.testing.assert_allclose(features[0], mean / np.linalg.norm(mean), atol=1e-6)
 
 
+def test_features_of_a_grid_that_aligns_corners_weigh_half_cells_at_the_border():
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, (9, 13), dtype=np.uint8)
+    tokens = rng.standard_normal((3 * 4, 5)).astype(np.float32)
+    features = region_features(labels, np.array([1]), tokens, (3, 4), align=True)
+    fine = np.kron(labels, np.ones((8, 8), int))  # points; tokens lie on the corner pixels
+    row, column = ((np.arange(side * 8) + 0.5) / 8 - 0.5 for side in labels.shape)
+    nearest = [
+        np.clip(np.floor(place / (side - 1) * (tokens_ - 1) + 0.5), 0, tokens_ - 1).astype(int)
+        for place, side, tokens_ in zip((row, column), labels.shape, (3, 4), strict=True)
+    ]
+    cell = nearest[0][:, None] * 4 + nearest[1]
+    weight = np.array([(fine[cell == token] == 1).mean() for token in range(12)])[:, None]
+    mean = (weight * tokens).sum(0)
+    np.testing.assert_allclose(features[0], mean / np.linalg.norm(mean), atol=0.01)
+
+
 def test_image_without_a_region():
     tokens = np.ones((4, 3), np.float32)
-    features = region_features(np.zeros((8, 8), np.uint8), np.array([], int), tokens, (2, 2))
+    features = region_features(
+        np.zeros((8, 8), np.uint8), np.array([], int), tokens, (2, 2), align=False
+    )
     assert features.shape == (0, 3)
 
 

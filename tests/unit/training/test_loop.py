@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from umtfss.errors import TrainingError
 from umtfss.models.base import MetaLearner
 from umtfss.provenance import digest_file, read_manifest
-from umtfss.training.loop import Report, foreground_iou
+from umtfss.training.loop import Report, _clip, foreground_iou
 
 OFTEN = 1e-9  # minutes: a checkpoint after every step
 OUTPUTS = ("weights.safetensors", "log.csv", "manifest.json", "curve.png")
@@ -262,6 +262,17 @@ def test_bf16_computes_the_forward_pass_in_bf16(tiny, tmp_path):
     tiny.run(tmp_path, model=model, amp="bf16", steps=3)
     assert set(seen) == {torch.bfloat16}
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+
+
+def test_an_overflow_spoils_no_gradient_of_the_other_optimiser():
+    model = torch.nn.ModuleList([torch.nn.Linear(2, 1, bias=False) for _ in range(2)])
+    first, other = (one.weight for one in model)
+    first.grad, other.grad = torch.tensor([[float("inf"), 1.0]]), torch.full((1, 2), 3.0)
+    assert not _clip(model, 1.0)
+    assert torch.equal(other.grad, torch.full((1, 2), 3.0))
+    first.grad = torch.zeros(1, 2)
+    assert _clip(model, 1.0)
+    assert other.grad.norm() == pytest.approx(1)
 
 
 def test_clipping_bounds_the_step(tiny, tmp_path):
