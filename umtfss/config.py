@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from umtfss.block import Block, Fraction, Name, PositiveInt, SplitName
+from umtfss.block import Block, Distinct, Fraction, Name, PositiveInt, SplitName, known
 from umtfss.features.settings import ViewConfig
+
+PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
 
 
 class ShapesConfig(Block):
@@ -42,11 +44,11 @@ class DatasetConfig(Block):
     expected_images: dict[str, PositiveInt] = Field(
         default_factory=dict, description="split -> number of images that verification expects"
     )
-    expected_fold_images: dict[str, list[PositiveInt]] = Field(
+    expected_fold_images: dict[str, PerFold] = Field(
         default_factory=dict,
         description="split -> images with a class of fold 0..3, that verification expects",
     )
-    expected_smallest_class: dict[str, list[PositiveInt]] = Field(
+    expected_smallest_class: dict[str, PerFold] = Field(
         default_factory=dict,
         description="split -> size of the smallest class pool of fold 0..3, expected",
     )
@@ -60,13 +62,22 @@ class DatasetConfig(Block):
             raise ValueError(f"kind {self.kind} takes a `folder:` and no block `shapes:`")
         if self.download and self.kind not in ("voc2012", "coco"):
             raise ValueError("only voc2012 and coco can be downloaded")
+        if self.kind != "folder":
+            known(self.test_split, self.splits, "test_split")
         return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that data sets of this kind have."""
+        return ("all",) if self.kind == "folder" else ("train", "val")
 
 
 class PoolConfig(Block):
     """An unlabelled pool: images whose clusters become pseudo-classes, or to diffuse over."""
 
-    images: list[SplitName] = Field(min_length=1, description="data set splits, e.g. pascal/train")
+    images: Distinct[SplitName] = Field(
+        min_length=1, description="data set splits, e.g. pascal/train"
+    )
     clusters: Annotated[int, Field(ge=2, le=254)] | None = Field(
         None,
         description="number of clusters N (paper: 50 on COCO, 30 on PASCAL); needed where there is "
@@ -278,6 +289,8 @@ class TrainingConfig(Block):
     def _check_length(self) -> "TrainingConfig":
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either `epochs:` or `steps:`")
+        if self.steps is not None and (self.warmup_steps or 0) >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
         return self
 
 
@@ -289,7 +302,7 @@ class EvaluationConfig(Block):
         description="where is counted: at the label's own size, or, to compare with HSNet "
         "(arXiv:2104.01538), at 400 x 400 px with the aspect lost; its features are not cached",
     )
-    shots: list[PositiveInt] = Field([1, 5], description="K at test")
+    shots: Distinct[PositiveInt] = Field([1, 5], description="K at test")
     seeds: PositiveInt = Field(5, description="episode seeds of all tables but the ablations")
     batch_size: PositiveInt = Field(8, description="episodes per forward pass")
     bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")

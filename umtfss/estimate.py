@@ -14,6 +14,8 @@ from time import process_time
 
 from umtfss.backbones.facts import backbone_facts, tail_of
 from umtfss.config import ModelConfig
+from umtfss.data.dataset import open_dataset
+from umtfss.errors import DataError
 from umtfss.paths import FeatureCache
 from umtfss.plan import Plan
 from umtfss.runs import FOLDS, RunSpec
@@ -95,7 +97,7 @@ def matmul_rate(seconds: float = 0.3) -> float:
 
 
 def image_count(plan: Plan, dataset: str, split: str) -> int:
-    """The number of images of a split: of its index, else expected, else of the raw files."""
+    """The number of images of a split: of its index, else expected, else listed; 0: no files."""
     index = Path(plan.index(dataset, split))
     if index.is_file():
         return len(json.loads(index.read_text())["images"])
@@ -104,11 +106,10 @@ def image_count(plan: Plan, dataset: str, split: str) -> int:
         return settings.shapes.train_images if split == "train" else settings.shapes.val_images
     if split in settings.expected_images:
         return settings.expected_images[split]
-    listed = plan.dataset_root(dataset) / "ImageSets" / f"{split}.txt"
-    if listed.is_file():
-        return len(listed.read_text().split())
-    root = plan.dataset_root(dataset)
-    return sum(1 for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    try:
+        return len(open_dataset(dataset, settings, plan.dataset_root(dataset)).ids(split))
+    except DataError:
+        return 0
 
 
 def warnings(plan: Plan) -> list[str]:

@@ -76,7 +76,9 @@ class Experiment(Block):
                 raise ValueError(f"pools.{pool} is trained on: it needs a number of `clusters`")
         for pool, settings in self.pools.items():
             for split in settings.images:
-                known(split.split("/")[0], self.datasets, f"pools.{pool}.images")
+                dataset, _, name = split.partition("/")
+                known(dataset, self.datasets, f"pools.{pool}.images")
+                known(name, self.datasets[dataset].splits, f"pools.{pool}.images: {dataset}")
             if diffusion is None or pool != diffusion.pool:
                 known(pool, self.training, f"pools.{pool} (it needs a block in training)")
             if settings.level == DIFFUSED:

@@ -172,7 +172,7 @@ def test_live_features_are_decided_by_weights_and_code(paper):
     features = paper.experiment.features.model_copy(update={"weights": {"resnet50": weights}})
     other = Plan(paper.experiment.model_copy(update={"features": features})).live_backbone
     assert before["code"] == other["code"]
-    assert (before["weights"], other["weights"]["source"]) == (None, "/elsewhere.pth")
+    assert (before["weights"], other["weights"]["resnet50"]["source"]) == (None, "/elsewhere.pth")
 
 
 def test_equal_embeddings_share_one_cache():

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from umtfss.config import DatasetConfig
 from umtfss.data.dataset import Dataset
-from umtfss.data.splits import IGNORE, novel_classes
+from umtfss.data.images import IGNORE
+from umtfss.data.splits import novel_classes
 from umtfss.errors import DataError, StoreError
 from umtfss.provenance import atomic_path, digest_json
 from umtfss.runs import FOLDS

@@ -7,7 +7,6 @@ from umtfss.errors import ConfigError
 from umtfss.runs import FOLDS
 
 CLASS_COUNTS = {"voc2012": 20, "shapes": 20, "coco": 80}
-IGNORE = 255
 
 
 def class_count(kind: str) -> int:

@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from umtfss.data.images import IGNORE
 from umtfss.errors import StoreError
-
-IGNORE = 255
 
 
 class Window(NamedTuple):

@@ -54,27 +54,6 @@ def miou_interval(
     return _interval(value, np.mean(parts, axis=0), coverage)
 
 
-def paired_interval(
-    one: Sequence[EpisodeScores],
-    other: Sequence[EpisodeScores],
-    *,
-    resamples: int = RESAMPLES,
-    coverage: float = COVERAGE,
-) -> Interval:
-    """How much higher the mIoU of `one` is than that of `other`, and the difference's interval.
-
-    Args:
-        one: One entry per fold, seeds pooled.
-        other: The same folds and episodes, of another model.
-        resamples: R.
-        coverage: Of the interval.
-
-    Raises:
-        ValueError: The episodes differ.
-    """
-    return contrast_interval([(1, one), (-1, other)], resamples=resamples, coverage=coverage)
-
-
 def contrast_interval(
     terms: Sequence[tuple[int, Sequence[EpisodeScores]]],
     *,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-IGNORE = 255
+from umtfss.data.images import IGNORE
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class SegmentationScore:
             raise ValueError(f"expected labels 0, 1, 255, but got {np.unique(label).tolist()}")
         if foreground == 0:
             raise ValueError("expected a label with foreground, but got none")
-        if prediction.dtype != bool and (prediction.min() < 0 or prediction.max() > 1):
+        if prediction.dtype != bool and not np.isin(prediction, (0, 1)).all():
             raise ValueError(f"expected predictions 0, 1, but got {np.unique(prediction).tolist()}")
 
     def update(self, prediction: np.ndarray, label: np.ndarray, class_id: int) -> None:

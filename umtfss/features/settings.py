@@ -34,6 +34,14 @@ class ViewConfig(Block):
     rotate: Fraction = Field(0.5, description="probability of a rotation")
     blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
 
+    @model_validator(mode="after")
+    def _check_range(self) -> "ViewConfig":
+        if self.scale_min > self.scale_max:
+            raise ValueError(
+                f"scale_min {self.scale_min} must not exceed scale_max {self.scale_max}"
+            )
+        return self
+
 
 class ModelFeaturesConfig(Block):
     """Features that the meta-learner sees (protocol section 4)."""

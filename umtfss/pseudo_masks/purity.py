@@ -10,11 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from umtfss.data.dataset import Catalog
+from umtfss.data.images import IGNORE
 from umtfss.errors import DataError
 from umtfss.pseudo_masks.regions import NO_REGION
 from umtfss.pseudo_masks.store import PseudoMaskStore
-
-IGNORE = 255
 
 
 def cluster_purity(store: PseudoMaskStore, catalog: Catalog, ids: Sequence[str]) -> dict[str, Any]:

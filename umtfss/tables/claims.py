@@ -12,8 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from umtfss.backbones.facts import backbone_facts
 from umtfss.evaluation.intervals import contrast_interval
 from umtfss.evaluation.miou import EpisodeScores
@@ -24,6 +22,7 @@ from umtfss.provenance import atomic_path, write_json
 from umtfss.runs import MODELS, TUNED, Measurement
 from umtfss.tables.attention_cost import attention_cost
 from umtfss.tables.cells import Cell, Table
+from umtfss.tables.latex import templates
 from umtfss.tables.layout import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW, start_row
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
@@ -352,18 +351,15 @@ def write_claims(plan: Plan, stem: str | Path) -> None:
         for claim in claims(plan.every_table)
     ]
     judged.append(_cost_judgement(plan))
-    environment = Environment(
-        loader=PackageLoader("umtfss", "tables"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        autoescape=False,  # the text is our own, and Markdown is not HTML
-    )
-    text = environment.get_template("claims.md.jinja").render(
-        judgements=judged,
-        experiment=plan.experiment.name,
-        note=plan.experiment.tables.note,
-        coverage=100 * settings.interval,
+    text = (
+        templates()
+        .get_template("claims.md.jinja")
+        .render(
+            judgements=judged,
+            experiment=plan.experiment.name,
+            note=plan.experiment.tables.note,
+            coverage=100 * settings.interval,
+        )
     )
     with atomic_path(f"{stem}.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import binary_erosion
 
+from umtfss.data.images import IGNORE
 from umtfss.errors import TableError
 from umtfss.provenance import atomic_path
 
 PREDICTED, TRUE = (1.0, 0.15, 0.2), (0.15, 0.85, 0.3)
-IGNORE = 255
 LEAST_SPAN = 5.0  # mIoU points from the darkest to the lightest colour
 DPI = 150
 

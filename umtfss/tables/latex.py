@@ -65,18 +65,13 @@ def write_table(table: Table, values: Values, stem: str | Path) -> None:
 
 def latex(table: Table, values: Values) -> str:
     """A document that holds the table alone, cropped to it."""
-    environment = Environment(
-        loader=PackageLoader("umtfss", "tables"),
+    environment = templates(
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",
         variable_end_string=">>",
         comment_start_string="<#",
         comment_end_string="#>",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        autoescape=False,  # the filter `tex` escapes
     )
     environment.filters["tex"] = escape
     return _render(environment, "table.tex.jinja", table, values)
@@ -84,15 +79,21 @@ def latex(table: Table, values: Values) -> str:
 
 def markdown(table: Table, values: Values) -> str:
     """A GitHub table with its caption."""
-    environment = Environment(
+    environment = templates()
+    environment.filters["md"] = lambda text: re.sub(r"([\\|<>*`])", r"\\\1", text)
+    return _render(environment, "table.md.jinja", table, values)
+
+
+def templates(**delimiters: str) -> Environment:
+    """The templates of this package; what they print, they escape themselves."""
+    return Environment(
         loader=PackageLoader("umtfss", "tables"),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
-        autoescape=False,  # the filter `md` escapes
+        autoescape=False,
+        **delimiters,  # type: ignore[arg-type]
     )
-    environment.filters["md"] = lambda text: re.sub(r"([\\|<>*`])", r"\\\1", text)
-    return _render(environment, "table.md.jinja", table, values)
 
 
 def tidy_csv(table: Table, values: Values) -> str:

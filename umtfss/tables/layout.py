@@ -13,7 +13,7 @@ import yaml
 
 from umtfss.evaluation.intervals import Metric
 from umtfss.experiment import Experiment
-from umtfss.runs import ALL_LABELS, MODELS, TUNED, Measurement, RunSpec
+from umtfss.runs import ALL_LABELS, FOLDS, MODELS, TUNED, Measurement, RunSpec
 from umtfss.tables.cells import (
     PLAIN_MATCHER,
     Cell,
@@ -76,8 +76,10 @@ def _labelled_folds(
 ) -> tuple[Measurement, ...]:
     """Every fold tested with the run that its labels trained."""
     return tuple(
-        Measurement(labelled_run(experiment, dataset, f, model, ratio, init), dataset, f, shot, s)
-        for f, s in ((fold, seeds) for fold in experiment.tables.folds)
+        Measurement(
+            labelled_run(experiment, dataset, fold, model, ratio, init), dataset, fold, shot, seeds
+        )
+        for fold in experiment.tables.folds
     )
 
 
@@ -92,7 +94,12 @@ def _fold_cells(
     for column, one in zip(columns, measured, strict=False):
         number = paper["folds"][one.fold] if paper else None
         yield Cell(row, column, (one,), number, metric)
-    yield Cell(row, columns[-1], measured, paper.get("mean"), metric)
+    yield Cell(row, columns[-1], measured, _of_all_folds(paper.get("mean"), measured), metric)
+
+
+def _of_all_folds(mean: float | None, measured: tuple[Measurement, ...]) -> float | None:
+    """The paper's mean of four folds; none beside a mean of fewer."""
+    return mean if len(measured) == len(FOLDS) else None
 
 
 def _benchmark(experiment: Experiment, dataset: str) -> str:
@@ -138,7 +145,9 @@ def headline(experiment: Experiment) -> Table:
     title = f"Zero labels on {settings.dataset}: the training-free floor and UMTFSS."
     note = ""
     if MATCHER_ROW in runs:
-        note = "The first row is the usual matcher on the backbone's own features."
+        mirrored = ", averaged over the image and its mirror image"
+        note = "The first row is the usual matcher on the backbone's own features"
+        note += f"{mirrored if experiment.features.mirrored else ''}."
     return _build(experiment, "headline", title, "model", tuple(runs), tuple(columns), cells, note)
 
 
@@ -156,7 +165,8 @@ def table1(experiment: Experiment) -> Table:
                 measured = _labelled_folds(
                     experiment, settings.dataset, model, ALL_LABELS, seeds=seeds
                 )
-            cells.append(Cell(row, MODELS[model], measured, paper.get(MODELS[model])))
+            number = _of_all_folds(paper.get(MODELS[model]), measured)
+            cells.append(Cell(row, MODELS[model], measured, number))
     columns = tuple(MODELS[model] for model in settings.models)
     title = f"Supervised and unsupervised meta-training, 1-shot, tested on {settings.dataset}."
     note = "The paper tests on PASCAL-5i."
@@ -188,10 +198,11 @@ def table2(experiment: Experiment) -> Table:
                 measured = _labelled_folds(
                     experiment, settings.dataset, model, ratio, init=init, seeds=seeds
                 )
-                cells.append(Cell(row, f"{ratio} %", measured, paper.get(ratio)))
+                number = _of_all_folds(paper.get(ratio), measured)
+                cells.append(Cell(row, f"{ratio} %", measured, number))
     columns = ("0 %", *(f"{ratio} %" for ratio in settings.ratios))
     title = f"Meta-training on a part of the labels, 1-shot, tested on {settings.dataset}."
-    note = "The paper tests on PASCAL-5i."
+    note = " ".join(["The paper tests on PASCAL-5i.", *printed["notes"]])
     return _build(experiment, "table2", title, "labelled images", tuple(rows), columns, cells, note)
 
 
@@ -239,7 +250,7 @@ def table4(experiment: Experiment) -> Table:
             paper = None
             if k_fg in printed["k_fg"] and k_bg in printed["k_bg"]:
                 paper = printed["miou"][printed["k_bg"].index(k_bg)][printed["k_fg"].index(k_fg)]
-            cells.append(Cell(str(k_bg), str(k_fg), measured, paper))
+            cells.append(Cell(str(k_bg), str(k_fg), measured, _of_all_folds(paper, measured)))
     title = f"Numbers of prototypes (columns K_fg, rows K_bg), 1-shot, on {settings.dataset}."
     return _build(
         experiment,
@@ -340,7 +351,8 @@ def table6(experiment: Experiment) -> Table:
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
     note = (
         "Quoted rows are the paper's print, measured by others on the benchmark itself "
-        "(PASCAL-5i, COCO-20i); they are no measurements of this experiment."
+        "(PASCAL-5i, COCO-20i); they are no measurements of this experiment. Some printed means "
+        f"are not those of their folds: {'; '.join(printed['printed_mean_disagrees'])}."
     )
     return _build(experiment, "table6", title, "labels", rows, tuple(columns), cells, note)
 
@@ -375,9 +387,12 @@ def ablation(experiment: Experiment) -> Table:
     for title, left_out in steps.items():
         run = unsupervised_run(experiment, pool, **left_out)
         runs[f"UMTFSS + matcher, diffused, self-support{title}"] = run
+    rows: dict[RunSpec, str] = {}
+    for row, run in runs.items():
+        rows.setdefault(run, row)  # what an experiment has switched off makes no other run
     columns = _fold_columns(experiment)
     cells: list[Cell] = []
-    for row, run in runs.items():
+    for run, row in rows.items():
         measured = _folds(experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds)
         cells += _fold_cells(row, columns, measured, {})
     title = f"What is added to the paper's method, part by part, 1-shot, on {settings.dataset}."
@@ -385,4 +400,10 @@ def ablation(experiment: Experiment) -> Table:
         "The paper's rows are meta-trained on clusters of the backbone's features, the diffused "
         "ones on clusters of diffused features. + matcher: the training-free score is added."
     )
-    return _build(experiment, "ablation", title, "model", tuple(runs), columns, cells, note)
+    kept = ["averages over mirror images"] if experiment.features.mirrored else []
+    kept += ["the choice of clusters by max_border"] if experiment.episodes.max_border else []
+    if kept:
+        note += f" {' and '.join(kept).capitalize()}, not in the paper either, are in every row."
+    return _build(
+        experiment, "ablation", title, "model", tuple(rows.values()), columns, cells, note
+    )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umtfss.block import Block, Name, PositiveInt, Ratio
+from umtfss.block import Block, Distinct, Name, PositiveInt, Ratio
 
 
 class TableConfig(Block):
@@ -25,22 +25,22 @@ class HeadlineConfig(TableConfig):
 class Table1Config(TableConfig):
     """Table 1: meta-training with labels of base classes against none."""
 
-    models: list[Name] = Field(["pfenet", "cyctr", "umtfss"], description="columns")
+    models: Distinct[Name] = Field(["pfenet", "cyctr", "umtfss"], description="columns")
     rows: list[Literal["sup", "unsup"]] = Field(["sup", "unsup"], description="task sources")
 
 
 class Table2Config(TableConfig):
     """Table 2: fine-tuning on a part of the labels, from scratch and from unsupervised weights."""
 
-    models: list[Name] = Field(["pfenet", "cyctr", "umtfss"], description="rows")
-    ratios: list[Ratio] = Field([5, 10, 20, 100], min_length=1, description="percent of images")
+    models: Distinct[Name] = Field(["pfenet", "cyctr", "umtfss"], description="rows")
+    ratios: Distinct[Ratio] = Field([5, 10, 20, 100], min_length=1, description="percent of images")
 
 
 class Table4Config(TableConfig):
     """Table 4: the K_fg x K_bg grid."""
 
-    k_fg: list[PositiveInt] = Field(min_length=1, description="columns")
-    k_bg: list[PositiveInt] = Field(min_length=1, description="rows")
+    k_fg: Distinct[PositiveInt] = Field(min_length=1, description="columns")
+    k_bg: Distinct[PositiveInt] = Field(min_length=1, description="rows")
 
 
 class AblationConfig(TableConfig):
@@ -66,7 +66,7 @@ class Table6Config(Block):
     datasets: dict[Name, Name] = Field(
         min_length=1, description="data set tested -> pool of the unsupervised weights"
     )
-    ratios: list[Ratio] = Field([5, 10, 20, 100], description="percent of images, besides 0")
+    ratios: Distinct[Ratio] = Field([5, 10, 20, 100], description="percent of images, besides 0")
 
 
 class TablesConfig(Block):
@@ -83,7 +83,7 @@ class TablesConfig(Block):
     ablation_seeds: PositiveInt = Field(
         1, description="episode seeds of Tables 2, 3 and 4 and of the ablation"
     )
-    folds: list[Annotated[int, Field(ge=0, le=3)]] = Field(
+    folds: Distinct[Annotated[int, Field(ge=0, le=3)]] = Field(
         default_factory=lambda: [0, 1, 2, 3],
         min_length=1,
         description="folds tested; a table of fewer than 4 says so in its caption",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from umtfss.evaluation.intervals import miou_interval, paired_interval
+from umtfss.evaluation.intervals import contrast_interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores, summarise
 
 
@@ -75,24 +75,24 @@ def test_a_paired_difference_cancels_what_the_episodes_share() -> None:
         )
         for f in folds
     ]
-    difference = paired_interval(better, folds)
+    difference = contrast_interval([(1, better), (-1, folds)])
     alone = miou_interval(folds)
     assert difference.value == pytest.approx(miou_interval(better).value - alone.value)
     assert 0 < difference.low < difference.value < difference.high
     assert difference.high - difference.low < 0.1 * (alone.high - alone.low)
-    same = paired_interval(folds, folds)
+    same = contrast_interval([(1, folds), (-1, folds)])
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
 def test_other_episodes_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match=r"identical episodes.* entry 0"):
-        paired_interval([simulate(1, 50)], [simulate(2, 40)])
+        contrast_interval([(1, [simulate(1, 50)]), (-1, [simulate(2, 40)])])
     one = simulate(1, 50)
     larger = replace(one, bg_intersection=one.bg_intersection + 1)
     with pytest.raises(ValueError, match="identical episodes"):
-        paired_interval([one], [larger])
+        contrast_interval([(1, [one]), (-1, [larger])])
     with pytest.raises(ValueError, match="same folds"):
-        paired_interval([simulate(1, 50)], [])
+        contrast_interval([(1, [simulate(1, 50)]), (-1, [])])
 
 
 def test_a_thousand_resamples_of_five_thousand_episodes_are_quick() -> None:

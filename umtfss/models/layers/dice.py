@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
+from umtfss.data.images import IGNORE
+
 _SMOOTH = 1.0  # px; keeps the loss of a channel without target finite
 
 
