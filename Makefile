@@ -4,12 +4,13 @@ DEVICE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 EXPERIMENT ?= demo
+PROFILE := $(if $(filter gpu,$(DEVICE)),--profile profiles/gpu)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: tables test bench environment lint format lock restore record clean
 
 tables: environment
-	snakemake --cores all --config experiment=$(EXPERIMENT) -- all_tables all_figures
+	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
 
 test: environment lint
 	pytest -n 2 --dist loadfile

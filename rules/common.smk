@@ -201,14 +201,7 @@ def training_settings(wildcards):
     return {
         "code": code(*plan.model_sources(run)),
         "seed": run.seed,
-        "model": plan.trained_model(run),
-        "training": plan.training_settings(run).model_dump(
-            mode="json", exclude={"workers", "checkpoint_minutes"}
-        ),
-        "features": settings["features"]["model"],
-        "splits": settings["episodes"]["splits"] if run.tasks == "saliency" else None,
-        "live": plan.live_backbone,
-        **plan.tuning(run),
+        **plan.trained_with(run),
     }
 
 

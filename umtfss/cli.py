@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -46,9 +47,10 @@ def plan(
         "table", "cells", "trainings", "alone", "saved", title="Trainings that cells share",
         title_justify="left",
     )  # fmt: skip
-    for row in sharing_rows(chosen):
-        shared.add_row(*map(str, row))
-    console.print(shared)
+    if chosen.tables:
+        for row in sharing_rows(chosen):
+            shared.add_row(*map(str, row))
+        console.print(shared)
     rows = Table(
         "arrow", "jobs", "hours", "GB", title="Cost on this machine's CPU, rough",
         title_justify="left",
@@ -85,7 +87,7 @@ def predict(
     run: Annotated[
         str,
         typer.Option(
-            help="a path that `plan` prints, or `prototype` (training-free); "
+            help="a path that `plan` prints, or `prototype` (training-free, of every experiment); "
             "default: the trained run that most cells share"
         ),
     ] = "",
@@ -110,6 +112,14 @@ def predict(
         chosen = _plan(experiment)
         runs = {"": chosen.main_run, "prototype": matcher_run(chosen.experiment)}
         spec = runs[run] if run in runs else chosen.run_at(run)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=out):  # before anything is computed
+                pass
+        except OSError as error:
+            raise DataError(
+                f"nothing can be written to {out} ({error.strerror})", fix="give another --out"
+            ) from error
         supports = list(zip(support_image, support_mask, strict=True))
         found = find_queries(queries, out, supports)
         console.print(f"{len(support_image)}-shot, {spec.path} of {chosen.experiment.name}")
@@ -123,7 +133,8 @@ def predict(
         )
         for query, mask in zip(found, masks, strict=True):
             write_prediction(mask, query, out)
-            console.print(f"{output_paths(out, query)[0]}: {100 * mask.mean():.1f} % object")
+            line = f"{output_paths(out, query)[0]}: {100 * mask.mean():.1f} % object"
+            console.print(line, markup=False, highlight=False)
 
 
 def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:

@@ -3,6 +3,7 @@
 `load_experiment` is the only way in; scripts, rules and tests use it.
 """
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,16 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
             range; the message lists every such key and what to write.
     """
     path = experiment_file(name)
+    if not re.fullmatch("[a-z0-9_]+", path.stem):
+        raise ConfigError(
+            f"{path} cannot be used: the file's name is the experiment's",
+            expected="small letters, digits and _ before .yaml",
+            fix="rename the file",
+        )
+    text = path.read_text()
     try:
-        raw = yaml.safe_load(path.read_text())
+        _refuse_repeated_keys(path, yaml.compose(text))
+        raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         fix = "mend the line named above"
         raise ConfigError(f"{path} is not YAML: {error}", fix=fix) from error
@@ -65,6 +74,23 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
         return Experiment.model_validate({**raw, "name": path.stem, "seed": seed})
     except ValidationError as error:
         raise ConfigError(_explain(path, error), fix=f"edit {path}") from error
+
+
+def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
+    """YAML forbids a key twice in a mapping, PyYAML takes the last one."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key, value in node.value:
+            if keys.count(key.value) > 1:
+                raise ConfigError(
+                    f"{path} has the key {key.value} twice in one block",
+                    found=f"line {key.start_mark.line + 1}",
+                    fix="delete one of the two",
+                )
+            _refuse_repeated_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeated_keys(path, value)
 
 
 def _explain(path: Path, error: ValidationError) -> str:

@@ -105,7 +105,7 @@ class Plan(Caches):
         if path not in self._runs:
             raise ConfigError(
                 f"no table of experiment {self.experiment.name} needs the run {path}",
-                expected="one of " + ", ".join(self._runs),
+                expected="one of " + ", ".join(self._runs) + "; to predict, also prototype",
                 fix="correct the path, or add the table or cell to the experiment's file",
             )
         return self._runs[path]
@@ -153,6 +153,35 @@ class Plan(Caches):
             stages = experiment.fine_tuning if run.init else experiment.supervised
         changed = experiment.model_training.get(run.model, {})
         return TrainingConfig.model_validate({**stages[run.pool].model_dump(), **changed})
+
+    def trained_with(self, run: RunSpec) -> dict[str, Any]:
+        """The settings that a run's training reads, whatever they say of its inputs."""
+        splits = self.experiment.episodes.splits if run.tasks == "saliency" else None
+        return {
+            "model": self.trained_model(run),
+            "training": self.training_settings(run).model_dump(
+                mode="json", exclude={"workers", "checkpoint_minutes"}
+            ),
+            "features": self.experiment.features.model.model_dump(mode="json"),
+            "splits": splits and splits.model_dump(mode="json"),
+            "live": self.live_backbone,
+            **self.tuning(run),
+        }
+
+    def settings_behind(self, run: RunSpec) -> dict[str, Any]:
+        """All settings that decide a run's weights, block by block, be it by what it reads."""
+        experiment = self.experiment
+        elsewhere = {"tuned_blocks", "tuned_part", "shards", "part_mb", "batch_size"}
+        features = experiment.features.model_dump(mode="json", exclude=elsewhere)
+        found = {**self.trained_with(run), "features": {**features, **self.tuning(run)}}
+        if run.tasks != "sup":
+            found |= {
+                "pool": experiment.pools[run.pool].model_dump(mode="json"),
+                "clustering": experiment.clustering.model_dump(exclude={"gallery_regions"}),
+                "pseudo_masks": experiment.pseudo_masks.model_dump(mode="json"),
+            }
+        episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
+        return {**found, "episodes": episodes}
 
     def label_stages(self, dataset: str) -> list[TrainingConfig]:
         """The trainings on labels of a data set; all of them draw from one list of episodes."""

@@ -5,9 +5,10 @@ No data set, index or cache is needed: features are computed when they are read.
 Shapes: H W pixels, K shots.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from umtfss.evaluation.job import (
 )
 from umtfss.evaluation.run import TestImages, predicted_scores
 from umtfss.plan import Plan
-from umtfss.provenance import atomic_path
+from umtfss.provenance import atomic_path, read_manifest
 from umtfss.runs import RunSpec
 from umtfss.tables.figures import PREDICTED, overlay
 from umtfss.training.checkpoint import MANIFEST
@@ -186,21 +187,26 @@ def segment(
     catalog = SupportImages(masks, value)
     for image in masks:  # before the backbone is loaded
         catalog.mask(image)
+    _check_photos(queries)
     manifest = Path(plan.training_folder(run)) / MANIFEST
     if run.is_trained and not manifest.is_file():
         name = plan.experiment.name
         raise StoreError(
             f"the run {run.path} of experiment {name} has not been trained here",
-            expected=f"{manifest} (paths count from the project's folder)",
-            fix=f"snakemake --cores all --config experiment={name} -- {manifest}\n"
+            expected=manifest.resolve(),
+            fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
+            f"{manifest}\n"
             "            or --run prototype, which needs no training",
         )
+    if run.is_trained:
+        _check_settings(plan, run, read_manifest(manifest, "training")["settings"])
     if plan.diffuses(run) and not Path(plan.diffusion_map).is_file():
         name = plan.experiment.name
         raise StoreError(
             f"the photos that experiment {name} diffuses over have not been mapped here",
-            expected=f"{plan.diffusion_map} (paths count from the project's folder)",
-            fix=f"snakemake --cores all --config experiment={name} -- {plan.diffusion_map}",
+            expected=Path(plan.diffusion_map).resolve(),
+            fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
+            f"{plan.diffusion_map}",
         )
     model = tested_model(plan, run)
     device = torch.device(device)
@@ -214,6 +220,48 @@ def segment(
         closer = plan.looks_closer(run)
         boxes = found_boxes(plan, images, episode, device) if closer else None
         yield next(predicted_scores(model, episode, images, how, boxes)) > 0
+
+
+def _check_photos(paths: Sequence[Path]) -> None:
+    """Name every photo that cannot be read, before any is segmented."""
+    broken = []
+    for path in paths:
+        try:
+            read_image(path, upright=True)
+        except DataError as error:
+            broken.append(str(error))
+    if broken:
+        raise DataError(
+            f"{len(broken)} of {len(paths)} photos cannot be segmented, and none was:\n  "
+            + "\n  ".join(broken),
+            fix="mend them or leave them out, then run again",
+        )
+
+
+def _check_settings(plan: Plan, run: RunSpec, made_with: Mapping[str, Any]) -> None:
+    """Refuse weights that other settings made than those the experiment has today."""
+    name, today = plan.experiment.name, _flat(plan.settings_behind(run))
+    then = _flat(made_with)
+    changed = sorted(key for key in {*today, *then} if today.get(key) != then.get(key))
+    if changed:
+        shown = changed[:5]
+        raise StoreError(
+            f"the run {run.path} was trained before the settings of experiment {name} changed",
+            expected=", ".join(f"{key} {then.get(key)}" for key in shown),
+            found=", ".join(f"{key} {today.get(key)}" for key in shown)
+            + (f", and {len(changed) - len(shown)} more" if len(changed) > len(shown) else ""),
+            fix=f"change them back, or train again: snakemake --cores all "
+            f"--config experiment={name} -- {plan.training_folder(run)}/{MANIFEST}",
+        )
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The settings with keys such as "features.model.long_side"."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = isinstance(value, Mapping) and bool(value)
+        flat |= _flat(value, f"{above}{key}.") if inner else {f"{above}{key}": value}
+    return flat
 
 
 def write_prediction(mask: np.ndarray, query: Query, folder: Path) -> None:

@@ -93,6 +93,43 @@ def test_a_misspelt_pool_is_refused(tmp_path):
         load_experiment(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw["pools"]["shapes"].update(images=["shapes/trian"]), "mean 'train'"),
+        (lambda raw: raw["datasets"]["shapes"].update(test_split="test"), "test_split: 'test'"),
+        (lambda raw: raw["tables"].update(folds=[0, 0]), "0 is named twice"),
+        (lambda raw: raw["evaluation"].update(shots=[1, 5, 1]), "1 is named twice"),
+        (lambda raw: raw["training"]["shapes"].update(warmup_steps=10**6), "must be below steps"),
+        (
+            lambda raw: raw["features"]["model"].update(augment={"scale_min": 2, "scale_max": 1}),
+            "scale_min 2.0 must not exceed scale_max 1.0",
+        ),
+        (
+            lambda raw: raw["datasets"]["shapes"].update(expected_fold_images={"val": [1]}),
+            "at least 4 items",
+        ),
+    ],
+)
+def test_what_only_jobs_would_find_is_refused_at_once(tmp_path, change, message):
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(changed(tmp_path, change))
+
+
+def test_a_key_stands_once_in_a_block(tmp_path):
+    path = Path(changed(tmp_path, lambda raw: None))
+    text = path.read_text()
+    path.write_text(text + "\ntraining: {shapes: {steps: 3}}\n")
+    with pytest.raises(ConfigError, match=r"key training twice(?s:.*)line \d+"):
+        load_experiment(str(path))
+
+
+def test_the_files_name_is_the_experiments(tmp_path):
+    path = Path(changed(tmp_path, lambda raw: None)).rename(tmp_path / "My-Photos.yaml")
+    with pytest.raises(ConfigError, match=r"My-Photos\.yaml(?s:.*)rename the file"):
+        load_experiment(str(path))
+
+
 def test_fold_setting_needs_labels(tmp_path):
     def change(raw):
         raw["datasets"]["photos"] = {"kind": "folder", "folder": "photos"}

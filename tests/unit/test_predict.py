@@ -1,5 +1,6 @@
 """Segmenting a user's own photos."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,13 @@ from umtfss.errors import DataError, StoreError
 from umtfss.evaluation import job
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
-from umtfss.predict import find_queries, output_paths, segment, write_prediction
+from umtfss.predict import (
+    _check_settings,
+    find_queries,
+    output_paths,
+    segment,
+    write_prediction,
+)
 from umtfss.runs import RunSpec
 
 MATCHER = RunSpec("prototype")
@@ -146,6 +153,23 @@ def test_an_untrained_run_says_how_to_train_it(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError, match=r"has not been trained(?s:.*)--config experiment=demo --"):
         next(segment(plan, plan.main_run, [support(tmp_path)], [tmp_path / "support.png"]))
+
+
+def test_weights_of_other_settings_are_refused(plan):
+    behind = plan.settings_behind(plan.main_run)
+    _check_settings(plan, plan.main_run, json.loads(json.dumps(behind)))
+    other = {**behind, "pool": {**behind["pool"], "clusters": 99}}
+    with pytest.raises(StoreError, match=r"pool\.clusters 99(?s:.*)experiment=demo --"):
+        _check_settings(plan, plan.main_run, other)
+
+
+def test_photos_that_cannot_be_read_are_named_before_any_is_segmented(plan, tmp_path):
+    photo(tmp_path / "good.png", (0, 0, 9, 9))
+    for name in ("bad.png", "worse.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    queries = [tmp_path / f"{name}.png" for name in ("good", "bad", "worse")]
+    with pytest.raises(DataError, match=r"2 of 3 photos(?s:.*)bad\.png(?s:.*)worse\.png"):
+        next(segment(plan, MATCHER, [support(tmp_path)], queries))
 
 
 def test_folders_are_searched_and_results_have_names_of_their_own(tmp_path):

@@ -61,7 +61,8 @@ def open_dataset(name: str, settings: DatasetConfig, root: Path) -> Dataset:
             f"the folder of data set {name!r} does not exist",
             expected=f"files of kind {settings.kind}",
             found=str(root),
-            fix="set data_root or UMTFSS_DATA_ROOT, or `download: true` where the kind allows it",
+            fix=f"correct datasets.{name}.folder, data_root or UMTFSS_DATA_ROOT"
+            + (", or set `download: true`" if settings.kind in ("voc2012", "coco") else ""),
         )
     match settings.kind:
         case "voc2012":

@@ -4,6 +4,7 @@ Shapes: H W pixels.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,7 +44,9 @@ class FolderDataset:
             DataError: There is no such split, or the folder holds no image.
         """
         known_split(self, split)
-        files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        walked = os.walk(self.root, followlinks=True)  # as the listing that notices new photos
+        paths = (Path(parent, name) for parent, _, names in walked for name in names)
+        files = (path.relative_to(self.root) for path in paths if path.is_file())
         shown = [path for path in files if not any(part.startswith(".") for part in path.parts)]
         found = sorted(path.as_posix() for path in shown if path.suffix.lower() in SUFFIXES)
         others = sorted({path.suffix for path in shown if path.suffix.lower() not in SUFFIXES})
@@ -58,7 +61,7 @@ class FolderDataset:
             raise DataError(
                 f"{self.root} holds no images",
                 expected=f"files ending in {', '.join(sorted(SUFFIXES))}",
-                fix="point `folder:` at the folder of your images",
+                fix="name the folder of your images (in an experiment: datasets.<name>.folder)",
             )
         return found
 

@@ -65,7 +65,8 @@ def read_object_mask(path: Path, value: int | None = None) -> np.ndarray:
             pixel that is not black is the object.
 
     Raises:
-        DataError: The file is missing, damaged or a JPEG, or has colours and `value` is given.
+        DataError: The file is missing, damaged or a JPEG, has colours and `value` is given, or has
+            a palette that begins with another colour than black and no `value` is given.
     """
     image = _open(path)
     if image.format == "JPEG":
@@ -80,6 +81,13 @@ def read_object_mask(path: Path, value: int | None = None) -> np.ndarray:
         mask = (labels == value).astype(np.uint8)
         mask[(labels == IGNORE) & (value != IGNORE)] = IGNORE
         return mask
+    if image.mode == "P" and any((image.getpalette() or [0])[:3]):
+        raise DataError(
+            f"{path} cannot be used as a mask",
+            expected="a palette whose first colour, the background, is black",
+            found=f"RGB {(image.getpalette() or [])[:3]}",
+            fix="name the object's place in the palette with --mask-value, or save black and white",
+        )
     if image.mode in ("P", "L", "1", "I", "I;16", "F"):  # a palette's index 0 is its background
         return (np.array(image) != 0).astype(np.uint8)
     colours = np.array(image.convert("RGBA"))
@@ -88,7 +96,10 @@ def read_object_mask(path: Path, value: int | None = None) -> np.ndarray:
 
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
-        raise DataError(f"{path} does not exist", fix="restore the file or correct the list")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(
+            f"{path} {problem}", expected="a picture", fix="correct or restore the path"
+        )
     try:
         with Image.open(path) as image:
             image.load()

@@ -114,7 +114,7 @@ def _check_disk(folder: Path, needed: int) -> None:
     if needed > free:
         raise DiskSpaceError(
             f"the features do not fit the disk of {folder}",
-            expected=f"{needed / 1e9:.1f} GB free (upper bound)",
-            found=f"{free / 1e9:.1f} GB free",
+            expected=f"{needed / 1e6:,.0f} MB free (upper bound)",
+            found=f"{free / 1e6:,.0f} MB free",
             fix="free some space, lower long_side, or set features.model.cache: false",
         )

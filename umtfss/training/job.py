@@ -80,6 +80,7 @@ def train_run(
             folder=Path(plan.training_folder(run)),
             settings=plan.training_settings(run),
             identity=_identity(plan, run, manifest["digest"]),
+            made_with=plan.settings_behind(run),
             seed=run.seed,
             device=device,
             images_per_epoch=manifest["images_per_epoch"],
@@ -89,7 +90,7 @@ def train_run(
 
 def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     """The digest of everything that decides the weights."""
-    inputs, splits = plan.training_inputs(run), _splits(plan, run)
+    inputs = plan.training_inputs(run)
     manifests = [
         *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["masks"]),
         *(read_manifest(path, "features")["digest"] for path in inputs["features"]),
@@ -99,14 +100,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     return digest_json(
         {
             "run": run.path,
-            "model": plan.trained_model(run),
-            "training": plan.training_settings(run).model_dump(
-                mode="json", exclude={"workers", "checkpoint_minutes"}
-            ),
-            "features": plan.experiment.features.model.model_dump(mode="json"),
-            "splits": splits and splits.model_dump(mode="json"),
-            "live": plan.live_backbone,
-            **plan.tuning(run),
+            **plan.trained_with(run),
             "inputs": [episodes, *manifests],
             "code": digest_code(
                 *plan.model_sources(run),

@@ -14,7 +14,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite
@@ -90,6 +90,7 @@ def train(
     images_per_epoch: int,
     collate: Callable[[Any], Any],
     featuriser: Callable[[Any], EpisodeBatch] | None = None,
+    made_with: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a meta-learner and leave weights, manifest, log.csv and curve.png in `folder`.
 
@@ -110,6 +111,7 @@ def train(
         collate: Turns a list of episodes into an `EpisodeBatch`, or into the dataclass of tensors
             that `featuriser` takes.
         featuriser: Turns what `collate` gives, on the device, into an `EpisodeBatch`.
+        made_with: Settings to note in the manifest; none: those of the stage.
 
     Raises:
         TrainingError: The settings do not fit the device or the episodes, or the loss diverged.
@@ -258,7 +260,7 @@ def train(
             final_loss=final_loss,
             final_iou=final_iou,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-            settings=settings.model_dump(exclude={"workers", "checkpoint_minutes"}),
+            settings=made_with or settings.model_dump(exclude={"workers", "checkpoint_minutes"}),
             device=device.type,
             processes=distributed.world_size(),
             versions=package_versions("umtfss", "torch", "numpy"),

@@ -39,3 +39,11 @@ def test_files_that_are_passed_over_are_named(tmp_path, caplog):
     assert FolderDataset("photos", tmp_path).ids("all") == ["a.jpg"]
     assert "passing over 3 files" in caplog.text
     assert "(no suffix), .HEIC, .heic" in caplog.text
+
+
+def test_linked_folders_are_searched(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "elsewhere/a.png")
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
+    assert FolderDataset("photos", tmp_path / "photos").ids("all") == ["linked/a.png"]

@@ -96,6 +96,20 @@ def test_a_value_of_an_object_mask_can_be_picked(tmp_path):
     assert read_object_mask(tmp_path / "m.png", 255).tolist() == [[0, 0, 0, 1]]
 
 
+def test_a_palette_begins_with_the_background(tmp_path):
+    mask = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+    mask.putpalette([255, 255, 255, 0, 0, 0])
+    mask.save(tmp_path / "m.png")
+    with pytest.raises(DataError, match=r"first colour(?s:.*)255, 255, 255(?s:.*)--mask-value"):
+        read_object_mask(tmp_path / "m.png")
+    assert read_object_mask(tmp_path / "m.png", 0).tolist() == [[1, 0]]
+
+
+def test_a_folder_is_no_picture(tmp_path):
+    with pytest.raises(DataError, match="is a folder"):
+        read_image(tmp_path)
+
+
 def test_an_object_mask_is_no_jpeg(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "m.jpg")
     with pytest.raises(DataError, match=r"m\.jpg(?s:.*)save the mask as PNG"):
