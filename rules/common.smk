@@ -146,7 +146,7 @@ def tested_settings(run):
         "code": code(*plan.model_sources(run)),
         "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
-        "model": plan.model_settings(run).model_dump(mode="json"),
+        "model": plan.tested_model(run),
         "features": test_features,
         "live": plan.live_test_backbone,
         "superpixels": superpixel_settings if plan.squashes else None,

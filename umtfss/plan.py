@@ -15,7 +15,7 @@ from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.experiment import Experiment
 from umtfss.paths import EvaluationSpec, FeatureCache, pairs_of
-from umtfss.runs import TESTED_ALONE, RunSpec
+from umtfss.runs import FEW_KEYS, TESTED_ALONE, RunSpec
 from umtfss.tables.cells import Table, matcher_run, unsupervised_run
 from umtfss.tables.layout import all_tables
 
@@ -121,9 +121,15 @@ class Plan(Caches):
             {**self.experiment.model.model_dump(), **dict(run.overrides)}
         )
 
+    def tested_model(self, run: RunSpec) -> dict[str, Any]:
+        """The model block of a run as far as its model and its tests read it."""
+        few = FEW_KEYS.get(run.model)
+        read = None if few is None else {*few, *TESTED_ALONE}
+        return self.model_settings(run).model_dump(mode="json", include=read)
+
     def trained_model(self, run: RunSpec) -> dict[str, Any]:
-        """The model block of a run as far as it decides weights, and not tests alone."""
-        return self.model_settings(run).model_dump(mode="json", exclude={*TESTED_ALONE})
+        """The part of it that decides weights, and not tests alone."""
+        return {k: v for k, v in self.tested_model(run).items() if k not in TESTED_ALONE}
 
     def tuning(self, run: RunSpec) -> dict[str, Any]:
         """What decides the weights of a run that tunes, beside what it reads; else nothing."""

@@ -17,6 +17,11 @@ MODELS = {
 TRAINING_FREE = ("prototype",)
 TESTED_ALONE = ("superpixels", "closer")  # model keys that training knows nothing of
 TUNED = "tuned"  # it trains a part of the backbone: its runs have features of their own
+# The model keys that are read of those models that leave most to others, beside TESTED_ALONE.
+FEW_KEYS = {
+    "prototype": ("self_support", "margin"),
+    TUNED: ("self_support", "margin", "ignore_in_loss"),
+}
 
 
 @dataclass(frozen=True, order=True)

@@ -1,5 +1,8 @@
 """From tables to distinct runs."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import yaml
 
@@ -9,9 +12,18 @@ from umtfss.errors import ConfigError
 from umtfss.experiment import Experiment
 from umtfss.experiment_file import load_experiment
 from umtfss.features.settings import WeightsConfig
+from umtfss.models import build_model
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import RunSpec
+from umtfss.runs import FEW_KEYS, TUNED, RunSpec
+
+
+class Few(SimpleNamespace):
+    """A model block with few keys: reading another one fails."""
+
+    def model_copy(self, update: dict[str, Any]) -> "Few":
+        return Few(**{**vars(self), **update})
+
 
 FLOOR_PATH = "prototype/training_free+raw+closer=0.0+margin=0.0+self_support=False+superpixels=0.0"
 
@@ -163,6 +175,17 @@ def test_settings_of_a_run_hold_its_overrides(paper):
 def test_live_features_need_no_cache_for_the_model(paper):
     assert {cache.backbone for cache in paper.feature_caches} == {"resnet50_moco_v2"}
     assert {cache.long_side for cache in paper.feature_caches} == {473, 640}
+
+
+@pytest.mark.parametrize("name", sorted(FEW_KEYS))
+def test_a_key_that_a_model_does_not_read_is_no_setting_of_its_runs(name):
+    build_model(name, Few(**dict.fromkeys(FEW_KEYS[name], 0.5)), 8)  # type: ignore[arg-type]
+    experiment = load_experiment("voc_cpu")
+    model = experiment.model.model_copy(update={"k_fg": experiment.model.k_fg + 1})
+    before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
+    run = RunSpec(name, "pascal", "sup", "fold0") if name == TUNED else RunSpec(name)
+    assert before.tested_model(run) == after.tested_model(run)
+    assert before.tested_model(before.main_run) != after.tested_model(after.main_run)
 
 
 def test_live_features_are_decided_by_weights_and_code(paper):
