@@ -112,6 +112,8 @@ def predict(
         chosen = _plan(experiment)
         runs = {"": chosen.main_run, "prototype": matcher_run(chosen.experiment)}
         spec = runs[run] if run in runs else chosen.run_at(run)
+        supports = list(zip(support_image, support_mask, strict=True))
+        found = find_queries(queries, out, supports)
         try:
             out.mkdir(parents=True, exist_ok=True)
             with TemporaryFile(dir=out):  # before anything is computed
@@ -120,8 +122,6 @@ def predict(
             raise DataError(
                 f"nothing can be written to {out} ({error.strerror})", fix="give another --out"
             ) from error
-        supports = list(zip(support_image, support_mask, strict=True))
-        found = find_queries(queries, out, supports)
         console.print(f"{len(support_image)}-shot, {spec.path} of {chosen.experiment.name}")
         masks = segment(
             chosen,
