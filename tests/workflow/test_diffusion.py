@@ -165,5 +165,5 @@ def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):
     finally:
         hidden.rename(diffusion_map)
     assert failed.returncode == 1
-    assert "diffusion.h5 does not exist" in failed.stderr
-    assert "snakemake --cores all all_features" in failed.stderr
+    assert "have not been mapped here" in failed.stderr
+    assert "--config experiment=tiny -- results/tiny/features/diffusion.h5" in failed.stderr
