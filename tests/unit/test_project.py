@@ -107,9 +107,9 @@ def test_numbers_in_the_readme_are_those_of_the_committed_table():
         assert cells.items() <= table[title].items()
 
 
-@pytest.mark.parametrize("profile", ["slurm", "kubernetes"])
+@pytest.mark.parametrize("profile", ["gpu", "slurm", "kubernetes"])
 def test_profiles_name_rules_that_exist(profile):
     settings = yaml.safe_load((PACKAGE_ROOT / f"profiles/{profile}/config.yaml").read_text())
     rules = "".join(p.read_text() for p in (PACKAGE_ROOT / "rules").glob("*.smk"))
-    for name in [*settings["set-threads"], *settings["set-resources"]]:
+    for name in [*settings.get("set-threads", ()), *settings["set-resources"]]:
         assert f"\nrule {name}:" in rules
