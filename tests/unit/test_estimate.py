@@ -40,6 +40,16 @@ def test_number_of_images_before_anything_is_on_disk(plan):
     assert image_count(Plan(load_experiment("paper")), "coco", "val") == 40_137
 
 
+def test_images_are_counted_as_their_reader_lists_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("UMTFSS_DATA_ROOT", str(tmp_path))
+    own = Plan(load_experiment("own_photos"))
+    assert image_count(own, "photos", "all") == 0
+    (tmp_path / "my_photos").mkdir()
+    for name in ("a.JPG", "b.webp", "notes.txt"):
+        (tmp_path / "my_photos" / name).touch()
+    assert image_count(own, "photos", "all") == 2
+
+
 def test_disk_of_the_features_follows_from_grid_and_channels(plan):
     features = next(cost for cost in estimate(plan) if cost.arrow == "features")
     # 180x240 at long side 280: 210x280 px, 15x20 tokens of 14 px, 2 levels of 384 fp16 channels
