@@ -2,7 +2,8 @@
 
 A comparison is a difference of cells, taken on the same episodes of the same seeds, with its
 paired bootstrap interval. A claim is supported if the interval of every comparison lies above
-zero, not supported if one lies below, undecided otherwise. Whether attention is cheaper is
+zero, not supported if one lies below, undecided otherwise. It covers the draw of episodes, not the
+training, of which there is one. Whether attention is cheaper is
 counted, not measured.
 """
 
