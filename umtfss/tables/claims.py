@@ -1,10 +1,9 @@
 """The claims ledger: each claim of the paper as a test on the cells of our own tables.
 
 A comparison is a difference of cells, taken on the same episodes of the same seeds, with its
-paired bootstrap interval. A claim is supported if the interval of every comparison lies above
-zero, not supported if one lies below, undecided otherwise. It covers the draw of episodes, not the
-training, of which there is one. Whether attention is cheaper is
-counted, not measured.
+paired bootstrap interval, which covers the draw of episodes and not the training, of which there
+is one. A claim is supported if the interval of every comparison lies above zero, not supported if
+one lies below, undecided otherwise. Whether attention is cheaper is counted, not measured.
 """
 
 from collections.abc import Callable, Iterator, Sequence
