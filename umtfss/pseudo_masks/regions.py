@@ -82,9 +82,8 @@ def region_features(
         weights = rows @ masks @ columns.T
     else:
         weights = F.adaptive_avg_pool2d(masks, grid)
-    sums = weights.flatten(1) @ torch.from_numpy(
-        tokens
-    )  # the mean's length is lost in the next line
+    # sums, not means: only the direction is kept
+    sums = weights.flatten(1) @ torch.from_numpy(tokens)
     return F.normalize(sums, dim=1).numpy()
 
 

@@ -1,4 +1,4 @@
-"""What a table is made of: cells, the measurements behind them, and the runs that are measured.
+"""What a table is made of: the runs that are measured, their measurements, and cells of those.
 
 Nothing here reads a result.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from umtfss.config import ModelConfig
 from umtfss.evaluation.intervals import Metric
 from umtfss.experiment import Experiment
-from umtfss.runs import Measurement, RunSpec
+from umtfss.runs import FOLDS, Measurement, RunSpec
 
 # The matcher without what is added to it here: none of it is in a paper's floor.
 PLAIN_MATCHER: dict[str, Any] = {
@@ -139,3 +139,69 @@ def labelled_run(
     """
     seed = experiment.seed
     return RunSpec(model, dataset, "sup", f"fold{fold}", ratio=ratio, init=init, seed=seed)
+
+
+def measure_folds(
+    experiment: Experiment, run: RunSpec, dataset: str, shot: int, seeds: int
+) -> tuple[Measurement, ...]:
+    """Every fold tested with the same run."""
+    return tuple(Measurement(run, dataset, f, shot, seeds) for f in experiment.tables.folds)
+
+
+def fold_columns(experiment: Experiment, prefix: str = "") -> tuple[str, ...]:
+    """The titles of the columns of the folds and of their mean."""
+    return (*(f"{prefix}fold {f}" for f in experiment.tables.folds), f"{prefix}mean")
+
+
+def measure_labelled(
+    experiment: Experiment,
+    dataset: str,
+    model: str,
+    ratio: int,
+    *,
+    init: str = "",
+    shot: int = 1,
+    seeds: int,
+) -> tuple[Measurement, ...]:
+    """Every fold tested with the run that its labels trained."""
+    return tuple(
+        Measurement(
+            labelled_run(experiment, dataset, fold, model, ratio, init), dataset, fold, shot, seeds
+        )
+        for fold in experiment.tables.folds
+    )
+
+
+def fold_cells(
+    row: str,
+    columns: tuple[str, ...],
+    measured: tuple[Measurement, ...],
+    paper: dict[str, Any],
+    metric: Metric = "miou",
+) -> Iterator[Cell]:
+    """A cell for each fold and one for the mean; `paper` has `folds` and `mean`, or is empty."""
+    for column, one in zip(columns, measured, strict=False):
+        number = paper["folds"][one.fold] if paper else None
+        yield Cell(row, column, (one,), number, metric)
+    yield Cell(row, columns[-1], measured, of_all_folds(paper.get("mean"), measured), metric)
+
+
+def of_all_folds(mean: float | None, measured: tuple[Measurement, ...]) -> float | None:
+    """The paper's mean of four folds; none beside a mean of fewer."""
+    return mean if len(measured) == len(FOLDS) else None
+
+
+def build_table(
+    experiment: Experiment,
+    name: str,
+    title: str,
+    corner: str,
+    rows: tuple[str, ...],
+    columns: tuple[str, ...],
+    cells: list[Cell],
+    note: str = "",
+) -> Table:
+    """A table over the experiment's folds, with the experiment's own note after `note`."""
+    notes = " ".join(part for part in (note, experiment.tables.note) if part)
+    folds = tuple(experiment.tables.folds)
+    return Table(name, title, corner, rows, columns, tuple(cells), folds, notes)

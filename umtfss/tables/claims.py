@@ -23,7 +23,8 @@ from umtfss.runs import MODELS, TUNED, Measurement
 from umtfss.tables.attention_cost import attention_cost
 from umtfss.tables.cells import Cell, Table
 from umtfss.tables.latex import templates
-from umtfss.tables.layout import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW, start_row
+from umtfss.tables.layout import start_row
+from umtfss.tables.zero_labels import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 FEW_LABELS = "20 %"

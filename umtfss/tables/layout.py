@@ -3,30 +3,28 @@
 A cell is a set of measurements; its value is their mean. Nothing here reads a result.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
-from umtfss.evaluation.intervals import Metric
 from umtfss.experiment import Experiment
-from umtfss.runs import ALL_LABELS, FOLDS, MODELS, TUNED, Measurement, RunSpec
+from umtfss.runs import ALL_LABELS, MODELS, TUNED, Measurement, RunSpec
 from umtfss.tables.cells import (
-    PLAIN_MATCHER,
     Cell,
     Table,
-    floor_run,
-    labelled_run,
-    matcher_run,
+    build_table,
+    fold_cells,
+    fold_columns,
+    measure_folds,
+    measure_labelled,
+    of_all_folds,
     unsupervised_run,
 )
+from umtfss.tables.zero_labels import ablation, headline
 
-FLOOR_ROW = "prototype matcher (training-free)"
-MATCHER_ROW = "prototype matcher on what UMTFSS sees (training-free)"
-ZERO_LABELS_ROW = "UMTFSS (unsupervised)"
 COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
 QUOTED = " (quoted)"
 PER_EPISODE = " (per episode)"
@@ -54,101 +52,9 @@ def all_tables(experiment: Experiment) -> tuple[Table, ...]:
     return tuple(build(experiment) for settings, build in present if settings is not None)
 
 
-def _folds(
-    experiment: Experiment, run: RunSpec, dataset: str, shot: int, seeds: int
-) -> tuple[Measurement, ...]:
-    return tuple(Measurement(run, dataset, f, shot, seeds) for f in experiment.tables.folds)
-
-
-def _fold_columns(experiment: Experiment, prefix: str = "") -> tuple[str, ...]:
-    return (*(f"{prefix}fold {f}" for f in experiment.tables.folds), f"{prefix}mean")
-
-
-def _labelled_folds(
-    experiment: Experiment,
-    dataset: str,
-    model: str,
-    ratio: int,
-    *,
-    init: str = "",
-    shot: int = 1,
-    seeds: int,
-) -> tuple[Measurement, ...]:
-    """Every fold tested with the run that its labels trained."""
-    return tuple(
-        Measurement(
-            labelled_run(experiment, dataset, fold, model, ratio, init), dataset, fold, shot, seeds
-        )
-        for fold in experiment.tables.folds
-    )
-
-
-def _fold_cells(
-    row: str,
-    columns: tuple[str, ...],
-    measured: tuple[Measurement, ...],
-    paper: dict[str, Any],
-    metric: Metric = "miou",
-) -> Iterator[Cell]:
-    """A cell for each fold and one for the mean; `paper` has `folds` and `mean`, or is empty."""
-    for column, one in zip(columns, measured, strict=False):
-        number = paper["folds"][one.fold] if paper else None
-        yield Cell(row, column, (one,), number, metric)
-    yield Cell(row, columns[-1], measured, _of_all_folds(paper.get("mean"), measured), metric)
-
-
-def _of_all_folds(mean: float | None, measured: tuple[Measurement, ...]) -> float | None:
-    """The paper's mean of four folds; none beside a mean of fewer."""
-    return mean if len(measured) == len(FOLDS) else None
-
-
 def _benchmark(experiment: Experiment, dataset: str) -> str:
     """The paper's benchmark that a data set's numbers stand beside."""
     return "coco" if experiment.datasets[dataset].kind == "coco" else "pascal"
-
-
-def _build(
-    experiment: Experiment,
-    name: str,
-    title: str,
-    corner: str,
-    rows: tuple[str, ...],
-    columns: tuple[str, ...],
-    cells: list[Cell],
-    note: str = "",
-) -> Table:
-    notes = " ".join(part for part in (note, experiment.tables.note) if part)
-    folds = tuple(experiment.tables.folds)
-    return Table(name, title, corner, rows, columns, tuple(cells), folds, notes)
-
-
-def headline(experiment: Experiment) -> Table:
-    """The training-free floor against UMTFSS without labels, per fold, for every shot."""
-    settings, shots = experiment.tables.headline, experiment.evaluation.shots
-    assert settings is not None
-    seeds = settings.seeds or experiment.evaluation.seeds
-    runs = {
-        FLOOR_ROW: floor_run(experiment),
-        MATCHER_ROW: matcher_run(experiment),
-        ZERO_LABELS_ROW: unsupervised_run(experiment, settings.pool),
-    }
-    if runs[MATCHER_ROW] == runs[FLOOR_ROW]:
-        del runs[MATCHER_ROW]
-    cells: list[Cell] = []
-    columns: list[str] = []
-    for shot in shots:
-        names = _fold_columns(experiment, f"{shot}-shot ")
-        columns += names
-        for row, run in runs.items():
-            measured = _folds(experiment, run, settings.dataset, shot, seeds)
-            cells += _fold_cells(row, names, measured, {})
-    title = f"Zero labels on {settings.dataset}: the training-free floor and UMTFSS."
-    note = ""
-    if MATCHER_ROW in runs:
-        mirrored = ", averaged over the image and its mirror image"
-        note = "The first row is the usual matcher on the backbone's own features"
-        note += f"{mirrored if experiment.features.mirrored else ''}."
-    return _build(experiment, "headline", title, "model", tuple(runs), tuple(columns), cells, note)
 
 
 def table1(experiment: Experiment) -> Table:
@@ -160,18 +66,18 @@ def table1(experiment: Experiment) -> Table:
         paper = dict(zip(printed["columns"], printed[row], strict=True))
         for model in settings.models:
             run = unsupervised_run(experiment, settings.pool, model=model)
-            measured = _folds(experiment, run, settings.dataset, 1, seeds)
+            measured = measure_folds(experiment, run, settings.dataset, 1, seeds)
             if row == "sup":
-                measured = _labelled_folds(
+                measured = measure_labelled(
                     experiment, settings.dataset, model, ALL_LABELS, seeds=seeds
                 )
-            number = _of_all_folds(paper.get(MODELS[model]), measured)
+            number = of_all_folds(paper.get(MODELS[model]), measured)
             cells.append(Cell(row, MODELS[model], measured, number))
     columns = tuple(MODELS[model] for model in settings.models)
     title = f"Supervised and unsupervised meta-training, 1-shot, tested on {settings.dataset}."
     note = "The paper tests on PASCAL-5i."
     rows = tuple(settings.rows)
-    return _build(experiment, "table1", title, "variant", rows, columns, cells, note)
+    return build_table(experiment, "table1", title, "variant", rows, columns, cells, note)
 
 
 def table2(experiment: Experiment) -> Table:
@@ -191,19 +97,23 @@ def table2(experiment: Experiment) -> Table:
             rows.append(row)
             if init:
                 run = unsupervised_run(experiment, settings.pool, model=model)
-                cells.append(Cell(row, "0 %", _folds(experiment, run, settings.dataset, 1, seeds)))
+                cells.append(
+                    Cell(row, "0 %", measure_folds(experiment, run, settings.dataset, 1, seeds))
+                )
             numbers = printed.get(MODELS[model], {}).get(start, [])
             paper = dict(zip(printed["ratios"], numbers, strict=False))
             for ratio in settings.ratios:
-                measured = _labelled_folds(
+                measured = measure_labelled(
                     experiment, settings.dataset, model, ratio, init=init, seeds=seeds
                 )
-                number = _of_all_folds(paper.get(ratio), measured)
+                number = of_all_folds(paper.get(ratio), measured)
                 cells.append(Cell(row, f"{ratio} %", measured, number))
     columns = ("0 %", *(f"{ratio} %" for ratio in settings.ratios))
     title = f"Meta-training on a part of the labels, 1-shot, tested on {settings.dataset}."
     note = " ".join(["The paper tests on PASCAL-5i.", *printed["notes"]])
-    return _build(experiment, "table2", title, "labelled images", tuple(rows), columns, cells, note)
+    return build_table(
+        experiment, "table2", title, "labelled images", tuple(rows), columns, cells, note
+    )
 
 
 def start_row(title: str, start: str) -> str:
@@ -216,15 +126,17 @@ def table3(experiment: Experiment) -> Table:
     settings = experiment.tables.table3
     assert settings is not None
     rows = {"vanilla cross-att.": "vanilla", "prototype cross-att.": "prototype"}
-    columns = _fold_columns(experiment)
+    columns = fold_columns(experiment)
     cells: list[Cell] = []
     for row, kind in rows.items():
         run = unsupervised_run(experiment, settings.pool, cross_attention=kind)
-        measured = _folds(experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds)
+        measured = measure_folds(
+            experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds
+        )
         paper = paper_numbers()["table3"][f"{kind}_cross_attention"]
-        cells += _fold_cells(row, columns, measured, paper)
+        cells += fold_cells(row, columns, measured, paper)
     title = f"Vanilla against prototype-aware cross-attention, 1-shot, on {settings.dataset}."
-    return _build(
+    return build_table(
         experiment,
         "table3",
         title,
@@ -244,15 +156,15 @@ def table4(experiment: Experiment) -> Table:
     for k_bg in settings.k_bg:
         for k_fg in settings.k_fg:
             run = unsupervised_run(experiment, settings.pool, k_fg=k_fg, k_bg=k_bg)
-            measured = _folds(
+            measured = measure_folds(
                 experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds
             )
             paper = None
             if k_fg in printed["k_fg"] and k_bg in printed["k_bg"]:
                 paper = printed["miou"][printed["k_bg"].index(k_bg)][printed["k_fg"].index(k_fg)]
-            cells.append(Cell(str(k_bg), str(k_fg), measured, _of_all_folds(paper, measured)))
+            cells.append(Cell(str(k_bg), str(k_fg), measured, of_all_folds(paper, measured)))
     title = f"Numbers of prototypes (columns K_fg, rows K_bg), 1-shot, on {settings.dataset}."
-    return _build(
+    return build_table(
         experiment,
         "table4",
         title,
@@ -276,7 +188,7 @@ def table5(experiment: Experiment) -> Table:
     cells: list[Cell] = []
     columns: list[str] = []
     for dataset, pool in settings.datasets.items():
-        names = _fold_columns(experiment, f"{dataset} ")
+        names = fold_columns(experiment, f"{dataset} ")
         columns += names
         printed = paper_numbers()["table5"][_benchmark(experiment, dataset)]
         for setting in settings.settings:
@@ -287,10 +199,10 @@ def table5(experiment: Experiment) -> Table:
                 }
                 measured = tuple(Measurement(run, dataset, f, 1, seeds) for f, run in runs.items())
                 row, paper = f"{setting}: {MODELS[model]}", printed[setting].get(MODELS[model], {})
-                cells += _fold_cells(row, names, measured, paper)
+                cells += fold_cells(row, names, measured, paper)
                 if settings.masksplit:
                     row += PER_EPISODE
-                    cells += _fold_cells(row, names, measured, {}, "per_episode")
+                    cells += fold_cells(row, names, measured, {}, "per_episode")
     title = "Unsupervised few-shot segmentation, 1-shot: trained on the fold's images, or on all."
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
     note = "The paper tests on PASCAL-5i and COCO-20i."
@@ -298,7 +210,7 @@ def table5(experiment: Experiment) -> Table:
         note = "Features are diffused over the whole pool in every setting. " + note
     if settings.masksplit:
         note = "Per episode: the mean of the episodes' IoU, which MaskSplit reports. " + note
-    return _build(experiment, "table5", title, "setting", rows, tuple(columns), cells, note)
+    return build_table(experiment, "table5", title, "setting", rows, tuple(columns), cells, note)
 
 
 def _unlabelled(experiment: Experiment, pool: str, model: str, setting: str, fold: int) -> RunSpec:
@@ -319,7 +231,7 @@ def table6(experiment: Experiment) -> Table:
     for dataset, pool in settings.datasets.items():
         benchmark = _benchmark(experiment, dataset)
         for shot in experiment.evaluation.shots:
-            names = _fold_columns(experiment, f"{dataset} {shot}-shot ")
+            names = fold_columns(experiment, f"{dataset} {shot}-shot ")
             columns += names
             place = f"{benchmark}_{shot}shot"
             known = place in printed["columns"]
@@ -340,13 +252,13 @@ def table6(experiment: Experiment) -> Table:
                         cells.append(Cell(row, column, (), number))
             for ratio in (0, *settings.ratios):
                 run = unsupervised_run(experiment, pool)
-                measured = _folds(experiment, run, dataset, shot, seeds)
+                measured = measure_folds(experiment, run, dataset, shot, seeds)
                 if ratio:
-                    measured = _labelled_folds(
+                    measured = measure_labelled(
                         experiment, dataset, "umtfss", ratio, init=pool, shot=shot, seeds=seeds
                     )
                 row = f"UMTFSS, {ratio} %"
-                cells += _fold_cells(row, names, measured, paper(f"UMTFSS_{ratio}"))
+                cells += fold_cells(row, names, measured, paper(f"UMTFSS_{ratio}"))
     title = "Supervised few-shot segmentation and UMTFSS by the part of the labels that it reads."
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
     note = (
@@ -354,56 +266,4 @@ def table6(experiment: Experiment) -> Table:
         "(PASCAL-5i, COCO-20i); they are no measurements of this experiment. Some printed means "
         f"are not those of their folds: {'; '.join(printed['printed_mean_disagrees'])}."
     )
-    return _build(experiment, "table6", title, "labels", rows, tuple(columns), cells, note)
-
-
-def ablation(experiment: Experiment) -> Table:
-    """What is added to the paper's method, part by part, without labels, per fold, 1-shot."""
-    settings = experiment.tables.ablation
-    assert settings is not None
-    pool, own = settings.pool, settings.paper_pool
-    bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
-    # what is done to a score, step by step -> what is not done yet
-    off: dict[str, Any] = {"superpixels": 0.0, "closer": 0.0}
-    steps, title = {"": dict(off)}, ""
-    for key, name in (("superpixels", "superpixels"), ("closer", "closer look")):
-        del off[key]
-        if getattr(experiment.model, key):
-            title += f", {name}"
-            steps[title] = dict(off)
-    runs = {
-        "matcher": floor_run(experiment),
-        "matcher, self-support": replace(matcher_run(experiment, **steps[""]), raw=True),
-        "matcher, diffused": matcher_run(experiment, **PLAIN_MATCHER),
-    }
-    for title, left_out in steps.items():
-        runs[f"matcher, diffused, self-support{title}"] = matcher_run(experiment, **left_out)
-    runs |= {
-        "UMTFSS of the paper": unsupervised_run(experiment, own, raw=True, **bare),
-        "UMTFSS + matcher": unsupervised_run(experiment, own, raw=True, **scored),
-        "UMTFSS, diffused": unsupervised_run(experiment, pool, **bare),
-        "UMTFSS + matcher, diffused": unsupervised_run(experiment, pool, **scored),
-    }
-    for title, left_out in steps.items():
-        run = unsupervised_run(experiment, pool, **left_out)
-        runs[f"UMTFSS + matcher, diffused, self-support{title}"] = run
-    rows: dict[RunSpec, str] = {}
-    for row, run in runs.items():
-        rows.setdefault(run, row)  # what an experiment has switched off makes no other run
-    columns = _fold_columns(experiment)
-    cells: list[Cell] = []
-    for run, row in rows.items():
-        measured = _folds(experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds)
-        cells += _fold_cells(row, columns, measured, {})
-    title = f"What is added to the paper's method, part by part, 1-shot, on {settings.dataset}."
-    note = (
-        "The paper's rows are meta-trained on clusters of the backbone's features, the diffused "
-        "ones on clusters of diffused features. + matcher: the training-free score is added."
-    )
-    kept = ["averages over mirror images"] if experiment.features.mirrored else []
-    kept += ["the choice of clusters by max_border"] if experiment.episodes.max_border else []
-    if kept:
-        note += f" {' and '.join(kept).capitalize()}, not in the paper either, are in every row."
-    return _build(
-        experiment, "ablation", title, "model", tuple(rows.values()), columns, cells, note
-    )
+    return build_table(experiment, "table6", title, "labels", rows, tuple(columns), cells, note)

@@ -1,0 +1,93 @@
+"""The settings and sources that decide a run: its weights, and the scores of its tests.
+
+`umtfss/plan.py` says which runs there are, `umtfss/caches.py` which features they read.
+"""
+
+from typing import Any
+
+from umtfss.caches import Caches
+from umtfss.config import ModelConfig, TrainingConfig
+from umtfss.runs import FEW_KEYS, TESTED_ALONE, RunSpec
+
+
+class RunSettings(Caches):
+    """What decides the runs of an experiment: when it changes, their results are stale."""
+
+    def model_settings(self, run: RunSpec) -> ModelConfig:
+        """The model block with the run's overrides."""
+        return ModelConfig.model_validate(
+            {**self.experiment.model.model_dump(), **dict(run.overrides)}
+        )
+
+    def tested_model(self, run: RunSpec) -> dict[str, Any]:
+        """The model block of a run as far as its model and its tests read it."""
+        few = FEW_KEYS.get(run.model)
+        read = None if few is None else {*few, *TESTED_ALONE}
+        return self.model_settings(run).model_dump(mode="json", include=read)
+
+    def trained_model(self, run: RunSpec) -> dict[str, Any]:
+        """The part of it that decides weights, and not tests alone."""
+        return {k: v for k, v in self.tested_model(run).items() if k not in TESTED_ALONE}
+
+    def tuning(self, run: RunSpec) -> dict[str, Any]:
+        """What decides the weights of a run that tunes, beside what it reads; else nothing."""
+        tuned = {"tuned_blocks", "weights"} if run.is_tuned else set()
+        return self.experiment.features.model_dump(mode="json", include=tuned)
+
+    def tested_part(self, run: RunSpec) -> dict[str, Any]:
+        """What decides its features at test, beside these; of another run nothing."""
+        tuned = {"tuned_part"} if run.is_tuned else set()
+        return self.experiment.features.model_dump(mode="json", include=tuned)
+
+    @staticmethod
+    def model_sources(run: RunSpec) -> tuple[str, ...]:
+        """The sources of the run's meta-learner; another one's file is none of its business."""
+        shared = ("__init__.py", "base.py", "layers", "prototype.py")
+        own = [f"umtfss/models/{run.model}.py"]
+        if run.is_tuned:
+            own += [f"umtfss/backbones/{name}.py" for name in ("tail", "vit")]
+            own += ["umtfss/features/tuned.py"]
+        return tuple(sorted({*own, *(f"umtfss/models/{name}" for name in shared)}))
+
+    def training_settings(self, run: RunSpec) -> TrainingConfig:
+        """The training block of the run's stage, with what differs for its model."""
+        experiment = self.experiment
+        stages = experiment.training
+        if run.tasks == "sup":
+            stages = experiment.fine_tuning if run.init else experiment.supervised
+        changed = experiment.model_training.get(run.model, {})
+        return TrainingConfig.model_validate({**stages[run.pool].model_dump(), **changed})
+
+    def trained_with(self, run: RunSpec) -> dict[str, Any]:
+        """The settings that a run's training reads, whatever they say of its inputs."""
+        splits = self.experiment.episodes.splits if run.tasks == "saliency" else None
+        return {
+            "model": self.trained_model(run),
+            "training": self.training_settings(run).model_dump(
+                mode="json", exclude={"workers", "checkpoint_minutes"}
+            ),
+            "features": self.experiment.features.model.model_dump(mode="json"),
+            "splits": splits and splits.model_dump(mode="json"),
+            "live": self.live_backbone,
+            **self.tuning(run),
+        }
+
+    def settings_behind(self, run: RunSpec) -> dict[str, Any]:
+        """All settings that decide a run's weights, block by block, be it by what it reads."""
+        experiment = self.experiment
+        elsewhere = {"tuned_blocks", "tuned_part", "shards", "part_mb", "batch_size"}
+        features = experiment.features.model_dump(mode="json", exclude=elsewhere)
+        found = {**self.trained_with(run), "features": {**features, **self.tuning(run)}}
+        if run.tasks != "sup":
+            found |= {
+                "pool": experiment.pools[run.pool].model_dump(mode="json"),
+                "clustering": experiment.clustering.model_dump(exclude={"gallery_regions"}),
+                "pseudo_masks": experiment.pseudo_masks.model_dump(mode="json"),
+            }
+        episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
+        return {**found, "episodes": episodes}
+
+    def label_stages(self, dataset: str) -> list[TrainingConfig]:
+        """The trainings on labels of a data set; all of them draw from one list of episodes."""
+        blocks = (self.experiment.supervised, self.experiment.fine_tuning)
+        return [block[dataset] for block in blocks if dataset in block]
