@@ -1,6 +1,5 @@
 """Segmenting a user's own photos."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,14 @@ from torch.nn import functional as nnf
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.errors import DataError, StoreError
+from umtfss.errors import DataError, StoreError, WeightsError
 from umtfss.evaluation import job
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
-from umtfss.predict import (
-    _check_settings,
-    find_queries,
-    output_paths,
-    segment,
-    write_prediction,
-)
+from umtfss.predict import find_queries, output_paths, segment, write_prediction
+from umtfss.provenance import write_manifest
 from umtfss.runs import RunSpec
+from umtfss.training.checkpoint import MANIFEST
 
 MATCHER = RunSpec("prototype")
 
@@ -155,12 +150,20 @@ def test_an_untrained_run_says_how_to_train_it(plan, tmp_path, monkeypatch):
         next(segment(plan, plan.main_run, [support(tmp_path)], [tmp_path / "support.png"]))
 
 
-def test_weights_of_other_settings_are_refused(plan):
-    behind = plan.settings_behind(plan.main_run)
-    _check_settings(plan, plan.main_run, json.loads(json.dumps(behind)))
-    other = {**behind, "pool": {**behind["pool"], "clusters": 99}}
+def test_weights_of_other_settings_are_refused(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, pair = plan.main_run, support(tmp_path)
+    behind = plan.settings_behind(run)
+    manifest = Path(plan.training_folder(run)) / MANIFEST
+
+    def segment_after(settings):
+        write_manifest(manifest, "training", "0", settings=settings)
+        next(segment(plan, run, [pair], [pair[0]]))
+
     with pytest.raises(StoreError, match=r"pool\.clusters 99(?s:.*)experiment=demo --"):
-        _check_settings(plan, plan.main_run, other)
+        segment_after({**behind, "pool": {**behind["pool"], "clusters": 99}})
+    with pytest.raises(WeightsError, match=r"weights\.safetensors"):  # which come next
+        segment_after(behind)
 
 
 def test_photos_that_cannot_be_read_are_named_before_any_is_segmented(plan, tmp_path):
