@@ -188,6 +188,24 @@ def test_a_key_that_a_model_does_not_read_is_no_setting_of_its_runs(name):
     assert before.tested_model(before.main_run) != after.tested_model(after.main_run)
 
 
+@pytest.mark.parametrize(
+    ("block", "key", "value"),
+    [
+        ("model", "k_fg", 7),
+        ("clustering", "iterations", 9),
+        ("pseudo_masks", "min_area", 7),
+        ("episodes", "max_border", 0.7),
+        ("features", "mirrored", False),
+    ],
+)
+def test_what_decides_weights_is_behind_them(block, key, value):
+    experiment = load_experiment("voc_cpu")
+    changed = getattr(experiment, block).model_copy(update={key: value})
+    before, after = Plan(experiment), Plan(experiment.model_copy(update={block: changed}))
+    run = before.main_run
+    assert before.settings_behind(run)[block] != after.settings_behind(run)[block]
+
+
 def test_live_features_are_decided_by_weights_and_code(paper):
     assert Plan(load_experiment("voc_cpu")).live_backbone == {}
     before = paper.live_backbone
