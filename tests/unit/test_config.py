@@ -197,8 +197,9 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
 
 
 def test_an_ablation_takes_diffusion_away(tmp_path):
-    def change(raw, level="block6", change_features=diffused):
+    def change(raw, level="block6", change_features=diffused, **model):
         change_features(raw)
+        raw["model"] |= {"self_support": True, **model}
         raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": level}
         raw["training"]["paper"] = raw["training"]["shapes"]
         raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes", "paper_pool": "paper"}
@@ -208,6 +209,9 @@ def test_an_ablation_takes_diffusion_away(tmp_path):
         load_experiment(changed(tmp_path, lambda raw: change(raw, level=None)))
     with pytest.raises(ConfigError, match=r"needs a block features\.diffusion"):
         load_experiment(changed(tmp_path, lambda raw: change(raw, "block6", lambda _: None)))
+    for off in ({"self_support": False}, {"residual": "none"}):
+        with pytest.raises(ConfigError, match=r"needs model\.self_support and a model\.residual"):
+            load_experiment(changed(tmp_path, lambda raw, off=off: change(raw, **off)))
 
 
 def test_missing_experiment_lists_the_known_ones():

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from umtfss.experiment import Experiment
-from umtfss.runs import RunSpec
 from umtfss.tables.cells import (
     PLAIN_MATCHER,
     Cell,
@@ -87,12 +86,9 @@ def ablation(experiment: Experiment) -> Table:
     for title, left_out in steps.items():
         run = unsupervised_run(experiment, pool, **left_out)
         runs[f"UMTFSS + matcher, diffused, self-support{title}"] = run
-    rows: dict[RunSpec, str] = {}
-    for row, run in runs.items():
-        rows.setdefault(run, row)  # what an experiment has switched off makes no other run
     columns = fold_columns(experiment)
     cells: list[Cell] = []
-    for run, row in rows.items():
+    for row, run in runs.items():
         measured = measure_folds(
             experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds
         )
@@ -106,6 +102,4 @@ def ablation(experiment: Experiment) -> Table:
     kept += ["the choice of clusters by max_border"] if experiment.episodes.max_border else []
     if kept:
         note += f" {' and '.join(kept).capitalize()}, not in the paper either, are in every row."
-    return build_table(
-        experiment, "ablation", title, "model", tuple(rows.values()), columns, cells, note
-    )
+    return build_table(experiment, "ablation", title, "model", tuple(runs), columns, cells, note)
