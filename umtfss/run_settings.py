@@ -60,14 +60,12 @@ class RunSettings(Caches):
 
     def trained_with(self, run: RunSpec) -> dict[str, Any]:
         """The settings that a run's training reads, whatever they say of its inputs."""
-        splits = self.experiment.episodes.splits if run.tasks == "saliency" else None
         return {
             "model": self.trained_model(run),
             "training": self.training_settings(run).model_dump(
                 mode="json", exclude={"workers", "checkpoint_minutes"}
             ),
             "features": self.experiment.features.model.model_dump(mode="json"),
-            "splits": splits and splits.model_dump(mode="json"),
             "live": self.live_backbone,
             **self.tuning(run),
         }

@@ -32,8 +32,8 @@ class RunSpec:
         model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free floor.
         pool: What it is trained on: an unlabelled pool, or with tasks "sup" a labelled data set;
             of a model without training: empty.
-        tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two crops of one image and its
-            salient region), "sup" (labelled base classes) or "none" (training-free).
+        tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two halves of the salient
+            region of one image), "sup" (labelled base classes) or "none" (training-free).
         fold: "all", or "fold0" .. "fold3": only images with a base class of that fold.
         ratio: Percent of the training images whose labels are read; for tasks "sup".
         init: Unlabelled pool of the meta-training that the weights come from; empty: scratch.
