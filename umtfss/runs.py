@@ -15,6 +15,7 @@ MODELS = {
     "tuned": "TunedBackbone",
 }
 TRAINING_FREE = ("prototype",)
+MASKSPLIT = "masksplit"  # without labels it has tasks of its own, "saliency"
 TESTED_ALONE = ("superpixels", "closer")  # model keys that training knows nothing of
 TUNED = "tuned"  # it trains a part of the backbone: its runs have features of their own
 # The model keys that are read of those models that leave most to others, beside TESTED_ALONE.

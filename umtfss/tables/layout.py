@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from umtfss.experiment import Experiment
-from umtfss.runs import ALL_LABELS, MODELS, TUNED, Measurement, RunSpec
+from umtfss.runs import ALL_LABELS, MASKSPLIT, MODELS, TUNED, Measurement, RunSpec
 from umtfss.tables.cells import (
     Cell,
     Table,
@@ -184,7 +184,7 @@ def table5(experiment: Experiment) -> Table:
     """
     settings, seeds = experiment.tables.table5, experiment.evaluation.seeds
     assert settings is not None
-    models = ("masksplit", "umtfss") if settings.masksplit else ("umtfss",)
+    models = (MASKSPLIT, "umtfss") if settings.masksplit else ("umtfss",)
     cells: list[Cell] = []
     columns: list[str] = []
     for dataset, pool in settings.datasets.items():
@@ -219,7 +219,7 @@ def table5(experiment: Experiment) -> Table:
 def _unlabelled(experiment: Experiment, pool: str, model: str, setting: str, fold: int) -> RunSpec:
     """A run of Table 5; MaskSplit has tasks of its own."""
     images = "all" if setting == "all" else f"fold{fold}"
-    if model == "masksplit":
+    if model == MASKSPLIT:
         return RunSpec(model, pool, "saliency", images, seed=experiment.seed)
     return unsupervised_run(experiment, pool, images)
 
