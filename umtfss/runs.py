@@ -21,7 +21,7 @@ TUNED = "tuned"  # it trains a part of the backbone: its runs have features of t
 # The model keys that are read of those models that leave most to others, beside TESTED_ALONE.
 FEW_KEYS = {
     "prototype": ("self_support", "margin"),
-    TUNED: ("self_support", "margin", "ignore_in_loss"),
+    TUNED: ("self_support", "margin"),
 }
 
 

@@ -84,7 +84,7 @@ def train_run(
             seed=run.seed,
             device=device,
             images_per_epoch=manifest["images_per_epoch"],
-            **_episodes(plan, run, device),
+            **_episodes(plan, run, device, model.reads_support_target),
         )
 
 
@@ -122,7 +122,9 @@ def _masks(plan: Plan, run: RunSpec, catalog: Catalog) -> MaskSource:
     return SplitMasks(masks, run.seed) if run.tasks == "saliency" else masks
 
 
-def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
+def _episodes(
+    plan: Plan, run: RunSpec, device: torch.device, support_target: bool
+) -> dict[str, Any]:
     """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
     experiment, settings = plan.experiment, plan.training_settings(run)
     features = experiment.features.model
@@ -146,6 +148,7 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
             vertical_flip=settings.augment.vertical_flip,
             views=[FeatureStore(plan.feature_manifests(view)) for view in views],
             keep=settings.augment.crop_foreground,
+            support_target=support_target,
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.
@@ -163,7 +166,7 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
         augment=settings.augment,
         seed=run.seed,
     )
-    featuriser = Featuriser(extractor, mid, high, target_side)
+    featuriser = Featuriser(extractor, mid, high, target_side, support_target)
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
 
 
