@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from umtfss.block import Block, Distinct, Fraction, Name, PositiveInt, SplitName, known
 from umtfss.features.settings import ViewConfig
 
+OFFICIAL_TEST_SPLIT = "val"
 PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
 
 
@@ -33,7 +34,9 @@ class DatasetConfig(Block):
         2048, description="px of a class at label resolution for it to count as present"
     )
     test_split: Name = Field(
-        "val", description="split that is tested; train, to choose settings without test images"
+        OFFICIAL_TEST_SPLIT,
+        description="split that is tested; another than val, to choose settings without test "
+        "images, is said in every caption",
     )
     test_episodes: PositiveInt = Field(1000, description="test episodes per fold and seed")
     rare_classes: Literal["refuse", "leave_out"] = Field(
@@ -70,6 +73,11 @@ class DatasetConfig(Block):
     def splits(self) -> tuple[str, ...]:
         """The splits that data sets of this kind have."""
         return ("all",) if self.kind == "folder" else ("train", "val")
+
+    @property
+    def is_development(self) -> bool:
+        """Whether what is tested is not the official test split, of any kind."""
+        return self.test_split != OFFICIAL_TEST_SPLIT
 
 
 class PoolConfig(Block):
@@ -349,6 +357,9 @@ class EvaluationConfig(Block):
     )
     shots: Distinct[PositiveInt] = Field([1, 5], description="K at test")
     seeds: PositiveInt = Field(5, description="episode seeds of all tables but the ablations")
+    training_seeds: PositiveInt = Field(
+        1, description="trainings that a number is the mean of, for intervals that cover training"
+    )
     batch_size: PositiveInt = Field(8, description="episodes per forward pass")
     bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")
     interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="interval's coverage")
