@@ -26,6 +26,7 @@ class Value:
         coverage: Of the interval, e.g. 0.95.
         fb_iou: Percent, mean IoU of foreground and background; the mean over the cell's folds.
         protocol: Where was counted, `evaluation.protocol`.
+        collapsed: Whether a training behind it found nothing on its own tasks (`TaskIoU`).
     """
 
     value: float
@@ -36,6 +37,7 @@ class Value:
     coverage: float
     fb_iou: float
     protocol: str = "original"
+    collapsed: bool = False
 
 
 Values = Mapping[tuple[str, str], Value]  # by row title and column title
@@ -118,7 +120,7 @@ def cell_value(
             found=found,
             fix="test every fold, or set tables.folds, and the caption will say so",
         )
-    parts = []
+    parts, collapsed = [], False
     for measurement in cell.measurements:
         result = load(measurement)
         if measurement.fold not in result.folds:
@@ -130,6 +132,7 @@ def cell_value(
                 fix="run snakemake --cores all all_evaluation",
             )
         parts.append(result.folds[measurement.fold].pooled(measurement.seeds))
+        collapsed |= result.facts.get("collapsed", False)
     seeds = cell.measurements[0].seeds
     counts = {len(part) // seeds for part in parts}
     if len(counts) != 1:
@@ -149,4 +152,5 @@ def cell_value(
         coverage,
         100 * sum(summarise(part).fb_iou for part in parts) / len(parts),
         protocol,
+        collapsed,
     )
