@@ -258,6 +258,9 @@ class AugmentConfig(ViewConfig):
     crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
 
 
+LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many episodes are drawn
+
+
 class TrainingConfig(Block):
     """One stage of optimisation (protocol section 5). Give either epochs or steps."""
 
@@ -301,6 +304,18 @@ class TrainingConfig(Block):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(5.0, description="between saves")
     log_every: PositiveInt = Field(10, description="steps averaged into one line of log.csv")
     augment: AugmentConfig = Field(default_factory=AugmentConfig, description="augmentation")
+    models: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="model -> the keys of this block that differ for it, e.g. sgd_lr",
+    )
+
+    def of_model(self, model: str) -> "TrainingConfig":
+        """The stage as one model has it, without `models`."""
+        changed = self.models.get(model, {})
+        kept = self.model_dump(exclude={"models"})
+        if {"epochs", "steps"} & set(changed):
+            kept |= {"epochs": None, "steps": None}
+        return TrainingConfig.model_validate({**kept, **changed})
 
     @model_validator(mode="after")
     def _check_length(self) -> "TrainingConfig":
@@ -308,6 +323,14 @@ class TrainingConfig(Block):
             raise ValueError("give either `epochs:` or `steps:`")
         if self.steps is not None and (self.warmup_steps or 0) >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        for model, changed in self.models.items():
+            fixed = sorted({"models", *LENGTH} & set(changed))
+            if fixed:
+                raise ValueError(
+                    f"models.{model}: {fixed} cannot differ by model, as all models train on the "
+                    f"same episodes"
+                )
+            self.of_model(model)
         return self
 
 

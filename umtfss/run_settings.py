@@ -55,8 +55,7 @@ class RunSettings(Caches):
         stages = experiment.training
         if run.tasks == "sup":
             stages = experiment.fine_tuning if run.init else experiment.supervised
-        changed = experiment.model_training.get(run.model, {})
-        return TrainingConfig.model_validate({**stages[run.pool].model_dump(), **changed})
+        return stages[run.pool].of_model(run.model)
 
     def trained_with(self, run: RunSpec) -> dict[str, Any]:
         """The settings that a run's training reads, whatever they say of its inputs."""
@@ -64,7 +63,7 @@ class RunSettings(Caches):
         return {
             "model": self.trained_model(run),
             "training": self.training_settings(run).model_dump(
-                mode="json", exclude={"workers", "checkpoint_minutes"}
+                mode="json", exclude={"workers", "checkpoint_minutes", "models"}
             ),
             "features": self.experiment.features.model.model_dump(mode="json"),
             "splits": splits and splits.model_dump(mode="json"),

@@ -244,6 +244,16 @@ def test_training_takes_either_steps_or_epochs(length):
         TrainingConfig(**length)
 
 
+def test_a_model_may_have_its_own_rate_in_a_stage():
+    stage = TrainingConfig(epochs=3, models={"cyctr": {"sgd_lr": 0.5}})
+    assert stage.of_model("cyctr").sgd_lr == 0.5
+    assert stage.of_model("umtfss") == stage.model_copy(update={"models": {}})
+    with pytest.raises(ValueError, match=r"models.cyctr: \['steps'\] cannot differ by model"):
+        TrainingConfig(epochs=3, models={"cyctr": {"steps": 9}})
+    with pytest.raises(ValueError, match="sgd_rl"):
+        TrainingConfig(epochs=3, models={"cyctr": {"sgd_rl": 1}})
+
+
 def test_what_is_trained_must_have_a_vit(tmp_path):
     def change(raw, backbone="efficientnet_lite0", level="block15"):
         raw["features"]["model"] |= {"backbone": backbone, "mid": [level], "high": level}

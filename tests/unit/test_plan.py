@@ -62,8 +62,34 @@ def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
     assert inputs["episodes"].endswith("episodes/train/coco/sup-fold1-labels5-seed0.json")
     assert inputs["masks"] == []
     assert paper.training_settings(run).epochs == 50
-    assert paper.training_settings(RunSpec("pfenet", "coco", "unsup")).lr_multiplier == 1
     assert all(r.initial in paper.trained_runs for r in paper.trained_runs if r.initial)
+
+
+# Protocol section 5: the effective peak rates of the public releases; from scratch on PASCAL,
+# UMTFSS has CyCTR's. (rate, epochs, batch)
+@pytest.mark.parametrize(
+    ("model", "pool", "tasks", "init", "expected"),
+    [
+        ("umtfss", "pascal", "unsup", "", (0.03, 200, 4)),
+        ("umtfss", "coco", "unsup", "", (0.15, 20, 32)),
+        ("pfenet", "pascal", "unsup", "", (0.025, 200, 4)),
+        ("pfenet", "coco", "unsup", "", (0.2, 20, 32)),
+        ("cyctr", "pascal", "unsup", "", (0.0375, 200, 4)),
+        ("cyctr", "coco", "unsup", "", (0.3, 20, 32)),
+        ("umtfss", "pascal", "sup", "", (0.0375, 200, 4)),
+        ("cyctr", "pascal", "sup", "", (0.0375, 200, 4)),
+        ("pfenet", "pascal", "sup", "", (0.025, 200, 4)),
+        ("pfenet", "coco", "sup", "", (0.2, 50, 32)),
+        ("umtfss", "pascal", "sup", "coco", (0.0015, 100, 4)),
+        ("pfenet", "pascal", "sup", "coco", (0.0015, 100, 4)),
+        ("umtfss", "coco", "sup", "coco", (0.0375, 50, 16)),
+    ],
+)
+def test_paper_trains_at_the_rates_of_the_releases(paper, model, pool, tasks, init, expected):
+    stage = paper.training_settings(RunSpec(model, pool, tasks, init=init))
+    rate = stage.sgd_lr * stage.lr_multiplier
+    assert (pytest.approx(rate), stage.epochs, stage.batch_size) == expected
+    assert stage.adamw_lr == 1e-4
 
 
 def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):

@@ -107,7 +107,7 @@ class PFENet(MetaLearner):
             merge = self.merge[index]
             assert isinstance(merge, nn.Linear)
             merged = guided_query(pooled.flatten(1, 2), vector, pooled_prior, merge)
-            merged = merged.relu().unflatten(1, grid)
+            merged = merged.unflatten(1, grid)
             if finer is not None:
                 both = torch.cat([merged, resample(finer, *down)], 3)
                 merged = merged + self.between[index - 1](both).relu()

@@ -43,7 +43,7 @@ def support_guidance(support: Tensor, batch: EpisodeBatch) -> tuple[Tensor, Tens
 
 
 def guided_query(query: Tensor, vector: Tensor, prior: Tensor, merge: nn.Linear) -> Tensor:
-    """(B, N, d) the linear map of the concatenated query, global vector and prior.
+    """(B, N, d) the ReLU of the linear map of the concatenated query, global vector and prior.
 
     Args:
         query: (B, N, d).
@@ -54,11 +54,11 @@ def guided_query(query: Tensor, vector: Tensor, prior: Tensor, merge: nn.Linear)
     weight, bias, width = merge.weight, merge.bias, query.shape[2]
     query = linear(query, weight[:, :width])
     query = query + linear(vector, weight[:, width:-1], bias)[:, None]
-    return torch.addcmul(query, prior.flatten(1)[..., None].to(query.dtype), weight[:, -1])
+    return torch.addcmul(query, prior.flatten(1)[..., None].to(query.dtype), weight[:, -1]).relu()
 
 
 def guided_support(support: Tensor, vector: Tensor, merge: nn.Linear) -> Tensor:
-    """(B * K, N, d) the linear map of the concatenated support and global vector.
+    """(B * K, N, d) the ReLU of the linear map of the concatenated support and global vector.
 
     Args:
         support: (B * K, N, d).
@@ -68,4 +68,4 @@ def guided_support(support: Tensor, vector: Tensor, merge: nn.Linear) -> Tensor:
     weight, bias, width = merge.weight, merge.bias, support.shape[2]
     shared = linear(vector, weight[:, width:], bias)
     shared = shared.repeat_interleave(len(support) // len(vector), 0)
-    return linear(support, weight[:, :width]) + shared[:, None]
+    return (linear(support, weight[:, :width]) + shared[:, None]).relu()
