@@ -302,15 +302,32 @@ class TrainingConfig(Block):
     steps: PositiveInt | None = Field(None, description="optimiser steps, instead of epochs")
     batch_size: PositiveInt = Field(4, description="episodes per step, over all processes")
     shot: PositiveInt = Field(1, description="supports per training episode")
+    optimiser: Literal["sgd_adamw", "adamw", "adam"] = Field(
+        "sgd_adamw",
+        description="SGD, and AdamW for the transformer (paper); or AdamW, or Adam with L2 decay "
+        "(MaskSplit's own), for every parameter at adamw_lr and adamw_weight_decay",
+    )
     sgd_lr: Annotated[float, Field(gt=0)] = Field(2e-3, description="SGD rate, all but transformer")
     lr_multiplier: Annotated[float, Field(gt=0)] = Field(15.0, description="factor on sgd_lr")
     momentum: Fraction = Field(0.9, description="SGD momentum")
     sgd_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="SGD weight decay")
-    adamw_lr: Annotated[float, Field(gt=0)] = Field(1e-4, description="AdamW rate, transformer")
-    adamw_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-2, description="none on biases")
-    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="poly decay of the SGD rate")
+    adamw_lr: Annotated[float, Field(gt=0)] = Field(
+        1e-4, description="rate of AdamW or Adam; constant for a transformer beside SGD"
+    )
+    adamw_weight_decay: Annotated[float, Field(ge=0)] = Field(
+        1e-2, description="of AdamW, none on biases and norms, or of Adam, on everything"
+    )
+    decay: Literal["poly", "cosine", "constant"] = Field(
+        "poly", description="how the main rate (SGD's, or that of the one optimiser) falls"
+    )
+    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="power of decay poly")
     warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="linear warm-up of the SGD rate; none: first epoch, at most half of all"
+        None, description="linear warm-up of the main rate; none: first epoch, at most half of all"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="decay of an exponential moving average of the weights, which is what a "
+        "training leaves (0.99 averages over about 100 steps); none: the last weights",
     )
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="gradient clipping")

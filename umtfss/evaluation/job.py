@@ -204,6 +204,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         for fold in spec.folds:
             drawn = [episodes[fold, seed].class_id.tolist() for seed in range(spec.seeds)]
             classes[fold] = sorted(set().union(*drawn))
+    weights = [read_manifest(path, "training") for path in inputs["weights"]]
     closer = {  # absent where nothing is looked at closer, as in files of before
         "boxes": [digest_file(p) for p in inputs["boxes"]],
         "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
@@ -221,7 +222,8 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
             **(closer if plan.looks_closer(spec.run) else {}),
-            "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
+            "weights": [one["digest"] for one in weights],
+            "collapsed": any(one["collapsed"] for one in weights),
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {
                 f"fold{fold}-seed{seed}": digest_file(file) for (fold, seed), file in files.items()

@@ -27,6 +27,7 @@ class Value:
         fb_iou: Percent, mean IoU of foreground and background; the same mean.
         protocol: Where was counted, `evaluation.protocol`.
         trainings: Training seeds; 0 where nothing is trained.
+        collapsed: Whether a training behind it found nothing on its own tasks (`TaskIoU`).
     """
 
     value: float
@@ -38,6 +39,7 @@ class Value:
     fb_iou: float
     protocol: str = "original"
     trainings: int = 1
+    collapsed: bool = False
 
 
 Values = Mapping[tuple[str, str], Value]  # by row title and column title
@@ -119,6 +121,7 @@ def cell_value(
             found=found,
             fix="test every fold, or set tables.folds, and the caption will say so",
         )
+    collapsed = any(load(m).facts.get("collapsed", False) for m in cell.measurements)
     seeds = cell.measurements[0].seeds
     trainings = cell_trainings(cell, load, seeds)
     parts = [part for training in trainings for part in training]
@@ -141,6 +144,7 @@ def cell_value(
         100 * sum(summarise(part).fb_iou for part in parts) / len(parts),
         protocol,
         len(trainings) if cell.measurements[0].run.is_trained else 0,
+        collapsed,
     )
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -35,13 +36,18 @@ from umtfss.models.base import MetaLearner
 from umtfss.provenance import package_versions, write_manifest
 from umtfss.randomness import seed64
 from umtfss.training import checkpoint, distributed
+from umtfss.training.collapse import COLLAPSED_IOU, TaskIoU
 from umtfss.training.curve import Curve, draw_curve
 from umtfss.training.interrupt import leave_signals_to_parent, stop_request
-from umtfss.training.optimisers import build_optimisers, set_sgd_rate
-from umtfss.training.schedule import sgd_rate, total_steps
+from umtfss.training.optimisers import build_optimisers, set_main_rate
+from umtfss.training.schedule import main_rate, total_steps
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SECONDS_BETWEEN_REPORTS = 30.0
+COLLAPSED = (
+    "step %d of %d: the IoU on the training's own tasks is below %g over the last tenth of the "
+    "steps, so nothing is learned; look at the rates and at features.model.mid_std"
+)
 
 logger = logging.getLogger("umtfss")
 
@@ -130,7 +136,10 @@ def train(
     model.to(device).train()
     optimisers = build_optimisers(model, model.transformer_parameters(), settings)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.amp == "fp16")
-    curve = Curve(folder / "log.csv", settings.log_every)
+    average = None
+    if settings.ema is not None and is_first:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    curve, task_iou = Curve(folder / "log.csv", settings.log_every), TaskIoU(steps)
     checkpoint_path = folder / checkpoint.CHECKPOINT
     start = 0
 
@@ -142,10 +151,12 @@ def train(
             {
                 "step": step,
                 "model": model.state_dict(),
+                "average": average and average.state_dict(),
                 "optimisers": {name: one.state_dict() for name, one in optimisers.items()},
                 "scaler": scaler.state_dict(),
                 "lines": curve.lines,
                 "window": curve.window,
+                "tenths": [task_iou.sums, task_iou.counts],
             },
         )
 
@@ -154,10 +165,13 @@ def train(
     if saved is not None:
         start = curve.step = saved["step"]
         model.load_state_dict(saved["model"])
+        if average is not None:
+            average.load_state_dict(saved["average"])
         for name, one in optimisers.items():
             one.load_state_dict(saved["optimisers"][name])
         scaler.load_state_dict(saved["scaler"])
         curve.lines, curve.window = saved["lines"], saved["window"]
+        task_iou.sums, task_iou.counts = saved["tenths"]
         logger.info("going on after step %d of %d", start, steps)
     if is_first:
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,8 +211,8 @@ def train(
                 with torch.no_grad(), autocast():
                     batch = featuriser(replace(loaded, **tensors))
 
-            rate = sgd_rate(step, settings, images_per_epoch)
-            set_sgd_rate(optimisers, rate)
+            rate = main_rate(step, settings, images_per_epoch)
+            set_main_rate(optimisers, rate)
             loss, logits = objective(batch)
             scaler.scale(loss).backward()
             iou = foreground_iou(logits, batch.target)
@@ -209,7 +223,7 @@ def train(
             if not isfinite(mean_loss):
                 raise TrainingError(
                     f"the loss of step {step + 1} of {steps} is not finite; nothing was saved",
-                    found=f"loss {mean_loss}, SGD rate {rate:.3g}",
+                    found=f"loss {mean_loss}, rate {rate:.3g}",
                     fix=checkpoint.DIVERGED,
                 )
 
@@ -223,9 +237,13 @@ def train(
                     scaler.step(one)
                 one.zero_grad(set_to_none=True)
             scaler.update()
+            if average is not None:
+                average.update_parameters(model)
 
             if is_first:
                 curve.add(mean_loss, mean_iou, rate)
+                if task_iou.add(step, mean_iou):
+                    logger.warning(COLLAPSED, step + 1, steps, COLLAPSED_IOU)
                 bar.set_postfix(loss=f"{mean_loss:.3f}", iou=f"{mean_iou:.3f}", refresh=False)
                 bar.update()
                 report.stepped(step + 1, steps, mean_loss, mean_iou)
@@ -244,10 +262,11 @@ def train(
                 sys.exit(128 + stopped_by)
 
     if is_first:
-        checkpoint.check_finite(model, steps)
-        curve.finish(sgd_rate(steps - 1, settings, images_per_epoch))
+        trained = model if average is None else average.module
+        checkpoint.check_finite(trained, steps)
+        curve.finish(main_rate(steps - 1, settings, images_per_epoch))
         draw_curve(curve.path, folder / "curve.png")
-        digest = checkpoint.save_weights(folder / checkpoint.WEIGHTS, model)
+        digest = checkpoint.save_weights(folder / checkpoint.WEIGHTS, trained)
         final_loss, final_iou = curve.latest()
         write_manifest(
             folder / checkpoint.MANIFEST,
@@ -259,6 +278,7 @@ def train(
             images_per_epoch=images_per_epoch,
             final_loss=final_loss,
             final_iou=final_iou,
+            collapsed=task_iou.collapsed,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             settings=made_with or settings.model_dump(exclude={"workers", "checkpoint_minutes"}),
             device=device.type,

@@ -120,6 +120,11 @@ def test_a_mean_over_some_folds_is_refused_unless_the_table_has_no_others() -> N
     assert value(cell((0, 1)), folds=(0, 1)).value > 0
 
 
+def test_a_value_says_that_a_training_behind_it_collapsed() -> None:
+    assert not value(cell((0, 1, 2, 3))).collapsed
+    assert value(cell((0, 1, 2, 3)), result=RunResult({"collapsed": True}, RESULT.folds)).collapsed
+
+
 def test_a_missing_fold_or_seed_is_named() -> None:
     partial = RunResult({}, {0: RESULT.folds[0]})
     with pytest.raises(TableError, match=r"(?s)prototype/training_free on a, 1-shot.*expected: 3"):
