@@ -97,6 +97,8 @@ def test_masksplit_has_the_length_of_its_release(paper):
         stage = paper.split_stage(pool)
         assert stage == paper.training_settings(RunSpec("masksplit", pool, "saliency"))
         assert (stage.epochs, stage.batch_size, stage.augment.gray) == (100, 16, 0.4)
+        assert (stage.optimiser, stage.decay, stage.warmup_steps) == ("adam", "constant", 0)
+        assert (stage.adamw_lr, stage.adamw_weight_decay) == (1e-4, 1e-5)
         assert paper.training_settings(RunSpec("umtfss", pool, "unsup")).augment.gray == 0
 
 
