@@ -52,6 +52,7 @@ wildcard_constraints:
 # clone compute its tables, instead of taking the committed ones as made with these settings.
 rule all_tables:
     input:
+        plan.settings,
         plan.indexes,
         [path for table in plan.tables for path in plan.table(table.name)],
         plan.ledger,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from umtfss.config import ModelConfig
-from umtfss.evaluation.intervals import Metric
+from umtfss.evaluation.miou import Metric
 from umtfss.experiment import Experiment
 from umtfss.runs import FOLDS, Measurement, RunSpec
 
