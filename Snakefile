@@ -4,6 +4,7 @@
 
 from snakemake.utils import min_version
 
+from umtfss.config import LENGTH
 from umtfss.experiment_file import load_experiment
 from umtfss.errors import UmtfssError
 from umtfss.plan import Plan, table_names

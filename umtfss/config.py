@@ -112,20 +112,6 @@ class PseudoMasksConfig(Block):
     )
 
 
-class SplitConfig(Block):
-    """The two crops of one image that make an episode of MaskSplit (arXiv:2110.12207)."""
-
-    crop_min: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="smallest side, part")
-    crop_max: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="largest part of a side")
-    crop_foreground: Fraction = Field(0.5, description="salient region that a crop must keep")
-
-    @model_validator(mode="after")
-    def _check_range(self) -> "SplitConfig":
-        if self.crop_min > self.crop_max:
-            raise ValueError(f"crop_min {self.crop_min} must not exceed crop_max {self.crop_max}")
-        return self
-
-
 class EpisodesConfig(Block):
     """How test and pseudo-episodes are drawn (protocol section 2, 3.7, 3.8)."""
 
@@ -149,7 +135,6 @@ class EpisodesConfig(Block):
         description="labelled training images that also hold novel classes: kept, their novel "
         "pixels background, or left out (as BAM does)",
     )
-    splits: SplitConfig = Field(default_factory=SplitConfig, description="crops of MaskSplit")
 
 
 UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
@@ -252,9 +237,12 @@ class ModelConfig(Block):
 
 
 class AugmentConfig(ViewConfig):
-    """Augmentation of live training images; of cached features, flip and crop_foreground alone."""
+    """Augmentation of live training images; of cached features, flips and crop_foreground alone."""
 
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    vertical_flip: Fraction = Field(0.0, description="probability of a vertical flip; MaskSplit's")
+    jitter: Fraction = Field(0.0, description="probability of a colour jitter; MaskSplit's")
+    gray: Fraction = Field(0.0, description="probability of no colour; MaskSplit's")
     crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
 
 
@@ -324,12 +312,8 @@ class TrainingConfig(Block):
         if self.steps is not None and (self.warmup_steps or 0) >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
         for model, changed in self.models.items():
-            fixed = sorted({"models", *LENGTH} & set(changed))
-            if fixed:
-                raise ValueError(
-                    f"models.{model}: {fixed} cannot differ by model, as all models train on the "
-                    f"same episodes"
-                )
+            if "models" in changed:
+                raise ValueError(f"models.{model}: a stage within a stage has no `models`")
             self.of_model(model)
         return self
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from umtfss.backbones.facts import backbone_facts, tail_of
 from umtfss.block import Block, Name, known
 from umtfss.config import (
+    LENGTH,
     ClusteringConfig,
     DatasetConfig,
     EpisodesConfig,
@@ -24,7 +25,7 @@ from umtfss.config import (
 from umtfss.errors import ConfigError
 from umtfss.features.settings import DIFFUSED, FeaturesConfig
 from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import MODELS, TRAINING_FREE, TUNED
+from umtfss.runs import MASKSPLIT, MODELS, TRAINING_FREE, TUNED
 from umtfss.tables.settings import TablesConfig
 
 DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
@@ -169,6 +170,24 @@ class Experiment(Block):
                     f"supervised.{dataset} and fine_tuning.{dataset} train on one list of "
                     f"episodes: give them the same shot, not {sorted(shots)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "Experiment":
+        """Refuse a length of its own for a model that trains on the same episodes as others."""
+        listed = [self.tables.table1, self.tables.table2]
+        shares = any(MASKSPLIT in table.models for table in listed if table is not None)
+        for block in ("training", "supervised", "fine_tuning"):
+            for name, stage in getattr(self, block).items():
+                for model, changed in stage.models.items():
+                    alone = block == "training" and model == MASKSPLIT and not shares
+                    fixed = sorted(set(LENGTH) & set(changed))
+                    if fixed and not alone:
+                        raise ValueError(
+                            f"{block}.{name}.models.{model}: {fixed} cannot differ by model, as "
+                            f"all models train on the same episodes; only {MASKSPLIT} may have "
+                            f"them, in training, where tables 1 and 2 leave it out"
+                        )
         return self
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from umtfss.caches import Caches
 from umtfss.config import ModelConfig, TrainingConfig
-from umtfss.runs import FEW_KEYS, TESTED_ALONE, RunSpec
+from umtfss.runs import FEW_KEYS, MASKSPLIT, TESTED_ALONE, RunSpec
 
 
 class RunSettings(Caches):
@@ -59,14 +59,12 @@ class RunSettings(Caches):
 
     def trained_with(self, run: RunSpec) -> dict[str, Any]:
         """The settings that a run's training reads, whatever they say of its inputs."""
-        splits = self.experiment.episodes.splits if run.tasks == "saliency" else None
         return {
             "model": self.trained_model(run),
             "training": self.training_settings(run).model_dump(
                 mode="json", exclude={"workers", "checkpoint_minutes", "models"}
             ),
             "features": self.experiment.features.model.model_dump(mode="json"),
-            "splits": splits and splits.model_dump(mode="json"),
             "live": self.live_backbone,
             **self.tuning(run),
         }
@@ -85,6 +83,10 @@ class RunSettings(Caches):
             }
         episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
         return {**found, "episodes": episodes}
+
+    def split_stage(self, pool: str) -> TrainingConfig:
+        """The training on split masks of a pool; their episodes are MaskSplit's alone."""
+        return self.experiment.training[pool].of_model(MASKSPLIT)
 
     def label_stages(self, dataset: str) -> list[TrainingConfig]:
         """The trainings on labels of a data set; all of them draw from one list of episodes."""

@@ -248,10 +248,32 @@ def test_a_model_may_have_its_own_rate_in_a_stage():
     stage = TrainingConfig(epochs=3, models={"cyctr": {"sgd_lr": 0.5}})
     assert stage.of_model("cyctr").sgd_lr == 0.5
     assert stage.of_model("umtfss") == stage.model_copy(update={"models": {}})
-    with pytest.raises(ValueError, match=r"models.cyctr: \['steps'\] cannot differ by model"):
-        TrainingConfig(epochs=3, models={"cyctr": {"steps": 9}})
+    with pytest.raises(ValueError, match=r"models.cyctr: a stage within a stage"):
+        TrainingConfig(epochs=3, models={"cyctr": {"models": {}}})
     with pytest.raises(ValueError, match="sgd_rl"):
         TrainingConfig(epochs=3, models={"cyctr": {"sgd_rl": 1}})
+
+
+def test_only_masksplit_may_have_a_length_of_its_own(tmp_path):
+    def change(raw, block, model, key="steps", columns=("umtfss",)):
+        raw["tables"]["table1"]["models"] = list(columns)
+        stage = raw[block]["shapes"]
+        raw[block]["shapes"] = {**stage, "models": {model: {key: 9, "warmup_steps": 2}}}
+
+    def load(*how, **more):
+        return load_experiment(changed(tmp_path, lambda raw: change(raw, *how, **more)))
+
+    shapes = load("training", "masksplit").training["shapes"]
+    assert shapes.of_model("masksplit").steps == 9
+    assert shapes.of_model("umtfss").steps == shapes.steps != 9
+    for key in ("epochs", "steps", "batch_size", "shot"):
+        problem = rf"training\.shapes\.models\.umtfss: \['{key}'\] cannot differ"
+        with pytest.raises(ConfigError, match=problem):
+            load("training", "umtfss", key)
+    with pytest.raises(ConfigError, match=r"supervised\.shapes\.models\.masksplit"):
+        load("supervised", "masksplit")
+    with pytest.raises(ConfigError, match=r"training\.shapes\.models\.masksplit.*tables 1 and 2"):
+        load("training", "masksplit", columns=("umtfss", "masksplit"))
 
 
 def test_what_is_trained_must_have_a_vit(tmp_path):

@@ -92,6 +92,14 @@ def test_paper_trains_at_the_rates_of_the_releases(paper, model, pool, tasks, in
     assert stage.adamw_lr == 1e-4
 
 
+def test_masksplit_has_the_length_of_its_release(paper):
+    for pool in ("pascal", "coco"):
+        stage = paper.split_stage(pool)
+        assert stage == paper.training_settings(RunSpec("masksplit", pool, "saliency"))
+        assert (stage.epochs, stage.batch_size, stage.augment.gray) == (100, 16, 0.4)
+        assert paper.training_settings(RunSpec("umtfss", pool, "unsup")).augment.gray == 0
+
+
 def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):
     stages = {
         "supervised": {"coco": TrainingConfig(steps=3)},

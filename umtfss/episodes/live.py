@@ -10,21 +10,25 @@ independently, each with a generator keyed by (seed, episode index, role). For t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones.extractor import Extractor, prepare_image
-from umtfss.config import AugmentConfig, SplitConfig
+from umtfss.config import AugmentConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index
 from umtfss.episodes.loader import ImageSource, LabelledImages, MaskSource, episode_key
 from umtfss.features.views import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
 from umtfss.randomness import generator
+
+JITTER = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,10 @@ class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         episode = self.episodes[index]
         images, masks = [], []
-        for place, image_id in enumerate((episode.query, *episode.supports)):
-            role = f"support{place - 1}" if place else "query"
+        for role, image_id in episode.roles.items():
             image, mask = augmented(
                 self.catalog.image(image_id),
-                self.masks.mask(image_id, episode.class_id),
+                self.masks.episode_mask(episode, role),
                 self.augment,
                 pixels=self.pixels,
                 mean=self.mean,
@@ -113,7 +116,7 @@ def augmented(
     mean: list[float],
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """An image and its mask: scaled, rotated, blurred, flipped, padded, cropped to P x P.
+    """An image and its mask: recoloured, scaled, rotated, blurred, flipped, cropped to P x P.
 
     Args:
         image: (H, W, 3) uint8.
@@ -127,6 +130,9 @@ def augmented(
         (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}.
     """
     view, position = draw_view(settings, random, settings.flip)
+    if random.random() < settings.vertical_flip:
+        image, mask = image[::-1], mask[::-1]
+    image = recoloured(image, settings, random)
     labels = uncropped_mask(mask, view, pixels)
     foreground = (labels == 1).numpy()
     top, left = crop_corner(foreground, pixels, pixels, settings.crop_foreground, position)
@@ -135,18 +141,38 @@ def augmented(
     return crop(picture, view, pixels), crop(labels, view, pixels)
 
 
-def split_augment(augment: AugmentConfig, splits: SplitConfig) -> AugmentConfig:
-    """The augmentation with crops as large as those of `splits`.
+def recoloured(
+    image: np.ndarray, settings: AugmentConfig, random: np.random.Generator
+) -> np.ndarray:
+    """The image with its colours jittered and turned to gray, (H, W, 3) uint8.
 
-    A crop has the size of the image at scale 1, so scale s shows 1 / s of each side.
+    Brightness, contrast and saturation change by a factor of 0.8 to 1.2 and the hue by up to 0.2 of
+    its circle, in a random order, as in MaskSplit (arXiv:2110.12207).
+
+    Args:
+        image: (H, W, 3) uint8.
+        settings: Probabilities.
+        random: Draws every parameter, always the same number of times.
     """
-    return augment.model_copy(
-        update={
-            "scale_min": 1 / splits.crop_max,
-            "scale_max": 1 / splits.crop_min,
-            "crop_foreground": splits.crop_foreground,
-        }
-    )
+    jitters, grays = random.random(2) < (settings.jitter, settings.gray)
+    factors = random.uniform(1 - JITTER, 1 + JITTER, 3).tolist()
+    hue = float(random.uniform(-JITTER, JITTER))
+    order = random.permutation(4).tolist()
+    if not (jitters or grays):
+        return image
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    if jitters:
+        changes = (
+            partial(transforms.adjust_brightness, brightness_factor=factors[0]),
+            partial(transforms.adjust_contrast, contrast_factor=factors[1]),
+            partial(transforms.adjust_saturation, saturation_factor=factors[2]),
+            partial(transforms.adjust_hue, hue_factor=hue),
+        )
+        for place in order:
+            picture = changes[place](picture)
+    if grays:
+        picture = transforms.rgb_to_grayscale(picture, num_output_channels=3)
+    return picture.permute(1, 2, 0).numpy()
 
 
 class Featuriser(nn.Module):

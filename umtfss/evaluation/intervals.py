@@ -16,7 +16,8 @@ from umtfss.randomness import generator
 RESAMPLES = 1000
 COVERAGE = 0.95
 CHUNK = 4_000_000
-Metric = Literal["miou", "per_episode"]
+NOT_COUNTED = -1  # no class
+Metric = Literal["miou", "class_means"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def miou_interval(
         folds: One entry per fold, seeds pooled.
         resamples: R.
         coverage: Of the interval, e.g. 0.95.
-        metric: "miou", or "per_episode": the mean of the episodes' own IoU.
+        metric: "miou", or "class_means": the mean over classes of their episodes' mean IoU.
     """
     value = float(np.mean([getattr(summarise(fold), metric) for fold in folds]))
     parts = [_resampled([fold], k, resamples, metric)[0] for k, fold in enumerate(folds)]
@@ -104,7 +105,9 @@ def _resampled(
     """The fold's metric in every resample, (R,) per model; all models see the same resamples."""
     random = generator("bootstrap", entry)
     class_id = models[0].class_id
-    classes = np.unique(class_id)
+    if metric == "class_means":  # it leaves out episodes whose union is 0
+        class_id = np.where(models[0].union > 0, class_id, NOT_COUNTED)
+    classes = np.setdiff1d(class_id, NOT_COUNTED)
     total = [np.zeros(resamples) for _ in models]
     for label in classes:
         rows = np.flatnonzero(class_id == label)
@@ -120,9 +123,8 @@ def _resampled(
                 if metric == "miou":
                     total[place][start:stop] += intersection[drawn].sum(1) / union[drawn].sum(1)
                 else:
-                    total[place][start:stop] += (intersection / union)[drawn].sum(1)
-    parts = len(classes) if metric == "miou" else len(class_id)
-    return [values / parts for values in total]
+                    total[place][start:stop] += (intersection / union)[drawn].mean(1)
+    return [values / len(classes) for values in total]
 
 
 def _interval(value: float, drawn: np.ndarray, coverage: float) -> Interval:

@@ -1,6 +1,7 @@
 """MaskSplit's network: prototype and cosine, then a small decoder (arXiv 2110.12207).
 
-Its tasks (splits of a single image's saliency mask) are made elsewhere.
+Its tasks, the two halves of one image's salient region, are made in
+`umtfss/episodes/mask_split.py`.
 
 Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feature grid,
 N = h * w.
@@ -40,7 +41,6 @@ class MaskSplit(MetaLearner):
 
     def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
         super().__init__()
-        self.ignore_in_loss = settings.ignore_in_loss
         width = settings.width
         self.mid = projection(mid_channels, width, settings.mid_dropout)
         self.first = nn.Conv2d(2 * width + 2, width, 3, padding=1)
@@ -71,13 +71,13 @@ class MaskSplit(MetaLearner):
         return repeat_edge(self.residual(self.last(hidden), batch), valid, batch.side)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The cross-entropy of the logits, upsampled to the target.
+        """The cross-entropy of the logits, upsampled to the target; 255 is never counted.
 
         Args:
             logits: (B, 2, h, w).
             target: (B, S, S) int64 in {0, 1, 255}.
         """
-        return cross_entropy_loss(logits, target, self.ignore_in_loss, self.align_corners)
+        return cross_entropy_loss(logits, target, True, self.align_corners)
 
 
 def cosine(tokens: Tensor, vector: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Cell:
         measurements: What is averaged: one for a single fold, one per fold for a mean; none for
             a number that is quoted from the paper.
         paper: The paper's number in percent, if it printed one.
-        metric: What is averaged: the class IoU, or every episode's own IoU.
+        metric: What is averaged: the class IoU, or the classes' mean IoU of an episode.
     """
 
     row: str

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import SplitConfig
 from umtfss.data.dataset import Catalog, open_datasets
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
@@ -20,6 +19,7 @@ from umtfss.episodes.loader import (
     PseudoMasks,
     collate,
 )
+from umtfss.episodes.mask_split import SplitMasks
 from umtfss.experiment_file import load_experiment
 from umtfss.features.store import FeatureStore
 from umtfss.features.tuned import read_beside
@@ -114,9 +114,12 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     )
 
 
-def _splits(plan: Plan, run: RunSpec) -> SplitConfig | None:
-    """How the images of an episode are cropped; none: not at all."""
-    return plan.experiment.episodes.splits if run.tasks == "saliency" else None
+def _masks(plan: Plan, run: RunSpec, catalog: Catalog) -> MaskSource:
+    """Where the masks of a run's episodes come from."""
+    if run.tasks == "sup":
+        return GroundTruthMasks(catalog)
+    masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
+    return SplitMasks(masks, run.seed) if run.tasks == "saliency" else masks
 
 
 def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
@@ -127,9 +130,7 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
     splits = plan.training_splits(run)
     pixels = run.tasks == "sup" or not features.cache  # else the raw files may be gone
     catalog = Catalog(open_datasets(experiment, plan.dataset_roots(splits)) if pixels else {})
-    masks: MaskSource = GroundTruthMasks(catalog)
-    if run.tasks != "sup":
-        masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
+    masks = _masks(plan, run, catalog)
     target_side = settings.loss_side or features.long_side
     if features.cache:
         views = plan.training_views(run)
@@ -142,25 +143,24 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
             seed=run.seed,
             target_side=target_side,
             flip=settings.augment.flip,
-            crop=_splits(plan, run),
+            vertical_flip=settings.augment.vertical_flip,
             views=[FeatureStore(plan.feature_manifests(view)) for view in views],
             keep=settings.augment.crop_foreground,
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_model_extractor
-    from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live, split_augment
+    from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
 
     mid, high = plan.trained_levels(run)
     extractor = build_model_extractor(experiment.features, mid if run.is_tuned else ()).to(device)
-    crops = _splits(plan, run)
     live = LiveEpisodes(
         episodes,
         catalog,
         masks,
         extractor=extractor,
         long_side=features.long_side,
-        augment=split_augment(settings.augment, crops) if crops else settings.augment,
+        augment=settings.augment,
         seed=run.seed,
     )
     featuriser = Featuriser(extractor, mid, high, target_side)
