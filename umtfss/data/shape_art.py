@@ -353,7 +353,7 @@ def add_pebbles(picture: np.ndarray, count: int, rng: np.random.Generator) -> No
     """Lay small plain stones, which belong to no class, into the picture (H, W, 3)."""
     for _ in range(count):
         kind, size = 1 + 14 * int(rng.integers(2)), 0.03 + 0.035 * rng.random()
-        stone = place(kind, *picture.shape[:2], rng, size)
+        stone = place(kind, picture.shape[0], picture.shape[1], rng, size)
         colour = _colour(rng.random(), 0.15 + 0.35 * rng.random(), 0.45 + 0.45 * rng.random())
         gleam = np.clip(1.15 - 0.2 * ((stone.u + 0.4) ** 2 + (stone.v + 0.4) ** 2), 0.6, 1.2)
         shade(picture, stone, 0.35)
