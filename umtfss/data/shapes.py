@@ -1,4 +1,4 @@
-"""The procedural data set `shapes`: 20 classes of textured outlines on cluttered backgrounds.
+"""The procedural data set `shapes`: 20 classes of patterned toys on soft grounds.
 
 It makes the whole pipeline run without a download, with exact masks. Every image is drawn from
 its own key (seed, split, number), so the first n images do not depend on how many follow.
@@ -18,7 +18,8 @@ from tqdm import tqdm
 from umtfss.config import ShapesConfig
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image, read_mask
-from umtfss.data.shape_art import CLASS_NAMES, class_looks, draw
+from umtfss.data.shape_art import draw
+from umtfss.data.shape_looks import CLASS_NAMES, class_looks
 from umtfss.errors import DataError
 from umtfss.provenance import atomic_path, digest_json, write_json
 from umtfss.randomness import generator
