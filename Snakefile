@@ -9,7 +9,7 @@ from umtfss.experiment_file import load_experiment
 from umtfss.errors import UmtfssError
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import digest_code as code, digest_listing
-from umtfss.tables.claims import claim_evaluations
+from umtfss.tables.ledger import claim_evaluations
 
 min_version("9.0")
 

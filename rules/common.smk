@@ -254,7 +254,7 @@ def table_settings(wildcards):
         "tables": settings["tables"],
         **{
             key: settings["evaluation"][key]
-            for key in ("shots", "seeds", "bootstrap", "interval")
+            for key in ("shots", "seeds", "training_seeds", "bootstrap", "interval")
         },
     }
 

@@ -9,9 +9,13 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 ELSEWHERE = TESTS.parent.parent / "shared" / "golden"
 COMMITTED = TESTS / "golden"
+REDUCED = ("umtfss", "cyctr", "pfenet")  # of these, tests/golden has a part
 
 
-def golden(name: str) -> dict[str, np.ndarray]:
+SHARED = ("inputs/query_layer4", "inputs/support_layer4")  # by the reduced files
+
+
+def golden(name: str, reduced: bool = False) -> dict[str, np.ndarray]:
     """The arrays of `golden_<name>.npz` by key, e.g. "split/mask".
 
     The file is looked for in the folder that UMTFSS_GOLDEN names, then in ../shared/golden beside
@@ -19,13 +23,20 @@ def golden(name: str) -> dict[str, np.ndarray]:
 
     Args:
         name: "masksplit", "miou", "umtfss", "cyctr" or "pfenet".
+        reduced: Whether the file of tests/golden is meant, which lacks the largest arrays.
     """
     named = os.environ.get("UMTFSS_GOLDEN")
     folders = [*([Path(named)] if named else []), ELSEWHERE, COMMITTED]
+    if name in REDUCED:
+        folders = [COMMITTED] if reduced else folders[:-1]
     for folder in folders:
         path = folder / f"golden_{name}.npz"
         if path.is_file():
             with np.load(path) as file:
-                return dict(file)
+                found = dict(file)
+            if reduced:
+                with np.load(folder / "golden_umtfss.npz") as file:
+                    found |= {key: file[key].astype(np.float32) / 4 for key in SHARED}
+            return found
     looked = ", ".join(map(str, folders))
     pytest.skip(f"no golden_{name}.npz in {looked}; set UMTFSS_GOLDEN to the folder that has it")

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from umtfss.block import Block, Distinct, Fraction, Name, PositiveInt, SplitName, known
 from umtfss.features.settings import ViewConfig
 
+OFFICIAL_TEST_SPLIT = "val"
 PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
 
 
@@ -33,7 +34,9 @@ class DatasetConfig(Block):
         2048, description="px of a class at label resolution for it to count as present"
     )
     test_split: Name = Field(
-        "val", description="split that is tested; train, to choose settings without test images"
+        OFFICIAL_TEST_SPLIT,
+        description="split that is tested; another than val, to choose settings without test "
+        "images, is said in every caption",
     )
     test_episodes: PositiveInt = Field(1000, description="test episodes per fold and seed")
     rare_classes: Literal["refuse", "leave_out"] = Field(
@@ -70,6 +73,11 @@ class DatasetConfig(Block):
     def splits(self) -> tuple[str, ...]:
         """The splits that data sets of this kind have."""
         return ("all",) if self.kind == "folder" else ("train", "val")
+
+    @property
+    def is_development(self) -> bool:
+        """Whether what is tested is not the official test split, of any kind."""
+        return self.test_split != OFFICIAL_TEST_SPLIT
 
 
 class PoolConfig(Block):
@@ -145,6 +153,10 @@ UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
         "mask_empty_groups": False,
         "support_self_attention": "dead",
         "ignore_in_loss": False,
+        "token_masks": "sampled",
+        "position_code": "counted",
+        "padding": "seen",
+        "attention_dropout": 0.1,
     },
 }
 
@@ -160,8 +172,29 @@ class ModelConfig(Block):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="dropout in the transformer"
     )
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="dropout of values and of attention weights (released code: 0.1); above 0, "
+        "fused kernels are not used",
+    )
     mid_dropout: Fraction = Field(0.5, description="Dropout2d after the mid projection")
     head_dropout: Fraction = Field(0.1, description="Dropout2d in the head")
+    layer_order: Literal["interleaved", "self_first"] = Field(
+        "interleaved", description="umtfss: self- and cross-attention by turns, or all self first"
+    )
+    token_masks: Literal["area", "sampled"] = Field(
+        "area",
+        description="a token's label: of most of its area, or, as in the released code, of single "
+        "pixels (umtfss, cyctr)",
+    )
+    position_code: Literal["centred", "counted"] = Field(
+        "centred",
+        description="a token's place: its centre, or, as in the released code, the tokens up to it",
+    )
+    padding: Literal["hidden", "seen"] = Field(
+        "hidden",
+        description="hidden: leaves no trace; seen: treated as image, as in the released code",
+    )
     self_attention: Literal["deformable", "vanilla"] = Field(
         "deformable", description="deformable (released code) or multi-head (paper)"
     )
@@ -182,7 +215,11 @@ class ModelConfig(Block):
     prototype_pool: Literal["mean", "sum"] = Field(
         "mean", description="mean, L2-normalised, or the plain sum of Eq. 5"
     )
-    mask_empty_groups: bool = Field(True, description="keep empty groups out of the attention")
+    mask_empty_groups: bool = Field(
+        True,
+        description="keep groups that lost all tokens out of the attention; slots beyond the "
+        "number of tokens always are",
+    )
     residual: Literal["none", "prototype", "centred"] = Field(
         "none",
         description="prototype: the training-free score is added to the logits; centred: and the "
@@ -209,17 +246,26 @@ class ModelConfig(Block):
         description="part of the tested score around what was found that comes from a second look "
         "at the query, cropped there; not in the paper",
     )
-    ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
+    ignore_in_loss: bool = Field(
+        True,
+        description="leave label 255 out of the dice loss; false: predictions there stay in its "
+        "denominator, as in the released code (umtfss, cyctr)",
+    )
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=lambda: [1.0, 1 / 2, 1 / 4, 2 / 15],
         min_length=1,
         description="pfenet: grids of feature enrichment, finest first, over the token grid",
     )
     cycle_tokens: PositiveInt = Field(
-        300, description="cyctr: tokens sampled from fg and from bg of every shot"
+        300, description="cyctr: tokens sampled from fg and from bg, times the number of shots"
     )
     cycle_tokens_vary: bool = Field(
-        True, description="cyctr: training scales cycle_tokens by U(0.6, 4), keyed by the episode"
+        True,
+        description="cyctr: training scales cycle_tokens by U(0.6, 4), of several shots by "
+        "U(0.6, 1.4), and draws anew for each layer",
+    )
+    cycle_spared: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="cyctr: part of the inconsistent tokens that training lets through"
     )
 
     @model_validator(mode="before")
@@ -328,6 +374,9 @@ class EvaluationConfig(Block):
     )
     shots: Distinct[PositiveInt] = Field([1, 5], description="K at test")
     seeds: PositiveInt = Field(5, description="episode seeds of all tables but the ablations")
+    training_seeds: PositiveInt = Field(
+        1, description="trainings that a number is the mean of, for intervals that cover training"
+    )
     batch_size: PositiveInt = Field(8, description="episodes per forward pass")
     bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")
     interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="interval's coverage")

@@ -14,6 +14,7 @@ MODELS = {
     "prototype": "PrototypeMatcher",
     "tuned": "TunedBackbone",
 }
+PAPER_MODELS = ("pfenet", "cyctr", "umtfss")  # that its claims are about
 TRAINING_FREE = ("prototype",)
 MASKSPLIT = "masksplit"  # without labels it has tasks of its own, "saliency"
 TESTED_ALONE = ("superpixels", "closer")  # model keys that training knows nothing of
@@ -21,7 +22,7 @@ TUNED = "tuned"  # it trains a part of the backbone: its runs have features of t
 # The model keys that are read of those models that leave most to others, beside TESTED_ALONE.
 FEW_KEYS = {
     "prototype": ("self_support", "margin"),
-    TUNED: ("self_support", "margin", "ignore_in_loss"),
+    TUNED: ("self_support", "margin"),
 }
 
 
@@ -63,6 +64,11 @@ class RunSpec:
         """The run whose weights it has: it may differ from that by how it is tested."""
         kept = tuple(one for one in self.overrides if one[0] not in TESTED_ALONE)
         return replace(self, overrides=kept)
+
+    def seeded(self, count: int) -> tuple["RunSpec", ...]:
+        """The same run trained with `count` seeds, its own the first; once if training-free."""
+        seeds = range(self.seed, self.seed + count) if self.is_trained else [self.seed]
+        return tuple(replace(self, seed=seed) for seed in seeds)
 
     @property
     def is_tuned(self) -> bool:

@@ -3,7 +3,7 @@
 from umtfss.experiment_file import load_experiment
 from umtfss.log import job_log
 from umtfss.plan import Plan
-from umtfss.tables.claims import write_claims
+from umtfss.tables.ledger import write_claims
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

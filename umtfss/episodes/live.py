@@ -23,7 +23,7 @@ from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.config import AugmentConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index
+from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index, token_pixels
 from umtfss.episodes.loader import ImageSource, LabelledImages, MaskSource, episode_key
 from umtfss.features.views import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
 from umtfss.randomness import generator
@@ -183,12 +183,19 @@ class Featuriser(nn.Module):
         mid: Levels of the mid feature.
         high: Level of the prior mask.
         target_side: S, px.
+        support_target: Whether the supports have targets, too.
     """
 
     def __init__(
-        self, extractor: Extractor, mid: Sequence[str], high: str, target_side: int
+        self,
+        extractor: Extractor,
+        mid: Sequence[str],
+        high: str,
+        target_side: int,
+        support_target: bool = False,
     ) -> None:
         super().__init__()
+        self.support_target = support_target
         self.extractor, self.mid, self.high = extractor, tuple(mid), high
         self.target_side = target_side
 
@@ -222,10 +229,24 @@ class Featuriser(nn.Module):
             support_mask=part,
             key=batch.key,
             target=self._target(batch.masks[:, 0], side, align),
+            support_pixels=self._pixels(supports, side, align),
+            support_target=self._target(supports.flatten(0, 1), side, align).unflatten(
+                0, supports.shape[:2]
+            )
+            if self.support_target
+            else None,
         )
 
+    @staticmethod
+    def _pixels(masks: Tensor, side: int, align: bool) -> Tensor:
+        """The label of two pixels of every token, (B, K, 2, h, w) uint8, of masks (B, K, P, P)."""
+        index = torch.from_numpy(token_pixels(side, masks.shape[-1], align).copy())
+        index = index.to(masks.device)
+        pixels = masks[:, :, index[:, :, None], index[:, None]]
+        return pixels.masked_fill(pixels == OUTSIDE, IGNORE)
+
     def _target(self, masks: Tensor, side: int, align: bool) -> Tensor:
-        """Query masks (B, P, P) where the loss sees them, (B, S, S) int64."""
+        """Masks (B, P, P) where the loss sees them, (B, S, S) int64."""
         index, inside = target_index(self.target_side, side, side, masks.shape[-1], align)
         rows = torch.from_numpy(index).to(masks.device)
         target = masks[:, rows[:, None], rows].long()

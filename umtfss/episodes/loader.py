@@ -26,6 +26,7 @@ from umtfss.episodes.geometry import (
     grid_side,
     mask_to_grid,
     mask_to_target,
+    sampled_mask,
     square_pixels,
 )
 from umtfss.features.store import FeatureSource, View
@@ -126,12 +127,14 @@ class ImageItem:
         high: (h, w, D) float16.
         mask: (h, w) float32, foreground part of a token.
         valid: (h, w) bool, False on label 255.
+        pixels: (2, h, w) uint8, the label of two single pixels of a token; None of a query.
     """
 
     mid: tuple[np.ndarray, ...]
     high: np.ndarray
     mask: np.ndarray
     valid: np.ndarray
+    pixels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ class EpisodeItem:
         key: The episode's key for everything random inside a model.
         side: g.
         target: (S, S) uint8 in {0, 1, 255}, or None at test.
+        support_target: (K, S, S) uint8, or None where no loss asks for it.
     """
 
     query: ImageItem
@@ -170,6 +174,7 @@ class EpisodeItem:
     key: int
     side: int
     target: np.ndarray | None
+    support_target: np.ndarray | None = None
 
 
 class CachedEpisodes(Dataset[EpisodeItem]):
@@ -188,6 +193,7 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         views: Features of augmented views of the same images. Every image of an episode is drawn
             from the plain features and these, alike.
         keep: Part of the foreground that a view must show; else the plain image is taken.
+        support_target: Whether the supports have targets, too.
     """
 
     def __init__(
@@ -204,7 +210,9 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         vertical_flip: float = 0.0,
         views: Sequence[ViewSource] = (),
         keep: float = 0.0,
+        support_target: bool = False,
     ) -> None:
+        self.support_target = support_target
         self.episodes, self.store, self.masks = episodes, store, masks
         self.mid, self.high = tuple(mid), high
         self.seed, self.target_side = seed, target_side
@@ -221,14 +229,18 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         query = self._image(episode, "query", shown)
         target = None
         if self.target_side is not None:
-            target = self._target(episode, self.target_side, shown)
-        supports = [
-            self._image(episode, role, self._shown(episode, role))
-            for role in episode.roles
-            if role != "query"
-        ]
+            target = self._target(episode, "query", self.target_side, shown)
+        supports, targets = [], []
+        for role in episode.roles:
+            if role == "query":
+                continue
+            shown = self._shown(episode, role)
+            supports.append(self._image(episode, role, shown))
+            if self.support_target and self.target_side is not None:
+                targets.append(self._target(episode, role, self.target_side, shown))
         key = episode_key(self.episodes, index, self.seed)
-        return EpisodeItem(query, tuple(supports), key, self.side, target)
+        together = np.stack(targets) if targets else None
+        return EpisodeItem(query, tuple(supports), key, self.side, target, together)
 
     def _flips(self, episode: Episode, role: str) -> tuple[bool, bool]:
         """Whether the image is mirrored horizontally, and whether vertically."""
@@ -275,11 +287,11 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         part, valid = mask_to_grid(shown.mask, shown.frame, self.store.align_corners)
         return part[:h, :w], valid[:h, :w]
 
-    def _target(self, episode: Episode, target_side: int, shown: Shown) -> np.ndarray:
+    def _target(self, episode: Episode, role: str, target_side: int, shown: Shown) -> np.ndarray:
         assert shown.mask is not None
         (height, width), frame = shown.grid, shown.frame
         top, left = 0, 0
-        flips, flips_vertically = self._flips(episode, "query")
+        flips, flips_vertically = self._flips(episode, role)
         mask = _flipped(shown.mask, flips, flips_vertically)
         if flips:  # what lies beyond the tokens at the right is at the left now
             left = frame[1] - width
@@ -295,13 +307,20 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         grid = levels[0].shape[:2]
         check_grid(grid, self.side, image_id)
         part, valid = np.zeros(grid, np.float32), np.ones(grid, bool)
+        pixels = None
         if role != "query":
             part, valid = self._on_grid(shown)
+            assert shown.mask is not None
+            pixels = sampled_mask(shown.mask, shown.frame, self.store.align_corners)
+            pixels = pixels[:, : grid[0], : grid[1]]
         elif shown.inside is not None:
             valid = shown.inside
         flips = self._flips(episode, role)
         *mid, high = (_flipped(level, *flips) for level in levels)
-        return ImageItem(tuple(mid), high, _flipped(part, *flips), _flipped(valid, *flips))
+        part, valid = _flipped(part, *flips), _flipped(valid, *flips)
+        if pixels is not None:
+            pixels = np.stack([_flipped(one, *flips) for one in pixels])
+        return ImageItem(tuple(mid), high, part, valid, pixels)
 
 
 def _flipped(grid: np.ndarray, flips: bool, flips_vertically: bool) -> np.ndarray:
@@ -328,6 +347,10 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
     grids = [image.valid.shape for image in (*queries, *supports)]
     grid = max(height for height, _ in grids), max(width for _, width in grids)
     targets = [torch.from_numpy(item.target) for item in items if item.target is not None]
+    pixels = [image.pixels for image in supports if image.pixels is not None]
+    auxiliary = [
+        torch.from_numpy(item.support_target) for item in items if item.support_target is not None
+    ]
     return EpisodeBatch(
         query_mid=_pad([image.mid for image in queries], grid),
         query_high=_pad([(image.high,) for image in queries], grid),
@@ -339,6 +362,8 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
         key=torch.tensor([item.key for item in items], dtype=torch.int64),
         target=torch.stack(targets).long() if targets else None,
         side=items[0].side,
+        support_pixels=_pad_map(pixels, grid, IGNORE).unflatten(0, shape),
+        support_target=torch.stack(auxiliary).long() if auxiliary else None,
     )
 
 
@@ -357,9 +382,10 @@ def _pad(images: Sequence[Sequence[np.ndarray]], grid: tuple[int, int]) -> Tenso
     return padded.permute(0, 3, 1, 2)
 
 
-def _pad_map(maps: Sequence[np.ndarray], grid: tuple[int, int]) -> Tensor:
-    """Maps (h, w), padded with zeros to (B, *grid)."""
-    padded = np.zeros((len(maps), *grid), dtype=maps[0].dtype)
+def _pad_map(maps: Sequence[np.ndarray], grid: tuple[int, int], fill: int = 0) -> Tensor:
+    """Maps (..., h, w), padded to (B, ..., *grid)."""
+    lead = maps[0].shape[:-2]
+    padded = np.full((len(maps), *lead, *grid), fill, dtype=maps[0].dtype)
     for row, one in zip(padded, maps, strict=True):
-        row[: one.shape[0], : one.shape[1]] = one
+        row[..., : one.shape[-2], : one.shape[-1]] = one
     return torch.from_numpy(padded)

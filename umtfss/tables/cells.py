@@ -28,8 +28,8 @@ class Cell:
     Attributes:
         row: Row title.
         column: Column title.
-        measurements: What is averaged: one for a single fold, one per fold for a mean; none for
-            a number that is quoted from the paper.
+        measurements: What is averaged: one for a single fold, one per fold for a mean, of every
+            training seed; none for a number that is quoted from the paper.
         paper: The paper's number in percent, if it printed one.
         metric: What is averaged: the class IoU, or the classes' mean IoU of an episode.
     """
@@ -54,6 +54,8 @@ class Table:
         cells: The cells; a pair of titles without one prints a dash.
         folds: The folds that a mean covers; fewer than four are said in the caption.
         note: Printed under the table.
+        development: The splits tested, e.g. "pascal/train", that are not the official test split;
+            they are said in the caption.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Table:
     cells: tuple[Cell, ...]
     folds: tuple[int, ...]
     note: str
+    development: tuple[str, ...] = ()
 
     def cell(self, row: str, column: str) -> Cell | None:
         """The measured cell of that row and column, if there is one."""
@@ -144,8 +147,28 @@ def labelled_run(
 def measure_folds(
     experiment: Experiment, run: RunSpec, dataset: str, shot: int, seeds: int
 ) -> tuple[Measurement, ...]:
-    """Every fold tested with the same run."""
-    return tuple(Measurement(run, dataset, f, shot, seeds) for f in experiment.tables.folds)
+    """Every fold tested with the same run, of every training seed."""
+    runs = dict.fromkeys(experiment.tables.folds, run)
+    return measure_runs(experiment, runs, dataset, shot, seeds)
+
+
+def measure_runs(
+    experiment: Experiment, runs: Mapping[int, RunSpec], dataset: str, shot: int, seeds: int
+) -> tuple[Measurement, ...]:
+    """Every fold tested with a run of its own, of every training seed.
+
+    Args:
+        experiment: The experiment.
+        runs: Fold -> its run, with the first training seed.
+        dataset: Data set tested.
+        shot: K.
+        seeds: Episode seeds.
+    """
+    return tuple(
+        Measurement(seeded, dataset, fold, shot, seeds)
+        for fold, run in runs.items()
+        for seeded in run.seeded(experiment.evaluation.training_seeds)
+    )
 
 
 def fold_columns(experiment: Experiment, prefix: str = "") -> tuple[str, ...]:
@@ -163,13 +186,12 @@ def measure_labelled(
     shot: int = 1,
     seeds: int,
 ) -> tuple[Measurement, ...]:
-    """Every fold tested with the run that its labels trained."""
-    return tuple(
-        Measurement(
-            labelled_run(experiment, dataset, fold, model, ratio, init), dataset, fold, shot, seeds
-        )
+    """Every fold tested with the run that its labels trained, of every training seed."""
+    runs = {
+        fold: labelled_run(experiment, dataset, fold, model, ratio, init)
         for fold in experiment.tables.folds
-    )
+    }
+    return measure_runs(experiment, runs, dataset, shot, seeds)
 
 
 def fold_cells(
@@ -180,15 +202,17 @@ def fold_cells(
     metric: Metric = "miou",
 ) -> Iterator[Cell]:
     """A cell for each fold and one for the mean; `paper` has `folds` and `mean`, or is empty."""
-    for column, one in zip(columns, measured, strict=False):
-        number = paper["folds"][one.fold] if paper else None
-        yield Cell(row, column, (one,), number, metric)
+    folds = dict.fromkeys(one.fold for one in measured)
+    for column, fold in zip(columns, folds, strict=False):
+        number = paper["folds"][fold] if paper else None
+        own = tuple(one for one in measured if one.fold == fold)
+        yield Cell(row, column, own, number, metric)
     yield Cell(row, columns[-1], measured, of_all_folds(paper.get("mean"), measured), metric)
 
 
 def of_all_folds(mean: float | None, measured: tuple[Measurement, ...]) -> float | None:
     """The paper's mean of four folds; none beside a mean of fewer."""
-    return mean if len(measured) == len(FOLDS) else None
+    return mean if {one.fold for one in measured} == set(FOLDS) else None
 
 
 def build_table(
@@ -204,4 +228,9 @@ def build_table(
     """A table over the experiment's folds, with the experiment's own note after `note`."""
     notes = " ".join(part for part in (note, experiment.tables.note) if part)
     folds = tuple(experiment.tables.folds)
-    return Table(name, title, corner, rows, columns, tuple(cells), folds, notes)
+    tested = sorted({m.dataset for cell in cells for m in cell.measurements})
+    settings = {dataset: experiment.datasets[dataset] for dataset in tested}
+    development = tuple(
+        f"{name}/{one.test_split}" for name, one in settings.items() if one.is_development
+    )
+    return Table(name, title, corner, rows, columns, tuple(cells), folds, notes, development)

@@ -1,32 +1,18 @@
-"""The claims ledger: each claim of the paper as a test on the cells of our own tables.
+"""The paper's claims as data: each a set of comparisons of cells of our own tables.
 
-A comparison is a difference of cells, taken on the same episodes of the same seeds, with its
-paired bootstrap interval, which covers the draw of episodes and not the training, of which there
-is one. A claim is supported if the interval of every comparison lies above zero, not supported if
-one lies below, undecided otherwise. Whether attention is cheaper is counted, not measured.
+Nothing here reads a result; `umtfss/tables/ledger.py` judges. Claims are the paper's, so that its
+models alone count (`PAPER_MODELS`), and docs/claims.md says what each one shows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Literal
 
-from umtfss.backbones.facts import backbone_facts
-from umtfss.evaluation.intervals import contrast_interval
-from umtfss.evaluation.miou import EpisodeScores
-from umtfss.evaluation.results import RunResult, load_result
-from umtfss.paths import EvaluationSpec
-from umtfss.plan import Plan
-from umtfss.provenance import atomic_path, write_json
-from umtfss.runs import MODELS, TUNED, Measurement
-from umtfss.tables.attention_cost import attention_cost
+from umtfss.runs import MODELS, PAPER_MODELS
 from umtfss.tables.cells import Cell, Table
-from umtfss.tables.latex import templates
 from umtfss.tables.layout import start_row
 from umtfss.tables.zero_labels import FLOOR_ROW, MATCHER_ROW, ZERO_LABELS_ROW
 
-Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 FEW_LABELS = "20 %"
 
 
@@ -58,46 +44,6 @@ class Claim:
     claim: str
     test: str
     comparisons: tuple[Comparison, ...]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """The outcome of a comparison.
-
-    Attributes:
-        name: What is compared.
-        effect: mIoU points.
-        low: Lower end of the paired interval.
-        high: Upper end.
-        verdict: Of this comparison alone.
-    """
-
-    name: str
-    effect: float
-    low: float
-    high: float
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A claim with its outcome.
-
-    Attributes:
-        key: Of the claim.
-        claim: What the paper claims.
-        test: What was tested.
-        effects: One per comparison.
-        verdict: Of the claim: that of its weakest comparison.
-        note: What the reader should know.
-    """
-
-    key: str
-    claim: str
-    test: str
-    effects: tuple[Effect, ...]
-    verdict: Verdict
-    note: str = ""
 
 
 def claims(tables: Sequence[Table]) -> tuple[Claim, ...]:
@@ -158,19 +104,30 @@ def claims(tables: Sequence[Table]) -> tuple[Claim, ...]:
             "On each fold UMTFSS without labels beats the training-free matcher on its features.",
             made(_every_fold, "headline"),
         ),
+        Claim(
+            "more_shots",
+            "5 shots are better than 1.",
+            "Without labels, UMTFSS is better with the most supports than with the fewest; "
+            "each number of supports has test episodes of its own.",
+            made(_more_shots, "headline"),
+        ),
+        Claim(
+            "labels",
+            "Labels are better than none.",
+            "UMTFSS, fine-tuned on the most labels, is better than without labels.",
+            made(_above_none, "table2"),
+        ),
     )
 
 
 def _difference(name: str, one: Cell | None, other: Cell | None) -> Iterator[Comparison]:
     """One comparison if both cells are measured on the same episodes, else none."""
-    if one is None or other is None:
-        return
-    if [_episodes(m) for m in one.measurements] == [_episodes(m) for m in other.measurements]:
+    if one is not None and other is not None and _episodes(one) == _episodes(other):
         yield Comparison(name, ((1, one), (-1, other)))
 
 
-def _episodes(measurement: Measurement) -> tuple[str, int, int]:
-    return measurement.dataset, measurement.fold, measurement.shot
+def _episodes(cell: Cell) -> set[tuple[str, int, int]]:
+    return {(m.dataset, m.fold, m.shot) for m in cell.measurements}
 
 
 def _matcher(headline: Table, column: str) -> Cell | None:
@@ -180,7 +137,7 @@ def _matcher(headline: Table, column: str) -> Cell | None:
 
 def _above_floor(table1: Table, headline: Table) -> Iterator[Comparison]:
     floor = _matcher(headline, "1-shot mean")
-    for model in table1.columns:
+    for model in _of_the_paper(table1.columns):
         yield from _difference(f"{model} minus matcher", table1.cell("unsup", model), floor)
 
 
@@ -195,13 +152,18 @@ def _above_scratch(table2: Table) -> Iterator[Comparison]:
 def _above_supervised(table2: Table) -> Iterator[Comparison]:
     one = table2.cell(start_row("UMTFSS", "unsup_init"), FEW_LABELS)
     for model in _models(table2):
-        if model not in ("UMTFSS", MODELS[TUNED]):  # the paper has no tuned backbone
+        if model != "UMTFSS":
             other = table2.cell(start_row(model, "scratch"), "100 %")
             yield from _difference(f"UMTFSS {FEW_LABELS} minus {model} 100 %", one, other)
 
 
 def _models(table2: Table) -> list[str]:
-    return list(dict.fromkeys(row.split(",")[0] for row in table2.rows))
+    return _of_the_paper(dict.fromkeys(row.split(",")[0] for row in table2.rows))
+
+
+def _of_the_paper(titles: Iterable[str]) -> list[str]:
+    known = {MODELS[model] for model in PAPER_MODELS}
+    return [title for title in titles if title in known]
 
 
 def _above_vanilla(table3: Table) -> Iterator[Comparison]:
@@ -246,129 +208,17 @@ def _every_fold(headline: Table) -> Iterator[Comparison]:
             yield from _difference(f"{column}: UMTFSS minus matcher", one, other)
 
 
-def judge(
-    claim: Claim,
-    load: Callable[[Measurement], RunResult],
-    *,
-    resamples: int,
-    coverage: float,
-) -> Judgement:
-    """The claim's outcome.
-
-    Args:
-        claim: The claim.
-        load: The evaluation that holds a measurement.
-        resamples: Of the bootstrap.
-        coverage: Of the intervals.
-    """
-    effects = []
-    for comparison in claim.comparisons:
-        seeds = min(m.seeds for _, cell in comparison.terms for m in cell.measurements)
-
-        def scores(cell: Cell, seeds: int = seeds) -> list[EpisodeScores]:
-            return [load(m).folds[m.fold].pooled(seeds) for m in cell.measurements]
-
-        interval = contrast_interval(
-            [(sign, scores(cell)) for sign, cell in comparison.terms],
-            resamples=resamples,
-            coverage=coverage,
-        )
-        low, high = 100 * interval.low, 100 * interval.high
-        effects.append(
-            Effect(comparison.name, 100 * interval.value, low, high, verdict_of(low, high))
-        )
-    note = "" if effects else "The experiment's tables lack the cells for it."
-    return Judgement(claim.key, claim.claim, claim.test, tuple(effects), weakest(effects), note)
+def _more_shots(headline: Table) -> Iterator[Comparison]:
+    """K supports have test episodes of their own: of these, nothing cancels out."""
+    shots = sorted({int(column.split("-shot ")[0]) for column in headline.columns})
+    few, many = (headline.cell(ZERO_LABELS_ROW, f"{k}-shot mean") for k in (shots[0], shots[-1]))
+    if len(shots) > 1 and few is not None and many is not None:
+        yield Comparison(f"{shots[-1]} shots minus {shots[0]}", ((1, many), (-1, few)))
 
 
-def verdict_of(low: float, high: float) -> Verdict:
-    """The verdict on a difference that is claimed to be positive, from its interval."""
-    return "supported" if low > 0 else "not supported" if high < 0 else "undecided"
-
-
-def weakest(effects: Sequence[Effect]) -> Verdict:
-    """The verdict on a claim all of whose comparisons must hold."""
-    found = {effect.verdict for effect in effects}
-    order: tuple[Verdict, ...] = ("not supported", "undecided", "supported")
-    return next((verdict for verdict in order if verdict in found), "not tested")
-
-
-def _cost_judgement(plan: Plan) -> Judgement:
-    experiment = plan.experiment
-    features = experiment.features.model
-    height, width = backbone_facts(features.backbone).grid(features.long_side, features.long_side)
-    effects = []
-    for shot in experiment.evaluation.shots:
-        cost = attention_cost(experiment.model, height * width, shot)
-        times = cost.vanilla / cost.prototype
-        verdict = verdict_of(times - 1, times - 1)
-        effects.append(Effect(f"{shot}-shot, {cost.tokens} tokens", times, times, times, verdict))
-    note = (
-        "Counted for the experiment's grid and K_fg, K_bg, the grouping included; the effect is "
-        "how many times as many multiplications vanilla attention needs. No episodes, no interval."
-    )
-    return Judgement(
-        "cheaper_attention",
-        "Prototype-aware attention is cheaper than vanilla attention.",
-        "The cross-attention layers need fewer multiplications.",
-        tuple(effects),
-        weakest(effects),
-        note,
-    )
-
-
-def claim_evaluations(plan: Plan) -> list[EvaluationSpec]:
-    """The evaluations that the ledger reads."""
-    measured = {
-        (m.run.path, m.dataset, m.shot)
-        for claim in claims(plan.every_table)
-        for comparison in claim.comparisons
-        for _, cell in comparison.terms
-        for m in cell.measurements
-    }
-    return [plan.evaluations[key] for key in sorted(measured)]
-
-
-def write_claims(plan: Plan, stem: str | Path) -> None:
-    """Judge every claim and write `stem`.md and `stem`.json.
-
-    Args:
-        plan: The plan, whose evaluations are there.
-        stem: Path without suffix.
-    """
-    specs = claim_evaluations(plan)
-    results = {
-        (spec.run.path, spec.dataset, spec.shot): load_result(plan.evaluation(spec))
-        for spec in specs
-    }
-    settings = plan.experiment.evaluation
-    judged = [
-        judge(
-            claim,
-            lambda m: results[m.run.path, m.dataset, m.shot],
-            resamples=settings.bootstrap,
-            coverage=settings.interval,
-        )
-        for claim in claims(plan.every_table)
-    ]
-    judged.append(_cost_judgement(plan))
-    text = (
-        templates()
-        .get_template("claims.md.jinja")
-        .render(
-            judgements=judged,
-            experiment=plan.experiment.name,
-            note=plan.experiment.tables.note,
-            coverage=100 * settings.interval,
-        )
-    )
-    with atomic_path(f"{stem}.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    write_json(
-        f"{stem}.json",
-        {
-            "experiment": plan.experiment.name,
-            "interval": settings.interval,
-            "claims": [asdict(one) for one in judged],
-        },
+def _above_none(table2: Table) -> Iterator[Comparison]:
+    row = start_row("UMTFSS", "unsup_init")
+    most = max(table2.columns, key=lambda title: int(title.split()[0]))
+    yield from _difference(
+        f"UMTFSS, {most} minus 0 %", table2.cell(row, most), table2.cell(row, "0 %")
     )

@@ -17,7 +17,7 @@ from umtfss.tables.values import Value, Values
 
 COLUMNS = (
     *("row", "column", "metric", "value", "low", "high"),
-    *("fb_iou", "paper", "episodes", "seeds", "collapsed"),
+    *("fb_iou", "paper", "episodes", "seeds", "trainings", "collapsed"),
 )
 SQUASHED = (
     "Images and labels squashed to 400 × 400 px and counted there, as by HSNet (arXiv:2104.01538)."
@@ -110,10 +110,10 @@ def tidy_csv(table: Table, values: Values) -> str:
         paper = "" if cell.paper is None else cell.paper
         value = values.get((cell.row, cell.column))
         if value is None:  # quoted
-            writer.writerow([cell.row, cell.column, cell.metric, *[""] * 4, paper, "", "", ""])
+            writer.writerow([cell.row, cell.column, cell.metric, *[""] * 4, paper, *[""] * 4])
             continue
         numbers = [f"{number:.3f}" for number in (value.value, value.low, value.high, value.fb_iou)]
-        sizes = (value.episodes, value.seeds, int(value.collapsed))
+        sizes = (value.episodes, value.seeds, value.trainings, int(value.collapsed))
         writer.writerow([cell.row, cell.column, cell.metric, *numbers, paper, *sizes])
     return stream.getvalue()
 
@@ -135,10 +135,18 @@ def caption(table: Table, values: Iterable[Value]) -> str:
         for episodes, seeds in sizes
     )
     coverages = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
-    parts = [
-        table.title,
-        f"mIoU in percent with its {coverages} bootstrap interval over {sample} per fold.",
-    ]
+    trained = max((value.trainings for value in values), default=0)
+    parts = [table.title, development(table)]
+    if trained > 1:
+        parts.append(
+            f"mIoU in percent, of trained models the mean over {trained} training seeds, with its "
+            f"{coverages} interval over these (Student's t) and {sample} per fold (bootstrap)."
+        )
+    else:
+        parts.append(
+            f"mIoU in percent with its {coverages} bootstrap interval over {sample} per fold; "
+            "training, of one seed, is not covered."
+        )
     if any(value.protocol == "squash400" for value in values):
         parts.append(SQUASHED)
     if any(cell.paper is not None for cell in table.cells):
@@ -149,6 +157,12 @@ def caption(table: Table, values: Iterable[Value]) -> str:
         folds = ", ".join(map(str, table.folds))
         parts.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
     return " ".join(part for part in (*parts, table.note) if part)
+
+
+def development(*tables: Table) -> str:
+    """The sentence that says that other than official test images were tested, if so."""
+    splits = sorted({split for table in tables for split in table.development})
+    return f"Development: tested on {', '.join(splits)}, not on the test split." * bool(splits)
 
 
 def column_groups(columns: tuple[str, ...]) -> list[tuple[str, list[str]]]:

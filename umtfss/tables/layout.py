@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from umtfss.experiment import Experiment
-from umtfss.runs import ALL_LABELS, MASKSPLIT, MODELS, TUNED, Measurement, RunSpec
+from umtfss.runs import ALL_LABELS, MASKSPLIT, MODELS, TUNED, RunSpec
 from umtfss.tables.cells import (
     Cell,
     Table,
@@ -20,6 +20,7 @@ from umtfss.tables.cells import (
     fold_columns,
     measure_folds,
     measure_labelled,
+    measure_runs,
     of_all_folds,
     unsupervised_run,
 )
@@ -197,7 +198,7 @@ def table5(experiment: Experiment) -> Table:
                     f: _unlabelled(experiment, pool, model, setting, f)
                     for f in experiment.tables.folds
                 }
-                measured = tuple(Measurement(run, dataset, f, 1, seeds) for f, run in runs.items())
+                measured = measure_runs(experiment, runs, dataset, 1, seeds)
                 row, paper = f"{setting}: {MODELS[model]}", printed[setting].get(MODELS[model], {})
                 cells += fold_cells(row, names, measured, paper)
                 if settings.masksplit:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umtfss.errors import TableError
-from umtfss.evaluation.intervals import miou_interval
-from umtfss.evaluation.miou import summarise
+from umtfss.evaluation.intervals import Interval, Term, contrast_interval, miou_interval
+from umtfss.evaluation.miou import EpisodeScores, summarise
 from umtfss.evaluation.results import RunResult, load_result
 from umtfss.plan import Plan
 from umtfss.runs import Measurement
@@ -18,14 +18,15 @@ class Value:
     """A number of a table.
 
     Attributes:
-        value: Percent, of the cell's metric; the mean over the cell's folds.
+        value: Percent, of the cell's metric; the mean over the cell's folds and training seeds.
         low: Percent, lower end of the interval.
         high: Percent, upper end of the interval.
         episodes: Episodes per fold and seed.
         seeds: Episode seeds pooled.
         coverage: Of the interval, e.g. 0.95.
-        fb_iou: Percent, mean IoU of foreground and background; the mean over the cell's folds.
+        fb_iou: Percent, mean IoU of foreground and background; the same mean.
         protocol: Where was counted, `evaluation.protocol`.
+        trainings: Training seeds; 0 where nothing is trained.
         collapsed: Whether a training behind it found nothing on its own tasks (`TaskIoU`).
     """
 
@@ -37,6 +38,7 @@ class Value:
     coverage: float
     fb_iou: float
     protocol: str = "original"
+    trainings: int = 1
     collapsed: bool = False
 
 
@@ -100,7 +102,7 @@ def cell_value(
     """The mean over the cell's measurements, and its interval.
 
     Args:
-        cell: One measurement, or one for each of `folds`.
+        cell: One fold, or each of `folds`, of every training seed.
         load: The evaluation that holds a measurement.
         folds: The folds that a mean of this table covers.
         resamples: Of the bootstrap.
@@ -111,38 +113,27 @@ def cell_value(
         TableError: The cell is a mean over some of the folds only, or an evaluation lacks its
             fold.
     """
-    where = f"row {cell.row!r}, column {cell.column!r}"
-    found = [m.fold for m in cell.measurements]
+    found = list(dict.fromkeys(m.fold for m in cell.measurements))
     if len(found) > 1 and sorted(found) != sorted(folds):
         raise TableError(
-            f"{where}: a mean over fewer folds than the table's is not printed",
+            f"{_place(cell)}: a mean over fewer folds than the table's is not printed",
             expected=list(folds),
             found=found,
             fix="test every fold, or set tables.folds, and the caption will say so",
         )
-    parts, collapsed = [], False
-    for measurement in cell.measurements:
-        result = load(measurement)
-        if measurement.fold not in result.folds:
-            raise TableError(
-                f"{where}: the evaluation of {measurement.run.path} on {measurement.dataset}, "
-                f"{measurement.shot}-shot, lacks a fold",
-                expected=measurement.fold,
-                found=sorted(result.folds),
-                fix="run snakemake --cores all all_evaluation",
-            )
-        parts.append(result.folds[measurement.fold].pooled(measurement.seeds))
-        collapsed |= result.facts.get("collapsed", False)
+    collapsed = any(load(m).facts.get("collapsed", False) for m in cell.measurements)
     seeds = cell.measurements[0].seeds
+    trainings = cell_trainings(cell, load, seeds)
+    parts = [part for training in trainings for part in training]
     counts = {len(part) // seeds for part in parts}
     if len(counts) != 1:
         raise TableError(
-            f"{where}: folds were tested on different numbers of episodes",
+            f"{_place(cell)}: folds were tested on different numbers of episodes",
             expected="one number",
             found=sorted(counts),
             fix="run snakemake --cores all all_evaluation",
         )
-    interval = miou_interval(parts, resamples=resamples, coverage=coverage, metric=cell.metric)
+    interval = miou_interval(trainings, resamples=resamples, coverage=coverage, metric=cell.metric)
     return Value(
         100 * interval.value,
         100 * interval.low,
@@ -152,5 +143,70 @@ def cell_value(
         coverage,
         100 * sum(summarise(part).fb_iou for part in parts) / len(parts),
         protocol,
+        len(trainings) if cell.measurements[0].run.is_trained else 0,
         collapsed,
     )
+
+
+def contrast(
+    terms: Sequence[tuple[int, Cell]],
+    load: Callable[[Measurement], RunResult],
+    *,
+    resamples: int,
+    coverage: float,
+) -> Interval:
+    """A sum of cells with signs, and its interval; in fractions.
+
+    Cells of one data set and one K are tested on the same episodes: what the episodes do to all
+    of them cancels out. So does what a training seed does to all of them.
+
+    Args:
+        terms: (sign, cell); all of the same folds and of one metric.
+        load: The evaluation that holds a measurement.
+        resamples: Of the bootstrap.
+        coverage: Of the interval.
+
+    Raises:
+        TableError: An evaluation lacks its fold.
+    """
+    seeds = min(m.seeds for _, cell in terms for m in cell.measurements)
+    (metric,) = {cell.metric for _, cell in terms}
+    summands = []
+    for sign, cell in terms:
+        first = cell.measurements[0]
+        tested = f"{first.dataset} {first.shot}-shot"
+        summands.append(Term(sign, cell_trainings(cell, load, seeds), tested))
+    return contrast_interval(summands, resamples=resamples, coverage=coverage, metric=metric)
+
+
+def cell_trainings(
+    cell: Cell, load: Callable[[Measurement], RunResult], seeds: int
+) -> list[list[EpisodeScores]]:
+    """What was measured of every training seed, of every fold, the episode seeds pooled.
+
+    Args:
+        cell: The cell.
+        load: The evaluation that holds a measurement.
+        seeds: Episode seeds pooled, the first ones.
+
+    Raises:
+        TableError: An evaluation lacks its fold.
+    """
+    trainings: dict[int, dict[int, EpisodeScores]] = {}
+    for measurement in cell.measurements:
+        result = load(measurement)
+        if measurement.fold not in result.folds:
+            raise TableError(
+                f"{_place(cell)}: the evaluation of {measurement.run.path} on "
+                f"{measurement.dataset}, {measurement.shot}-shot, lacks a fold",
+                expected=measurement.fold,
+                found=sorted(result.folds),
+                fix="run snakemake --cores all all_evaluation",
+            )
+        scores = result.folds[measurement.fold].pooled(seeds)
+        trainings.setdefault(measurement.run.seed, {})[measurement.fold] = scores
+    return [[folds[fold] for fold in sorted(folds)] for _, folds in sorted(trainings.items())]
+
+
+def _place(cell: Cell) -> str:
+    return f"row {cell.row!r}, column {cell.column!r}"

@@ -88,7 +88,7 @@ def train_run(
             device=device,
             images_per_epoch=manifest["images_per_epoch"],
             mid_scales=scales,
-            **_episodes(plan, run, device, scales),
+            **_episodes(plan, run, device, scales, model.reads_support_target),
         )
 
 
@@ -144,7 +144,11 @@ def _masks(plan: Plan, run: RunSpec, catalog: Catalog) -> MaskSource:
 
 
 def _episodes(
-    plan: Plan, run: RunSpec, device: torch.device, scales: Mapping[str, float]
+    plan: Plan,
+    run: RunSpec,
+    device: torch.device,
+    scales: Mapping[str, float],
+    support_target: bool,
 ) -> dict[str, Any]:
     """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
     experiment, settings = plan.experiment, plan.training_settings(run)
@@ -172,6 +176,7 @@ def _episodes(
                 for view in views
             ],
             keep=settings.augment.crop_foreground,
+            support_target=support_target,
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.
@@ -189,7 +194,7 @@ def _episodes(
         augment=settings.augment,
         seed=run.seed,
     )
-    featuriser = Featuriser(extractor, mid, high, target_side)
+    featuriser = Featuriser(extractor, mid, high, target_side, support_target)
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
 
 

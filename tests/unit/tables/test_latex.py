@@ -48,10 +48,8 @@ def write(folder: Path, table: Table, values: dict[tuple[str, str], Value]) -> d
 def test_csv_is_tidy(tmp_path: Path) -> None:
     text = write(tmp_path, *make())["csv"]
     lines = list(csv.DictReader(text.splitlines()))
-    assert (
-        ",".join(lines[0])
-        == "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds,collapsed"
-    )
+    names = "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds,trainings,collapsed"
+    assert ",".join(lines[0]) == names
     assert len(lines) == 7
     assert list(lines[-1].values()) == [
         "[ours]",
@@ -64,6 +62,7 @@ def test_csv_is_tidy(tmp_path: Path) -> None:
         "60.2",
         "1000",
         "5",
+        "1",
         "0",
     ]
     assert lines[0]["paper"] == ""
@@ -99,8 +98,17 @@ def test_the_caption_says_what_the_numbers_are() -> None:
     text = caption(table, values.values())
     assert text == (
         "A title. mIoU in percent with its 95 % bootstrap interval over 1,000 episodes × 5 seeds "
-        "per fold. In parentheses: the paper's number. A note."
+        "per fold; training, of one seed, is not covered. In parentheses: the paper's number. "
+        "A note."
     )
+    several = [Value(40, 39, 41, 100, 1, 0.95, 70, trainings=n) for n in (0, 5)]
+    assert caption(replace(table, cells=()), several) == (
+        "A title. mIoU in percent, of trained models the mean over 5 training seeds, with its 95 % "
+        "interval over these (Student's t) and 100 episodes × 1 seed per fold (bootstrap). A note."
+    )
+    development = replace(table, development=("pascal/train",))
+    said = "A title. Development: tested on pascal/train, not on the test split. mIoU"
+    assert caption(development, values.values()).startswith(said)
     table, values = make(folds=(0, 1))
     assert "Mean over folds 0, 1 only." in caption(table, values.values())
     table, values = make(folds=(2,))
@@ -129,7 +137,7 @@ def test_a_quoted_number_is_shown_as_such_and_needs_no_value(tmp_path: Path) -> 
     )
     assert r"\paper{52.8}" in texts["tex"]
     assert "| (52.8) |" in texts["md"]
-    assert texts["csv"].splitlines()[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,,"
+    assert texts["csv"].splitlines()[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,,,"
 
 
 def test_a_row_with_a_collapsed_training_is_marked(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From evaluation files to the numbers of a table."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 
 from umtfss.errors import StoreError, TableError
-from umtfss.evaluation.intervals import miou_interval
+from umtfss.evaluation.intervals import Interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult, save_results
 from umtfss.runs import Measurement, RunSpec
 from umtfss.tables.cells import Cell, Table
-from umtfss.tables.values import cell_value, table_values
+from umtfss.tables.values import cell_value, contrast, table_values
 
 FLOOR = RunSpec("prototype")
 
@@ -50,14 +51,62 @@ def test_a_mean_pools_seeds_and_averages_folds() -> None:
         means.append(np.mean([i[c == k].sum() / u[c == k].sum() for k in (1, 2, 3)]))
     assert got.value == pytest.approx(100 * np.mean(means))
     pooled = [RESULT.folds[f].pooled(2) for f in range(4)]
-    interval = miou_interval(pooled, resamples=200, coverage=0.9)
+    interval = miou_interval([pooled], resamples=200, coverage=0.9)
     assert (got.low, got.high) == (100 * interval.low, 100 * interval.high)
-    assert (got.episodes, got.seeds, got.coverage) == (60, 2, 0.9)
+    assert (got.episodes, got.seeds, got.coverage, got.trainings) == (60, 2, 0.9, 0)
+
+
+def test_a_mean_averages_training_seeds() -> None:
+    run = RunSpec("umtfss", "a", "unsup")
+    one = Cell(
+        "UMTFSS", "mean", tuple(Measurement(r, "a", f, 1, 2) for f in (1, 2) for r in run.seeded(3))
+    )
+    results = {
+        seed: RunResult(
+            {},
+            {
+                f: FoldResult(f, {s: worse(scores(10 * f + s), seed) for s in (0, 1)})
+                for f in (1, 2)
+            },
+        )
+        for seed in range(3)
+    }
+    got = cell_value(one, lambda m: results[m.run.seed], folds=(1, 2), resamples=200, coverage=0.9)
+    trainings = [[results[s].folds[f].pooled(2) for f in (1, 2)] for s in range(3)]
+    interval = miou_interval(trainings, resamples=200, coverage=0.9)
+    assert (got.value, got.low, got.high) == tuple(
+        100 * end for end in (interval.value, interval.low, interval.high)
+    )
+    assert got.value == pytest.approx(
+        np.mean([100 * miou_interval([folds]).value for folds in trainings])
+    )
+    assert (got.episodes, got.seeds, got.trainings) == (60, 2, 3)
+    lacking = {**results, 2: RunResult({}, {1: results[2].folds[1]})}
+    with pytest.raises(TableError, match=r"(?s)unsup-all/seed2 on a, 1-shot.*expected: 2"):
+        cell_value(one, lambda m: lacking[m.run.seed], folds=(1, 2), resamples=200, coverage=0.9)
+
+
+def worse(one: EpisodeScores, seed: int) -> EpisodeScores:
+    """The same episodes, segmented worse with every seed."""
+    return replace(one, intersection=one.intersection * (10 - seed) // 10)
+
+
+def test_a_contrast_pairs_the_episodes_of_one_number_of_shots_alone() -> None:
+    def contrasted(shot: int) -> Interval:
+        cells = [
+            Cell("a", "mean", tuple(Measurement(FLOOR, "a", f, k, 2) for f in (0, 1)))
+            for k in (shot, 1)
+        ]
+        terms = ((1, cells[0]), (-1, cells[1]))
+        return contrast(terms, lambda _: RESULT, resamples=200, coverage=0.9)
+
+    assert contrasted(1) == Interval(0, 0, 0)
+    assert contrasted(5).low < 0 < contrasted(5).high
 
 
 def test_a_single_fold_is_its_own() -> None:
     got = value(cell((2,), seeds=1))
-    assert got.value == pytest.approx(100 * miou_interval([RESULT.folds[2].seeds[0]]).value)
+    assert got.value == pytest.approx(100 * miou_interval([[RESULT.folds[2].seeds[0]]]).value)
     one = RESULT.folds[2].seeds[0]
     foreground = one.intersection.sum() / one.union.sum()
     background = one.bg_intersection.sum() / one.bg_union.sum()
@@ -121,7 +170,7 @@ def test_every_cell_gets_its_value(tmp_path: Path) -> None:
     values = table_values(make_table(), make_plan(tmp_path))  # type: ignore[arg-type]
     assert set(values) == {("floor", "a"), ("floor", "b")}
     assert values["floor", "a"].value != values["floor", "b"].value
-    one = miou_interval([scores(50 + f) for f in range(4)], resamples=100)
+    one = miou_interval([[scores(50 + f) for f in range(4)]], resamples=100)
     assert values["floor", "b"].low == pytest.approx(100 * one.low)
     assert values["floor", "b"].protocol == "original"
 

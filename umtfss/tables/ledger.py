@@ -1,0 +1,197 @@
+"""The ledger: every claim of the paper judged on the experiment's own numbers.
+
+A comparison is a difference of cells on the same episodes and the same training seeds, with its
+interval (`umtfss/evaluation/intervals.py`). A claim is supported if the interval of every
+comparison lies above zero, not supported if one lies below, undecided otherwise. Whether attention
+is cheaper is counted, not measured.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from umtfss.backbones.facts import backbone_facts
+from umtfss.evaluation.results import RunResult, load_result
+from umtfss.paths import EvaluationSpec
+from umtfss.plan import Plan
+from umtfss.provenance import atomic_path, write_json
+from umtfss.runs import Measurement
+from umtfss.tables.attention_cost import attention_cost
+from umtfss.tables.claims import Claim, Comparison, claims
+from umtfss.tables.latex import development, templates
+from umtfss.tables.values import contrast
+
+Verdict = Literal["supported", "not supported", "undecided", "not tested"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The outcome of a comparison.
+
+    Attributes:
+        name: What is compared.
+        effect: mIoU points.
+        low: Lower end of the interval.
+        high: Upper end.
+        verdict: Of this comparison alone.
+    """
+
+    name: str
+    effect: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with its outcome.
+
+    Attributes:
+        key: Of the claim.
+        claim: What the paper claims.
+        test: What was tested.
+        effects: One per comparison.
+        verdict: Of the claim: that of its weakest comparison.
+        note: What the reader should know.
+    """
+
+    key: str
+    claim: str
+    test: str
+    effects: tuple[Effect, ...]
+    verdict: Verdict
+    note: str = ""
+
+
+def judge(
+    claim: Claim,
+    load: Callable[[Measurement], RunResult],
+    *,
+    resamples: int,
+    coverage: float,
+) -> Judgement:
+    """The claim's outcome.
+
+    Args:
+        claim: The claim.
+        load: The evaluation that holds a measurement.
+        resamples: Of the bootstrap.
+        coverage: Of the intervals.
+    """
+    effects = [
+        effect_of(comparison, load, resamples=resamples, coverage=coverage)
+        for comparison in claim.comparisons
+    ]
+    note = "" if effects else "The experiment's tables lack the cells for it."
+    return Judgement(claim.key, claim.claim, claim.test, tuple(effects), weakest(effects), note)
+
+
+def effect_of(
+    comparison: Comparison,
+    load: Callable[[Measurement], RunResult],
+    *,
+    resamples: int,
+    coverage: float,
+) -> Effect:
+    """A comparison's outcome; arguments as of `judge`."""
+    interval = contrast(comparison.terms, load, resamples=resamples, coverage=coverage)
+    low, high = 100 * interval.low, 100 * interval.high
+    return Effect(comparison.name, 100 * interval.value, low, high, verdict_of(low, high))
+
+
+def verdict_of(low: float, high: float) -> Verdict:
+    """The verdict on a difference that is claimed to be positive, from its interval."""
+    return "supported" if low > 0 else "not supported" if high < 0 else "undecided"
+
+
+def weakest(effects: Sequence[Effect]) -> Verdict:
+    """The verdict on a claim all of whose comparisons must hold."""
+    found = {effect.verdict for effect in effects}
+    order: tuple[Verdict, ...] = ("not supported", "undecided", "supported")
+    return next((verdict for verdict in order if verdict in found), "not tested")
+
+
+def _cost_judgement(plan: Plan) -> Judgement:
+    experiment = plan.experiment
+    features = experiment.features.model
+    height, width = backbone_facts(features.backbone).grid(features.long_side, features.long_side)
+    effects = []
+    for shot in experiment.evaluation.shots:
+        cost = attention_cost(experiment.model, height * width, shot)
+        times = cost.vanilla / cost.prototype
+        verdict = verdict_of(times - 1, times - 1)
+        effects.append(Effect(f"{shot}-shot, {cost.tokens} tokens", times, times, times, verdict))
+    note = (
+        "Counted for the experiment's grid and K_fg, K_bg, the grouping included; the effect is "
+        "how many times as many multiplications vanilla attention needs. No episodes, no interval."
+    )
+    return Judgement(
+        "cheaper_attention",
+        "Prototype-aware attention is cheaper than vanilla attention.",
+        "The cross-attention layers need fewer multiplications.",
+        tuple(effects),
+        weakest(effects),
+        note,
+    )
+
+
+def claim_evaluations(plan: Plan) -> list[EvaluationSpec]:
+    """The evaluations that the ledger reads."""
+    measured = {
+        (m.run.path, m.dataset, m.shot)
+        for claim in claims(plan.every_table)
+        for comparison in claim.comparisons
+        for _, cell in comparison.terms
+        for m in cell.measurements
+    }
+    return [plan.evaluations[key] for key in sorted(measured)]
+
+
+def write_claims(plan: Plan, stem: str | Path) -> None:
+    """Judge every claim and write `stem`.md and `stem`.json.
+
+    Args:
+        plan: The plan, whose evaluations are there.
+        stem: Path without suffix.
+    """
+    specs = claim_evaluations(plan)
+    results = {
+        (spec.run.path, spec.dataset, spec.shot): load_result(plan.evaluation(spec))
+        for spec in specs
+    }
+    settings = plan.experiment.evaluation
+    judged = [
+        judge(
+            claim,
+            lambda m: results[m.run.path, m.dataset, m.shot],
+            resamples=settings.bootstrap,
+            coverage=settings.interval,
+        )
+        for claim in claims(plan.every_table)
+    ]
+    judged.append(_cost_judgement(plan))
+    text = (
+        templates()
+        .get_template("claims.md.jinja")
+        .render(
+            judgements=judged,
+            experiment=plan.experiment.name,
+            note=plan.experiment.tables.note,
+            development=development(*plan.every_table),
+            coverage=100 * settings.interval,
+            trainings=settings.training_seeds,
+        )
+    )
+    with atomic_path(f"{stem}.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    write_json(
+        f"{stem}.json",
+        {
+            "experiment": plan.experiment.name,
+            "interval": settings.interval,
+            "training_seeds": settings.training_seeds,
+            "claims": [asdict(one) for one in judged],
+        },
+    )
