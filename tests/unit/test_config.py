@@ -81,7 +81,7 @@ def test_backbones_and_levels_are_checked_before_anything_runs(
 
 def test_views_without_a_cache_are_refused(tmp_path):
     def change(raw):
-        raw["features"]["model"] |= {"views": 2, "cache": False}
+        raw["features"]["model"] |= {"views": 2, "cache": False, "mid_std": None}
 
     with pytest.raises(ConfigError, match="views: 2 needs `cache: true`"):
         load_experiment(changed(tmp_path, change))
@@ -156,7 +156,6 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
         (("features", "diffusion", {"pool": "shapes", "level": "layer4"}), "no level layer4"),
         (("features", "diffusion", None), "level diffused needs a block `diffusion:`"),
         (("features", "model", "mid", ["block6"]), r"mid: \[diffused\] and high: diffused, not"),
-        (("features", "model", "cache", False), "needs model.cache: true and model.views: 1"),
         (("features", "model", "views", 2), "needs model.cache: true and model.views: 1"),
         (("features", "model", "long_side", 448), "must have the model's backbone and long_side"),
         (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
@@ -172,6 +171,14 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
 
         with pytest.raises(ConfigError, match=message):
             load_experiment(changed(tmp_path, change))
+
+
+def test_live_features_have_no_cache_to_take_a_scale_from(tmp_path):
+    def live(raw):
+        raw["features"]["model"]["cache"] = False
+
+    with pytest.raises(ConfigError, match="mid_std needs `cache: true`"):
+        load_experiment(changed(tmp_path, live))
 
 
 def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
