@@ -135,6 +135,7 @@ tested_sources = (
     "umtfss/clustering/hamming_kmeans.py",
     "umtfss/data/splits.py",
     "umtfss/episodes",
+    "umtfss/features/standard.py",
     "umtfss/linear.py",
     "umtfss/pseudo_masks/superpixels.py",
 )

@@ -17,6 +17,7 @@ from umtfss.evaluation.closer import Box, Crops, find_box, load_boxes, save_boxe
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
+from umtfss.features.standard import Standardised
 from umtfss.features.store import FeatureSource
 from umtfss.features.tuned import Beside, TunedFeatures, read_beside
 from umtfss.models import build_model
@@ -124,6 +125,10 @@ def _whole_and_crops(
         assert isinstance(model, TunedBackbone)
         mid, high = plan.tested_levels(run), plan.experiment.features.tuned_level
         sources = [TunedFeatures(one, mid, high, model.tokens, device) for one in sources]
+    elif run.is_trained:
+        (manifest,) = plan.training_manifest(run)
+        scales = read_manifest(manifest, "training")["mid_scales"]
+        sources = [Standardised(one, scales) for one in sources]
     return sources[0], sources[1] if len(sources) > 1 else None
 
 

@@ -56,6 +56,11 @@ class ModelFeaturesConfig(Block):
     mid: list[Name] = Field(min_length=1, description="levels concatenated to the mid feature")
     high: Name = Field(description="level of the prior mask")
     cache: bool = Field(True, description="read from the cache; false computes them live")
+    mid_std: Annotated[float, Field(gt=0)] | None = Field(
+        0.35,
+        description="standard deviation that every mid level is brought to, by the images trained "
+        "on; null: as the backbone gives them (paper, whose ResNet-50 has about 0.35)",
+    )
     views: PositiveInt = Field(
         1,
         description="of a training image in the cache: itself and views - 1 augmented ones",
@@ -63,6 +68,15 @@ class ModelFeaturesConfig(Block):
     augment: ViewConfig = Field(
         default_factory=ViewConfig, description="augmented views of the cache; live: training's own"
     )
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> "ModelFeaturesConfig":
+        if self.mid_std is not None and not self.cache:
+            raise ValueError(
+                "mid_std needs `cache: true`, as the scale follows from cached features; write "
+                "`mid_std: null` for live ones"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_views(self) -> "ModelFeaturesConfig":

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from umtfss.episodes.loader import (
 )
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.experiment_file import load_experiment
+from umtfss.features.standard import Standardised, StandardisedViews, level_scales
 from umtfss.features.store import FeatureStore
 from umtfss.features.tuned import read_beside
 from umtfss.log import job_log
@@ -75,6 +77,7 @@ def train_run(
         )
         if run.initial is not None:
             load_weights(model, Path(plan.training_folder(run.initial)))
+        scales = mid_scales(plan, run)
         train(
             model,
             folder=Path(plan.training_folder(run)),
@@ -84,8 +87,25 @@ def train_run(
             seed=run.seed,
             device=device,
             images_per_epoch=manifest["images_per_epoch"],
-            **_episodes(plan, run, device, model.reads_support_target),
+            mid_scales=scales,
+            **_episodes(plan, run, device, scales, model.reads_support_target),
         )
+
+
+def mid_scales(plan: Plan, run: RunSpec) -> dict[str, float]:
+    """Level -> number that brings the mid features of a run to one scale; those of its weights.
+
+    A run that starts from other weights takes their numbers. A run that tunes the backbone reads
+    it as it is.
+    """
+    std = plan.experiment.features.model.mid_std
+    if std is None or run.is_tuned:
+        return {}
+    if run.initial is not None:
+        (manifest,) = plan.training_manifest(run.initial)
+        return dict(read_manifest(manifest, "training")["mid_scales"])
+    (caches,) = plan.training_caches(run)
+    return level_scales(plan.feature_manifests(caches), plan.trained_levels(run)[0], std)
 
 
 def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
@@ -106,6 +126,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 *plan.model_sources(run),
                 "umtfss/training",
                 "umtfss/episodes",
+                "umtfss/features/standard.py",
                 "umtfss/features/views.py",
                 "umtfss/clustering/hamming_kmeans.py",
                 "umtfss/linear.py",
@@ -123,7 +144,11 @@ def _masks(plan: Plan, run: RunSpec, catalog: Catalog) -> MaskSource:
 
 
 def _episodes(
-    plan: Plan, run: RunSpec, device: torch.device, support_target: bool
+    plan: Plan,
+    run: RunSpec,
+    device: torch.device,
+    scales: Mapping[str, float],
+    support_target: bool,
 ) -> dict[str, Any]:
     """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
     experiment, settings = plan.experiment, plan.training_settings(run)
@@ -139,14 +164,17 @@ def _episodes(
         caches = map(plan.feature_manifests, plan.training_caches(run))
         cached = CachedEpisodes(
             episodes,
-            read_beside(list(caches)),
+            Standardised(read_beside(list(caches)), scales),
             *plan.trained_levels(run),
             masks,
             seed=run.seed,
             target_side=target_side,
             flip=settings.augment.flip,
             vertical_flip=settings.augment.vertical_flip,
-            views=[FeatureStore(plan.feature_manifests(view)) for view in views],
+            views=[
+                StandardisedViews(FeatureStore(plan.feature_manifests(view)), scales)
+                for view in views
+            ],
             keep=settings.augment.crop_foreground,
             support_target=support_target,
         )

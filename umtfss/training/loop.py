@@ -40,10 +40,10 @@ from umtfss.training.collapse import COLLAPSED_IOU, TaskIoU
 from umtfss.training.curve import Curve, draw_curve
 from umtfss.training.interrupt import leave_signals_to_parent, stop_request
 from umtfss.training.optimisers import build_optimisers, set_main_rate
+from umtfss.training.report import Report
 from umtfss.training.schedule import main_rate, total_steps
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SECONDS_BETWEEN_REPORTS = 30.0
 COLLAPSED = (
     "step %d of %d: the IoU on the training's own tasks is below %g over the last tenth of the "
     "steps, so nothing is learned; look at the rates and at features.model.mid_std"
@@ -97,6 +97,7 @@ def train(
     collate: Callable[[Any], Any],
     featuriser: Callable[[Any], EpisodeBatch] | None = None,
     made_with: Mapping[str, Any] | None = None,
+    mid_scales: Mapping[str, float] | None = None,
 ) -> None:
     """Train a meta-learner and leave weights, manifest, log.csv and curve.png in `folder`.
 
@@ -118,6 +119,8 @@ def train(
             that `featuriser` takes.
         featuriser: Turns what `collate` gives, on the device, into an `EpisodeBatch`.
         made_with: Settings to note in the manifest; none: those of the stage.
+        mid_scales: Level -> number that the episodes' mid features are multiplied by, to note in
+            the manifest for the tests.
 
     Raises:
         TrainingError: The settings do not fit the device or the episodes, or the loss diverged.
@@ -280,6 +283,7 @@ def train(
             final_iou=final_iou,
             collapsed=task_iou.collapsed,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            mid_scales=mid_scales or {},
             settings=made_with or settings.model_dump(exclude={"workers", "checkpoint_minutes"}),
             device=device.type,
             processes=distributed.world_size(),
@@ -308,43 +312,6 @@ def foreground_iou(logits: Tensor, target: Tensor | None) -> Tensor:
     intersection = (predicted & true).sum((1, 2))
     union = (predicted | true).sum((1, 2))
     return torch.where(union > 0, intersection / union.clamp(min=1), 1.0).mean()
-
-
-class Report:
-    """Says now and then how fast training is; speed stays out of log.csv, which is reproducible.
-
-    Args:
-        batch_size: Episodes of a step, over all processes.
-    """
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self.said = self.ended = time.monotonic()
-        self.steps, self.waited = 0, 0.0
-
-    def loaded(self) -> None:
-        """Count the time since the last step as waiting for the loader."""
-        self.waited += time.monotonic() - self.ended
-
-    def stepped(self, step: int, steps: int, loss: float, iou: float) -> None:
-        """Count a step; every half minute, log the speed since the last time."""
-        self.ended = time.monotonic()
-        self.steps += 1
-        seconds = self.ended - self.said
-        if seconds < SECONDS_BETWEEN_REPORTS:
-            return
-        logger.info(
-            "step %d of %d: loss %.4f, IoU %.3f, %.1f episodes/s, loader waited for %.0f %%, "
-            "%.1f min to go",
-            step,
-            steps,
-            loss,
-            iou,
-            self.steps * self.batch_size / seconds,
-            100 * self.waited / seconds,
-            (steps - step) * seconds / self.steps / 60,
-        )
-        self.said, self.steps, self.waited = self.ended, 0, 0.0
 
 
 def _clip(model: nn.Module, limit: float) -> bool:

@@ -20,7 +20,8 @@ from torch import nn
 from umtfss.errors import TrainingError
 from umtfss.models.base import MetaLearner
 from umtfss.provenance import digest_file, read_manifest
-from umtfss.training.loop import Report, _clip, foreground_iou
+from umtfss.training.loop import _clip, foreground_iou
+from umtfss.training.report import Report
 
 OFTEN = 1e-9  # minutes: a checkpoint after every step
 OUTPUTS = ("weights.safetensors", "log.csv", "manifest.json", "curve.png")
@@ -391,7 +392,7 @@ def test_the_iou_is_that_of_sets(seed):
 
 def test_the_speed_is_logged_now_and_then(monkeypatch, caplog):
     clock = iter([0.0, 6.0, 10.0, 36.0, 40.0])
-    monkeypatch.setattr("umtfss.training.loop.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("umtfss.training.report.time.monotonic", lambda: next(clock))
     report = Report(batch_size=4)
     with caplog.at_level(logging.INFO, "umtfss"):
         for step in (1, 2):
