@@ -46,13 +46,14 @@ wildcard_constraints:
     seed="[0-9]+",
     shot="[0-9]+",
     ratio="[0-9]+",
-    table="headline|table[1-6]|ablation",
+    table="headline|table[1-6]|ablation|departures",
 
 
 # Tables and evaluations are in git. The lists of images are not: asking for them too makes a fresh
 # clone compute its tables, instead of taking the committed ones as made with these settings.
 rule all_tables:
     input:
+        plan.settings,
         plan.indexes,
         [path for table in plan.tables for path in plan.table(table.name)],
         plan.ledger,

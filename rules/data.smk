@@ -1,6 +1,23 @@
 # data: raw files on disk -> a verified list of images for each split.
 
 
+# What the experiment says, whole. DVC watches this file, as one that extends another lacks blocks.
+rule write_settings:
+    output:
+        "results/{experiment}/settings.yaml",
+    log:
+        "results/{experiment}/logs/settings.log",
+    benchmark:
+        "results/{experiment}/benchmarks/settings.tsv"
+    conda:
+        environment
+    params:
+        code=code("workflow_scripts/write_settings.py"),
+        settings=settings,
+    script:
+        "../workflow_scripts/write_settings.py"
+
+
 rule all_data:
     input:
         plan.indexes,

@@ -3,6 +3,7 @@
 Unknown keys are refused. `umtfss/experiment.py` puts the blocks together.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -273,6 +274,11 @@ class ModelConfig(Block):
     cycle_spared: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="cyctr: part of the inconsistent tokens that training lets through"
     )
+
+    def changed(self, overrides: Mapping[str, Any]) -> "ModelConfig":
+        """The block with other values of some keys; another `preset` sets all of its keys."""
+        preset = UMTFSS_PRESETS[overrides["preset"]] if "preset" in overrides else {}
+        return ModelConfig.model_validate({**self.model_dump(), **preset, **overrides})
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from umtfss.errors import ConfigError
 from umtfss.experiment import Experiment
 from umtfss.provenance import PACKAGE_ROOT
+
+EXTENDS = "extends"  # an experiment's file may name another one: all of that but what it names
 
 
 def experiment_file(name: str) -> Path:
@@ -42,17 +45,66 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
         name: A name below experiments/, or the path of a `.yaml` file.
         seed: The seed, which stands in config.yaml and not in the experiment's file.
 
+    A file that says `extends: NAME` is that experiment's with what it names changed: mappings are
+    merged, lists and single values replaced, and null deletes a key of that experiment.
+
     Raises:
         ConfigError: The file is missing or not YAML, or a key is unknown, missing or out of
-            range; the message lists every such key and what to write.
+            range; the message lists every such key, its file and what to write.
     """
-    path = experiment_file(name)
+    files = _read_chain(name)
+    path = next(iter(files))
     if not re.fullmatch("[a-z0-9_]+", path.stem):
         raise ConfigError(
             f"{path} cannot be used: the file's name is the experiment's",
             expected="small letters, digits and _ before .yaml",
             fix="rename the file",
         )
+    merged: dict[str, Any] = {}
+    for settings in reversed(files.values()):
+        merged = _merge(merged, settings)
+    try:
+        return Experiment.model_validate({**merged, "name": path.stem, "seed": seed})
+    except ValidationError as error:
+        where = " or ".join(map(str, files))
+        raise ConfigError(_explain(files, error), fix=f"edit {where}") from error
+
+
+def _read_chain(name: str) -> dict[Path, dict[str, Any]]:
+    """The experiment's file and those that it extends, each with its settings, the base last.
+
+    Raises:
+        ConfigError: A file is missing or not usable, or the chain comes back to where it was.
+    """
+    files: dict[Path, dict[str, Any]] = {}
+    path = experiment_file(name)
+    while path.resolve() not in {file.resolve() for file in files}:
+        files[path] = settings = _read(path)
+        if EXTENDS not in settings:
+            return files
+        base = settings.pop(EXTENDS)
+        if not isinstance(base, str):
+            raise ConfigError(
+                f"{path}: {EXTENDS} names one experiment",
+                expected="a name such as demo, or the path of a .yaml file",
+                found=base,
+                fix=f"write `{EXTENDS}: demo`, or delete the line",
+            )
+        path = experiment_file(base)
+    raise ConfigError(
+        f"{next(iter(files))} extends itself",
+        expected="a chain that ends at an experiment that extends none",
+        found=" -> ".join(file.stem for file in [*files, path]),
+        fix=f"delete the line `{EXTENDS}:` of one of them",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The settings of one file, as they stand there.
+
+    Raises:
+        ConfigError: The file is not YAML, holds no mapping, or a key that does not belong there.
+    """
     text = path.read_text()
     try:
         _refuse_repeated_keys(path, yaml.compose(text))
@@ -70,10 +122,20 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
                 found=raw[key],
                 fix=f"delete the line `{key}:`",
             )
-    try:
-        return Experiment.model_validate({**raw, "name": path.stem, "seed": seed})
-    except ValidationError as error:
-        raise ConfigError(_explain(path, error), fix=f"edit {path}") from error
+    return raw
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`: mappings are merged, all else replaces; null deletes what base has."""
+    merged = dict(base)
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = _merge(base[key], value)
+        elif value is None and key in base:
+            del merged[key]
+        else:
+            merged[key] = value
+    return merged
 
 
 def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
@@ -93,8 +155,8 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
             _refuse_repeated_keys(path, value)
 
 
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"{path}: {error.error_count()} setting(s) cannot be used"]
+def _explain(files: Mapping[Path, dict[str, Any]], error: ValidationError) -> str:
+    lines = [f"{next(iter(files))}: {error.error_count()} setting(s) cannot be used"]
     for problem in error.errors():
         key = ".".join(map(str, problem["loc"])) or "(whole file)"
         message = problem["msg"].removeprefix("Value error, ")
@@ -107,8 +169,21 @@ def _explain(path: Path, error: ValidationError) -> str:
             message = "required, but absent"
         elif not isinstance(problem["input"], dict):  # a whole block would hide the message
             message += f", found {problem['input']!r}"
+        if len(files) > 1:
+            depth = {path: _depth(settings, problem["loc"]) for path, settings in files.items()}
+            message += f" (in {max(files, key=lambda path: depth[path])})"
         lines.append(f"  {key}: {message}")
     return "\n".join(lines)
+
+
+def _depth(settings: Any, location: tuple[int | str, ...]) -> int:
+    """How many parts of `location` the file's own settings hold."""
+    for depth, part in enumerate(location):
+        listed = isinstance(settings, list) and isinstance(part, int) and part < len(settings)
+        if not listed and not (isinstance(settings, dict) and part in settings):
+            return depth
+        settings = settings[part]
+    return len(location)
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

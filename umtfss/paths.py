@@ -71,6 +71,11 @@ class Paths:
         self.experiment = experiment
         self.root = f"results/{experiment.name}"
 
+    @property
+    def settings(self) -> str:
+        """What the experiment says, whole."""
+        return f"{self.root}/settings.yaml"
+
     def dataset_root(self, dataset: str) -> Path:
         """The raw files of a data set."""
         settings = self.experiment.datasets[dataset]

@@ -15,9 +15,7 @@ class RunSettings(Caches):
 
     def model_settings(self, run: RunSpec) -> ModelConfig:
         """The model block with the run's overrides."""
-        return ModelConfig.model_validate(
-            {**self.experiment.model.model_dump(), **dict(run.overrides)}
-        )
+        return self.experiment.model.changed(dict(run.overrides))
 
     def tested_model(self, run: RunSpec) -> dict[str, Any]:
         """The model block of a run as far as its model and its tests read it."""

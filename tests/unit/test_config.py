@@ -222,6 +222,72 @@ def test_an_ablation_takes_diffusion_away(tmp_path):
             load_experiment(changed(tmp_path, lambda raw, off=off: change(raw, **off)))
 
 
+def write(folder: Path, **files: dict) -> None:
+    for name, settings in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+
+
+def test_what_an_experiment_extends_is_changed_where_it_says_so(tmp_path):
+    base = str(tmp_path / "base.yaml")
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    raw["model"] = {**raw["model"], "k_fg": 10, "pyramid_scales": [1.0, 0.5]}
+    changes = {
+        "extends": base,
+        "description": "another",
+        "model": {"k_bg": 3, "pyramid_scales": [1.0]},
+        "tables": {"table4": {"k_fg": [1, 2, 3]}, "table5": None},
+    }
+    last = {"extends": str(tmp_path / "middle.yaml"), "model": {"k_fg": None}}
+    write(tmp_path, base=raw, middle=changes, last=last)
+    before, middle, after = (
+        load_experiment(str(tmp_path / f"{name}.yaml"), seed=2)
+        for name in ("base", "middle", "last")
+    )
+    assert (middle.name, middle.description, middle.seed) == ("middle", "another", 2)
+    assert (middle.model.k_fg, middle.model.k_bg, middle.model.width) == (10, 3, 128)
+    assert middle.model.pyramid_scales == [1.0]  # lists are replaced
+    assert middle.tables.table4.k_fg == [1, 2, 3]
+    assert middle.tables.table4.k_bg == before.tables.table4.k_bg
+    assert middle.tables.table5 is None
+    assert middle.tables.table6 == before.tables.table6
+    assert middle.features == before.features
+    assert after.model.k_fg == ModelConfig().k_fg  # null: as if the base had not said it
+    assert after.tables == middle.tables
+
+
+def test_a_circle_of_experiments_is_refused(tmp_path):
+    names = {name: str(tmp_path / f"{name}.yaml") for name in ("one", "two")}
+    write(tmp_path, one={"extends": names["two"]}, two={"extends": names["one"]})
+    with pytest.raises(ConfigError, match=r"extends itself(?s:.*)one -> two -> one"):
+        load_experiment(names["one"])
+    write(tmp_path, one={"extends": ["demo"]})
+    with pytest.raises(ConfigError, match=r"one\.yaml: extends names one experiment"):
+        load_experiment(names["one"])
+    write(tmp_path, one={"extends": "dmeo"})
+    with pytest.raises(ConfigError, match="did you mean 'demo'"):
+        load_experiment(names["one"])
+
+
+def test_what_is_wrong_is_named_in_the_file_where_it_stands(tmp_path):
+    base = changed(tmp_path, lambda raw: raw["model"].update(widht=8))
+    changes = {"extends": base, "model": {"k_fgg": 2, "k_bg": 0}, "tables": {"table9": None}}
+    write(tmp_path, above=changes)
+    with pytest.raises(ConfigError) as error:
+        load_experiment(str(tmp_path / "above.yaml"))
+    lines = str(error.value).splitlines()
+    for key, file in (
+        ("model.widht: unknown key, did you mean 'width'", "mine"),
+        ("model.k_fgg: unknown key, did you mean 'k_fg'", "above"),
+        ("model.k_bg: ", "above"),
+        ("tables.table9: unknown key", "above"),
+    ):
+        (line,) = (one for one in lines if one.strip().startswith(key))
+        assert line.endswith(f"(in {tmp_path / file}.yaml)")
+    write(tmp_path, mine={"seed": 3})
+    with pytest.raises(ConfigError, match=r"mine\.yaml sets seed"):
+        load_experiment(str(tmp_path / "above.yaml"))
+
+
 def test_missing_experiment_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"did you mean 'demo'(?s:.*)voc_cpu"):
         load_experiment("dmeo")

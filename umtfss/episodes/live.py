@@ -129,7 +129,8 @@ def augmented(
     Returns:
         (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}.
     """
-    view, position = draw_view(settings, random, settings.flip)
+    size = mask.shape[0], mask.shape[1]
+    view, position = draw_view(settings, random, size, pixels, settings.flip)
     if random.random() < settings.vertical_flip:
         image, mask = image[::-1], mask[::-1]
     image = recoloured(image, settings, random)

@@ -25,19 +25,17 @@ is the bootstrap's, and covers the draw of episodes alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit  # scipy.stats takes 10 times as long to import
+from scipy.special import stdtrit  # scipy.stats takes far longer to import
 
-from umtfss.evaluation.miou import EpisodeScores, summarise
+from umtfss.evaluation.miou import EpisodeScores, Metric, summarise
 from umtfss.randomness import generator
 
 RESAMPLES = 1000
 COVERAGE = 0.95
 CHUNK = 4_000_000
 NOT_COUNTED = -1  # no class
-Metric = Literal["miou", "class_means"]
 Trainings = Sequence[Sequence[EpisodeScores]]  # training seed -> fold -> episode seeds pooled
 
 

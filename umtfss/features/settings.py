@@ -30,6 +30,11 @@ class ViewConfig(Block):
 
     scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
     scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
+    scale_of: Literal["original", "fitted"] = Field(
+        "fitted",
+        description="what is scaled: the original image, as in the releases, or the image whose "
+        "long side has been brought to the model's",
+    )
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
     rotate: Fraction = Field(0.5, description="probability of a rotation")
     blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")

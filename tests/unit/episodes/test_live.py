@@ -1,5 +1,7 @@
 """Augmented episodes and features computed on the fly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -284,6 +286,18 @@ def test_features_masks_and_targets_share_one_grid() -> None:
     assert (made.target[0, 120:] == 255).all()
     assert (made.target[0, 40:80, 20:60] == 1).all()
     assert (made.target[0] == 1).sum() == 1600
+    assert made.support_target is None
+    assert made.support_pixels is not None
+    assert made.support_pixels.shape == (4, 2, 2, 9, 9)
+    centre, corner = made.support_pixels[0, 0]
+    assert torch.equal(centre == 1, square > 0)  # the pixel at (5, 5) of each token of 10 px
+    labels = batch.masks[0, 1][::10, ::10]
+    assert torch.equal(corner, labels.masked_fill(labels == OUTSIDE, 255))
+    asked = Featuriser(extractor(), ["one", "two"], "two", 180, support_target=True)(batch)
+    assert asked.support_target is not None
+    swapped = replace(batch, masks=batch.masks.flip(1))  # support 1 takes the query's place
+    twin = Featuriser(extractor(), ["one", "two"], "two", 180)(swapped)
+    assert torch.equal(asked.support_target[:, 1], twin.target)
     np.testing.assert_array_equal(made.key, batch.key)
 
 

@@ -15,6 +15,7 @@ from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.geometry import mask_to_target, sampled_mask
 from umtfss.episodes.live import Featuriser, LiveBatch
 from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, PseudoMasks, collate
 from umtfss.episodes.mask_split import SplitMasks
@@ -112,6 +113,39 @@ def test_a_batch_is_padded_at_the_right_and_at_the_bottom() -> None:
             expected[:h, : w // 2] = 1
             expected[:h, w // 2] = (w % 2) / 2
             np.testing.assert_allclose(batch.support_mask[index, k], expected, atol=1e-6)
+
+
+def test_supports_show_single_pixels_and_padding_is_ignored() -> None:
+    dataset = make(flip=1.0, target_side=12)
+    batch = collate([dataset[i] for i in range(6)])
+    assert batch.support_pixels is not None
+    assert batch.support_pixels.shape == (6, 2, 2, 6, 6)
+    assert batch.support_pixels.dtype == torch.uint8
+    masks, store = GroundTruthMasks(FakeCatalog()), FakeStore()
+    for index, episode in enumerate(episodes()):
+        for k, support in enumerate(episode.supports):
+            h, w = store.grid(support)
+            expected = np.full((2, 6, 6), 255)
+            expected[:, :h, :w] = sampled_mask(masks.mask(support, 7), (h, w), False)[..., ::-1]
+            np.testing.assert_array_equal(batch.support_pixels[index, k], expected)
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.5])
+def test_supports_have_targets_only_if_asked_for(flip: float) -> None:
+    """The target of a support is that of the query in an episode with the two exchanged."""
+    assert collate([make(target_side=12)[0]]).support_target is None
+    assert collate([make(support_target=True)[0]]).support_target is None  # nothing is trained
+    dataset = make(target_side=12, support_target=True, flip=flip)
+    for index in range(6):
+        item, episode = dataset[index], episodes()[index]
+        assert item.support_target is not None
+        assert item.support_target.shape == (2, 12, 12)
+        for k, support in enumerate(episode.supports):
+            mask = GroundTruthMasks(FakeCatalog()).mask(support, 7)
+            grid = FakeStore().grid(support)
+            flips = dataset._flips(episode, f"support{k}")[0]
+            expected = mask_to_target(mask[:, :: -1 if flips else 1], grid, 6, 12, False)
+            np.testing.assert_array_equal(item.support_target[k], expected)
 
 
 def test_the_grid_of_a_batch_is_the_smallest_that_holds_its_images() -> None:

@@ -56,6 +56,31 @@ def test_a_mean_pools_seeds_and_averages_folds() -> None:
     assert (got.episodes, got.seeds, got.coverage, got.trainings) == (60, 2, 0.9, 0)
 
 
+def test_a_cell_may_be_a_difference_on_the_same_episodes() -> None:
+    other = RunSpec("prototype", overrides=(("margin", 0.1),))
+    results = {
+        FLOOR: RESULT,
+        other: RunResult(
+            {},
+            {
+                f: FoldResult(f, {s: worse(scores(10 * f + s), 2) for s in range(3)})
+                for f in range(4)
+            },
+        ),
+    }
+    one = cell((0, 1, 2, 3))
+    base = tuple(replace(m, run=other) for m in one.measurements)
+    arguments = {"folds": (0, 1, 2, 3), "resamples": 200, "coverage": 0.9}
+    got, own, minus = (
+        cell_value(c, lambda m: results[m.run], **arguments)  # type: ignore[arg-type]
+        for c in (replace(one, minus=base), one, replace(one, measurements=base))
+    )
+    assert got.value == pytest.approx(own.value - minus.value)
+    assert got.fb_iou == pytest.approx(own.fb_iou - minus.fb_iou)
+    assert got.value > 0
+    assert got.high - got.low < 0.5 * (own.high - own.low)  # paired
+
+
 def test_a_mean_averages_training_seeds() -> None:
     run = RunSpec("umtfss", "a", "unsup")
     one = Cell(

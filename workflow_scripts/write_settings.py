@@ -1,0 +1,11 @@
+"""Write what the experiment says, whole: what it extends and every default filled in."""
+
+import yaml
+
+from umtfss.log import job_log
+from umtfss.provenance import atomic_path
+
+with job_log(snakemake.log[0]):
+    text = yaml.safe_dump(snakemake.params.settings, sort_keys=False, allow_unicode=True)
+    with atomic_path(snakemake.output[0]) as temporary:
+        temporary.write_text(text, encoding="utf-8")
