@@ -20,9 +20,12 @@ class ShapesConfig(Block):
 
     train_images: PositiveInt = Field(400, description="images in the split train")
     val_images: PositiveInt = Field(240, description="images in the split val")
+    dev_images: Annotated[int, Field(ge=0)] = Field(
+        0, description="images in the split dev, to choose settings on without test images"
+    )
     height: Annotated[int, Field(ge=64)] = Field(180, description="image height, px")
     width: Annotated[int, Field(ge=64)] = Field(240, description="image width, px")
-    seed: int = Field(0, description="seed of everything drawn")
+    seed: int = Field(0, description="seed of everything drawn, the looks of classes included")
 
 
 class DatasetConfig(Block):
@@ -73,7 +76,10 @@ class DatasetConfig(Block):
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that data sets of this kind have."""
-        return ("all",) if self.kind == "folder" else ("train", "val")
+        if self.kind == "folder":
+            return ("all",)
+        has_dev = self.shapes is not None and self.shapes.dev_images > 0
+        return ("train", "val", "dev") if has_dev else ("train", "val")
 
     @property
     def is_development(self) -> bool:

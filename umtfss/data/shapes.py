@@ -26,7 +26,7 @@ from umtfss.randomness import generator
 
 DRAWING_VERSION = 2  # raise it whenever the same settings give other pixels
 RECIPE = "recipe.json"
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "dev")
 MOST_OBJECTS = 2
 
 
@@ -68,7 +68,7 @@ def write_shapes(root: Path, settings: ShapesConfig) -> str:
 
 
 class ShapesDataset:
-    """The drawn data set, splits train and val.
+    """The drawn data set, splits train, val and dev.
 
     Args:
         name: Name in the experiment.
@@ -174,7 +174,8 @@ def _recipe(settings: ShapesConfig) -> dict[str, int]:
 
 
 def _counts(settings: ShapesConfig) -> dict[str, int]:
-    return {"train": settings.train_images, "val": settings.val_images}
+    counts = settings.train_images, settings.val_images, settings.dev_images
+    return dict(zip(SPLITS, counts, strict=True))
 
 
 def _image_path(root: Path, image_id: str) -> Path:

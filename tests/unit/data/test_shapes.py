@@ -62,6 +62,17 @@ def test_more_images_keep_the_first_ones(root):
         ShapesDataset("toys", root, SMALL)
 
 
+def test_a_development_split_is_apart_and_leaves_the_others_alone(root):
+    before = times(root)
+    longer = SMALL.model_copy(update={"dev_images": 2})
+    write_shapes(root, longer)
+    assert before.items() <= times(root).items()
+    dataset = ShapesDataset("toys", root, longer)
+    assert dataset.ids("dev") == ["dev_00000", "dev_00001"]
+    others = [dataset.image(one).tobytes() for one in dataset.ids("train") + dataset.ids("val")]
+    assert not {dataset.image(one).tobytes() for one in dataset.ids("dev")} & set(others)
+
+
 def test_another_seed_draws_everything_anew(root):
     one = ShapesDataset("toys", root, SMALL).image("val_00000")
     other = SMALL.model_copy(update={"seed": 1})
