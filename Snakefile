@@ -4,6 +4,7 @@
 
 from snakemake.utils import min_version
 
+from umtfss.config import LENGTH
 from umtfss.experiment_file import load_experiment
 from umtfss.errors import UmtfssError
 from umtfss.plan import Plan, table_names
@@ -45,7 +46,7 @@ wildcard_constraints:
     seed="[0-9]+",
     shot="[0-9]+",
     ratio="[0-9]+",
-    table="headline|table[1-6]|ablation",
+    table="headline|table[1-6]|ablation|departures",
 
 
 # Tables and evaluations are in git. The lists of images are not: asking for them too makes a fresh

@@ -21,7 +21,7 @@ from umtfss.backbones.resnet import ResNet
 from umtfss.config import ModelConfig, PseudoMasksConfig, TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.loader import CachedEpisodes, collate
+from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, collate
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.evaluation.run import HowTested, TestImages, evaluate
 from umtfss.features.store import (
@@ -122,8 +122,8 @@ class DiscImages:
         self._mask = (offset < 0.2 * size[0] * size[1]).astype(np.uint8) * CLASS
         self._image = np.zeros((*size, 3), dtype=np.uint8)
 
-    def mask(self, image_id: str, class_id: int = CLASS) -> np.ndarray:
-        """The label map, which is also the mask of `CLASS`."""
+    def mask(self, qualified: str) -> np.ndarray:
+        """The label map."""
         return self._mask
 
     def image(self, qualified: str) -> np.ndarray:
@@ -196,7 +196,7 @@ class CachedRun:
             self.store,
             self.setting.mid,
             self.setting.high,
-            self.labels,
+            GroundTruthMasks(self.labels),
             target_side=self.setting.pixels,
         )
         learning.step(collate([episodes[row] for row in range(batch_size)]), amp)

@@ -43,7 +43,7 @@ from umtfss.estimate import episode_gflop
 from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.linear import linear
 from umtfss.models.layers.attention import CrossAttention
-from umtfss.models.layers.prototype_attention import prototypes, split_support, token_priority
+from umtfss.models.layers.prototype_attention import prototypes, set_numbers, token_priority
 from umtfss.pseudo_masks.assign import assign_pixels
 from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_regions
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
@@ -234,7 +234,7 @@ class Bench:
         tokens, sets, _, _ = supports[side]
 
         def group(side: int = side, scale: float = 1.0) -> None:
-            prototypes(*supports[side], _groups(scale), BITS, ITERATIONS, "mean")
+            prototypes(*supports[side], _groups(scale), bits=BITS, iterations=ITERATIONS)
 
         def euclidean() -> None:
             for which, count in enumerate((K_FG, K_BG)):
@@ -270,7 +270,9 @@ class Bench:
 
         def to_prototypes() -> Tensor:
             groups = (K_FG, K_BG)
-            context = prototypes(tokens, sets, key, priority, groups, BITS, ITERATIONS, "mean")
+            context = prototypes(
+                tokens, sets, key, priority, groups, bits=BITS, iterations=ITERATIONS
+            )
             return layer(query, *context)
 
         task = f"cross-attention, {side * side} query and support tokens"
@@ -403,9 +405,9 @@ def _groups(scale: float) -> tuple[int, int]:
 def _support(side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Tokens, sets, key and priority of one support, a fifth of it foreground."""
     torch.manual_seed(0)
-    mask = torch.zeros(1, 1, side, side)
-    mask[..., : max(1, side // 5), :] = 1
-    sets = split_support(mask, torch.ones_like(mask, dtype=torch.bool))
+    foreground = torch.zeros(1, 1, side, side, dtype=torch.bool)
+    foreground[..., : max(1, side // 5), :] = True
+    sets = set_numbers(foreground, ~foreground)
     key = torch.zeros(1, dtype=torch.int64)
     return (
         torch.randn(1, side * side, ModelConfig().width),

@@ -135,6 +135,7 @@ tested_sources = (
     "umtfss/clustering/hamming_kmeans.py",
     "umtfss/data/splits.py",
     "umtfss/episodes",
+    "umtfss/features/standard.py",
     "umtfss/linear.py",
     "umtfss/pseudo_masks/superpixels.py",
 )
@@ -169,15 +170,20 @@ def fold_areas(wildcards):
     return {name: experiment.datasets[name].min_class_area for name in datasets}
 
 
+def stage_length(stage):
+    return {key: getattr(stage, key) for key in LENGTH}
+
+
 def training_length(wildcards):
-    stage = settings["training"][wildcards.pool]
-    return {key: stage[key] for key in ("epochs", "steps", "batch_size", "shot")}
+    return stage_length(experiment.training[wildcards.pool])
+
+
+def split_length(wildcards):
+    return stage_length(plan.split_stage(wildcards.pool))
 
 
 def labels_length(wildcards):
-    keys = ("epochs", "steps", "batch_size", "shot")
-    stages = plan.label_stages(wildcards.dataset)
-    return [{key: getattr(stage, key) for key in keys} for stage in stages]
+    return [stage_length(stage) for stage in plan.label_stages(wildcards.dataset)]
 
 
 # training

@@ -37,6 +37,8 @@ rule make_shapes:
             "workflow_scripts/make_shapes.py",
             "umtfss/data/shapes.py",
             "umtfss/data/shape_art.py",
+            "umtfss/data/shape_looks.py",
+            "umtfss/data/shape_textures.py",
         ),
         settings=shape_settings,
     script:

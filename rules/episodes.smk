@@ -120,7 +120,7 @@ rule draw_split_episodes:
             "umtfss/training/schedule.py",
         ),
         areas=fold_areas,
-        length=training_length,
+        length=split_length,
     script:
         "../workflow_scripts/draw_split_episodes.py"
 

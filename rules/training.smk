@@ -35,6 +35,7 @@ rule train_model:
             "umtfss/training",
             "umtfss/clustering/hamming_kmeans.py",
             "umtfss/episodes",
+            "umtfss/features/standard.py",
             "umtfss/features/views.py",
             "umtfss/linear.py",
         ),

@@ -3,6 +3,7 @@
 Unknown keys are refused. `umtfss/experiment.py` puts the blocks together.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -19,9 +20,12 @@ class ShapesConfig(Block):
 
     train_images: PositiveInt = Field(400, description="images in the split train")
     val_images: PositiveInt = Field(240, description="images in the split val")
+    dev_images: Annotated[int, Field(ge=0)] = Field(
+        0, description="images in the split dev, to choose settings on without test images"
+    )
     height: Annotated[int, Field(ge=64)] = Field(180, description="image height, px")
     width: Annotated[int, Field(ge=64)] = Field(240, description="image width, px")
-    seed: int = Field(0, description="seed of everything drawn")
+    seed: int = Field(0, description="seed of everything drawn, the looks of classes included")
 
 
 class DatasetConfig(Block):
@@ -72,7 +76,10 @@ class DatasetConfig(Block):
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that data sets of this kind have."""
-        return ("all",) if self.kind == "folder" else ("train", "val")
+        if self.kind == "folder":
+            return ("all",)
+        has_dev = self.shapes is not None and self.shapes.dev_images > 0
+        return ("train", "val", "dev") if has_dev else ("train", "val")
 
     @property
     def is_development(self) -> bool:
@@ -120,20 +127,6 @@ class PseudoMasksConfig(Block):
     )
 
 
-class SplitConfig(Block):
-    """The two crops of one image that make an episode of MaskSplit (arXiv:2110.12207)."""
-
-    crop_min: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="smallest side, part")
-    crop_max: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="largest part of a side")
-    crop_foreground: Fraction = Field(0.5, description="salient region that a crop must keep")
-
-    @model_validator(mode="after")
-    def _check_range(self) -> "SplitConfig":
-        if self.crop_min > self.crop_max:
-            raise ValueError(f"crop_min {self.crop_min} must not exceed crop_max {self.crop_max}")
-        return self
-
-
 class EpisodesConfig(Block):
     """How test and pseudo-episodes are drawn (protocol section 2, 3.7, 3.8)."""
 
@@ -157,7 +150,6 @@ class EpisodesConfig(Block):
         description="labelled training images that also hold novel classes: kept, their novel "
         "pixels background, or left out (as BAM does)",
     )
-    splits: SplitConfig = Field(default_factory=SplitConfig, description="crops of MaskSplit")
 
 
 UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
@@ -168,6 +160,10 @@ UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
         "mask_empty_groups": False,
         "support_self_attention": "dead",
         "ignore_in_loss": False,
+        "token_masks": "sampled",
+        "position_code": "counted",
+        "padding": "seen",
+        "attention_dropout": 0.1,
     },
 }
 
@@ -183,8 +179,29 @@ class ModelConfig(Block):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="dropout in the transformer"
     )
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="dropout of values and of attention weights (released code: 0.1); above 0, "
+        "fused kernels are not used",
+    )
     mid_dropout: Fraction = Field(0.5, description="Dropout2d after the mid projection")
     head_dropout: Fraction = Field(0.1, description="Dropout2d in the head")
+    layer_order: Literal["interleaved", "self_first"] = Field(
+        "interleaved", description="umtfss: self- and cross-attention by turns, or all self first"
+    )
+    token_masks: Literal["area", "sampled"] = Field(
+        "area",
+        description="a token's label: of most of its area, or, as in the released code, of single "
+        "pixels (umtfss, cyctr)",
+    )
+    position_code: Literal["centred", "counted"] = Field(
+        "centred",
+        description="a token's place: its centre, or, as in the released code, the tokens up to it",
+    )
+    padding: Literal["hidden", "seen"] = Field(
+        "hidden",
+        description="hidden: leaves no trace; seen: treated as image, as in the released code",
+    )
     self_attention: Literal["deformable", "vanilla"] = Field(
         "deformable", description="deformable (released code) or multi-head (paper)"
     )
@@ -205,7 +222,11 @@ class ModelConfig(Block):
     prototype_pool: Literal["mean", "sum"] = Field(
         "mean", description="mean, L2-normalised, or the plain sum of Eq. 5"
     )
-    mask_empty_groups: bool = Field(True, description="keep empty groups out of the attention")
+    mask_empty_groups: bool = Field(
+        True,
+        description="keep groups that lost all tokens out of the attention; slots beyond the "
+        "number of tokens always are",
+    )
     residual: Literal["none", "prototype", "centred"] = Field(
         "none",
         description="prototype: the training-free score is added to the logits; centred: and the "
@@ -232,18 +253,32 @@ class ModelConfig(Block):
         description="part of the tested score around what was found that comes from a second look "
         "at the query, cropped there; not in the paper",
     )
-    ignore_in_loss: bool = Field(True, description="leave label 255 out of the loss")
+    ignore_in_loss: bool = Field(
+        True,
+        description="leave label 255 out of the dice loss; false: predictions there stay in its "
+        "denominator, as in the released code (umtfss, cyctr)",
+    )
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=lambda: [1.0, 1 / 2, 1 / 4, 2 / 15],
         min_length=1,
         description="pfenet: grids of feature enrichment, finest first, over the token grid",
     )
     cycle_tokens: PositiveInt = Field(
-        300, description="cyctr: tokens sampled from fg and from bg of every shot"
+        300, description="cyctr: tokens sampled from fg and from bg, times the number of shots"
     )
     cycle_tokens_vary: bool = Field(
-        True, description="cyctr: training scales cycle_tokens by U(0.6, 4), keyed by the episode"
+        True,
+        description="cyctr: training scales cycle_tokens by U(0.6, 4), of several shots by "
+        "U(0.6, 1.4), and draws anew for each layer",
     )
+    cycle_spared: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="cyctr: part of the inconsistent tokens that training lets through"
+    )
+
+    def changed(self, overrides: Mapping[str, Any]) -> "ModelConfig":
+        """The block with other values of some keys; another `preset` sets all of its keys."""
+        preset = UMTFSS_PRESETS[overrides["preset"]] if "preset" in overrides else {}
+        return ModelConfig.model_validate({**self.model_dump(), **preset, **overrides})
 
     @model_validator(mode="before")
     @classmethod
@@ -260,10 +295,16 @@ class ModelConfig(Block):
 
 
 class AugmentConfig(ViewConfig):
-    """Augmentation of live training images; of cached features, flip and crop_foreground alone."""
+    """Augmentation of live training images; of cached features, flips and crop_foreground alone."""
 
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    vertical_flip: Fraction = Field(0.0, description="probability of a vertical flip; MaskSplit's")
+    jitter: Fraction = Field(0.0, description="probability of a colour jitter; MaskSplit's")
+    gray: Fraction = Field(0.0, description="probability of no colour; MaskSplit's")
     crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
+
+
+LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many episodes are drawn
 
 
 class TrainingConfig(Block):
@@ -273,15 +314,32 @@ class TrainingConfig(Block):
     steps: PositiveInt | None = Field(None, description="optimiser steps, instead of epochs")
     batch_size: PositiveInt = Field(4, description="episodes per step, over all processes")
     shot: PositiveInt = Field(1, description="supports per training episode")
+    optimiser: Literal["sgd_adamw", "adamw", "adam"] = Field(
+        "sgd_adamw",
+        description="SGD, and AdamW for the transformer (paper); or AdamW, or Adam with L2 decay "
+        "(MaskSplit's own), for every parameter at adamw_lr and adamw_weight_decay",
+    )
     sgd_lr: Annotated[float, Field(gt=0)] = Field(2e-3, description="SGD rate, all but transformer")
     lr_multiplier: Annotated[float, Field(gt=0)] = Field(15.0, description="factor on sgd_lr")
     momentum: Fraction = Field(0.9, description="SGD momentum")
     sgd_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="SGD weight decay")
-    adamw_lr: Annotated[float, Field(gt=0)] = Field(1e-4, description="AdamW rate, transformer")
-    adamw_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-2, description="none on biases")
-    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="poly decay of the SGD rate")
+    adamw_lr: Annotated[float, Field(gt=0)] = Field(
+        1e-4, description="rate of AdamW or Adam; constant for a transformer beside SGD"
+    )
+    adamw_weight_decay: Annotated[float, Field(ge=0)] = Field(
+        1e-2, description="of AdamW, none on biases and norms, or of Adam, on everything"
+    )
+    decay: Literal["poly", "cosine", "constant"] = Field(
+        "poly", description="how the main rate (SGD's, or that of the one optimiser) falls"
+    )
+    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="power of decay poly")
     warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="linear warm-up of the SGD rate; none: first epoch, at most half of all"
+        None, description="linear warm-up of the main rate; none: first epoch, at most half of all"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="decay of an exponential moving average of the weights, which is what a "
+        "training leaves (0.99 averages over about 100 steps); none: the last weights",
     )
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="gradient clipping")
@@ -292,6 +350,18 @@ class TrainingConfig(Block):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(5.0, description="between saves")
     log_every: PositiveInt = Field(10, description="steps averaged into one line of log.csv")
     augment: AugmentConfig = Field(default_factory=AugmentConfig, description="augmentation")
+    models: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="model -> the keys of this block that differ for it, e.g. sgd_lr",
+    )
+
+    def of_model(self, model: str) -> "TrainingConfig":
+        """The stage as one model has it, without `models`."""
+        changed = self.models.get(model, {})
+        kept = self.model_dump(exclude={"models"})
+        if {"epochs", "steps"} & set(changed):
+            kept |= {"epochs": None, "steps": None}
+        return TrainingConfig.model_validate({**kept, **changed})
 
     @model_validator(mode="after")
     def _check_length(self) -> "TrainingConfig":
@@ -299,6 +369,10 @@ class TrainingConfig(Block):
             raise ValueError("give either `epochs:` or `steps:`")
         if self.steps is not None and (self.warmup_steps or 0) >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        for model, changed in self.models.items():
+            if "models" in changed:
+                raise ValueError(f"models.{model}: a stage within a stage has no `models`")
+            self.of_model(model)
         return self
 
 

@@ -6,13 +6,13 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, model_validator
 
 from umtfss.backbones.facts import backbone_facts, tail_of
 from umtfss.block import Block, Name, known
 from umtfss.config import (
+    LENGTH,
     ClusteringConfig,
     DatasetConfig,
     EpisodesConfig,
@@ -25,11 +25,10 @@ from umtfss.config import (
 from umtfss.errors import ConfigError
 from umtfss.features.settings import DIFFUSED, FeaturesConfig
 from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import MODELS, TRAINING_FREE, TUNED
+from umtfss.runs import MASKSPLIT, MODELS, TRAINING_FREE, TUNED
 from umtfss.tables.settings import TablesConfig
 
 DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
-DRAWN_LENGTH = {"epochs", "steps", "batch_size", "shot"}  # they decide how many are drawn
 
 
 class Experiment(Block):
@@ -59,10 +58,6 @@ class Experiment(Block):
         default_factory=dict,
         description="data set -> its meta-training on labels, from unsupervised weights",
     )
-    model_training: dict[Name, dict[str, Any]] = Field(
-        default_factory=dict,
-        description="model -> keys that differ for it in every training, e.g. sgd_lr",
-    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tables: TablesConfig = Field(description="tables to fill")
     seed: int = Field(0, description="seed of training and pseudo-episodes, from config.yaml")
@@ -89,7 +84,10 @@ class Experiment(Block):
         for block in ("supervised", "fine_tuning"):
             for dataset in getattr(self, block):
                 known(dataset, self.datasets, block)
-        models = {"model_training": list(self.model_training)}
+        models: dict[str, list[str]] = {}
+        for block in ("training", "supervised", "fine_tuning"):
+            for name, stage in getattr(self, block).items():
+                models[f"{block}.{name}.models"] = list(stage.models)
         for name in ("table1", "table2"):
             models[f"tables.{name}.models"] = getattr(getattr(self.tables, name), "models", [])
         trained = [name for name in MODELS if name not in TRAINING_FREE]
@@ -152,7 +150,7 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _check_stages(self) -> "Experiment":
-        """Refuse tables of labelled training that no block describes, and useless overrides."""
+        """Refuse tables of labelled training that no block describes."""
         tables = self.tables
         needed: list[tuple[str, str, str]] = []
         if tables.table1 is not None and "sup" in tables.table1.rows:
@@ -172,16 +170,24 @@ class Experiment(Block):
                     f"supervised.{dataset} and fine_tuning.{dataset} train on one list of "
                     f"episodes: give them the same shot, not {sorted(shots)}"
                 )
-        for model, changed in self.model_training.items():
-            fixed = sorted(set(changed) & DRAWN_LENGTH)
-            if fixed:
-                raise ValueError(
-                    f"model_training.{model}: {fixed} cannot differ by model, as all models "
-                    f"train on the same episodes"
-                )
-            for block in ("training", "supervised", "fine_tuning"):
-                for stage in getattr(self, block).values():
-                    TrainingConfig.model_validate({**stage.model_dump(), **changed})
+        return self
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "Experiment":
+        """Refuse a length of its own for a model that trains on the same episodes as others."""
+        listed = [self.tables.table1, self.tables.table2]
+        shares = any(MASKSPLIT in table.models for table in listed if table is not None)
+        for block in ("training", "supervised", "fine_tuning"):
+            for name, stage in getattr(self, block).items():
+                for model, changed in stage.models.items():
+                    alone = block == "training" and model == MASKSPLIT and not shares
+                    fixed = sorted(set(LENGTH) & set(changed))
+                    if fixed and not alone:
+                        raise ValueError(
+                            f"{block}.{name}.models.{model}: {fixed} cannot differ by model, as "
+                            f"all models train on the same episodes; only {MASKSPLIT} may have "
+                            f"them, in training, where tables 1 and 2 leave it out"
+                        )
         return self
 
     @property

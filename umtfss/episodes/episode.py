@@ -34,6 +34,12 @@ class Episode:
     class_id: int
     supports: tuple[str, ...]
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> image id: "query", "support0" .. "support<K - 1>"; roles key what is drawn."""
+        supports = {f"support{k}": image_id for k, image_id in enumerate(self.supports)}
+        return {"query": self.query, **supports}
+
 
 class EpisodeList(Sequence[Episode]):
     """Episodes in the order in which they are used.

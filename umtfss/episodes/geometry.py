@@ -109,6 +109,33 @@ def mask_to_grid(mask: np.ndarray, grid: tuple[int, int], align: bool) -> tuple[
     return part.clip(0, 1), valid
 
 
+@lru_cache(maxsize=512)
+def token_pixels(tokens: int, pixels: int, align: bool) -> np.ndarray:
+    """The pixel at the centre of every token, and that at its start, (2, tokens) int64.
+
+    The released models read masks by single pixels: the first rule is bilinear interpolation of
+    the mask at the tokens, its nearest pixel taken, the second torch's nearest neighbour.
+    """
+    centre = np.floor(token_to_pixel(np.arange(tokens), tokens, pixels, align) + 0.5)
+    start = np.arange(tokens) * pixels // tokens
+    found = np.stack([centre.clip(0, pixels - 1), start]).astype(np.int64)
+    found.setflags(write=False)
+    return found
+
+
+def sampled_mask(mask: np.ndarray, grid: tuple[int, int], align: bool) -> np.ndarray:
+    """The label of two single pixels of every token, (2, h, w) uint8, as `token_pixels` has them.
+
+    Args:
+        mask: (H, W) uint8 in {0, 1, 255}.
+        grid: (h, w).
+        align: Whether the grid aligns corners.
+    """
+    rows = token_pixels(grid[0], mask.shape[0], align)
+    columns = token_pixels(grid[1], mask.shape[1], align)
+    return mask[rows[:, :, None], columns[:, None]]
+
+
 def crop_corner(
     foreground: np.ndarray, height: int, width: int, keep: float, position: float
 ) -> tuple[int, int]:

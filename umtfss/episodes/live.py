@@ -10,21 +10,25 @@ independently, each with a generator keyed by (seed, episode index, role). For t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones.extractor import Extractor, prepare_image
-from umtfss.config import AugmentConfig, SplitConfig
+from umtfss.config import AugmentConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index
+from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index, token_pixels
 from umtfss.episodes.loader import ImageSource, LabelledImages, MaskSource, episode_key
 from umtfss.features.views import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
 from umtfss.randomness import generator
+
+JITTER = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,10 @@ class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         episode = self.episodes[index]
         images, masks = [], []
-        for place, image_id in enumerate((episode.query, *episode.supports)):
-            role = f"support{place - 1}" if place else "query"
+        for role, image_id in episode.roles.items():
             image, mask = augmented(
                 self.catalog.image(image_id),
-                self.masks.mask(image_id, episode.class_id),
+                self.masks.episode_mask(episode, role),
                 self.augment,
                 pixels=self.pixels,
                 mean=self.mean,
@@ -113,7 +116,7 @@ def augmented(
     mean: list[float],
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """An image and its mask: scaled, rotated, blurred, flipped, padded, cropped to P x P.
+    """An image and its mask: recoloured, scaled, rotated, blurred, flipped, cropped to P x P.
 
     Args:
         image: (H, W, 3) uint8.
@@ -126,7 +129,11 @@ def augmented(
     Returns:
         (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}.
     """
-    view, position = draw_view(settings, random, settings.flip)
+    size = mask.shape[0], mask.shape[1]
+    view, position = draw_view(settings, random, size, pixels, settings.flip)
+    if random.random() < settings.vertical_flip:
+        image, mask = image[::-1], mask[::-1]
+    image = recoloured(image, settings, random)
     labels = uncropped_mask(mask, view, pixels)
     foreground = (labels == 1).numpy()
     top, left = crop_corner(foreground, pixels, pixels, settings.crop_foreground, position)
@@ -135,18 +142,38 @@ def augmented(
     return crop(picture, view, pixels), crop(labels, view, pixels)
 
 
-def split_augment(augment: AugmentConfig, splits: SplitConfig) -> AugmentConfig:
-    """The augmentation with crops as large as those of `splits`.
+def recoloured(
+    image: np.ndarray, settings: AugmentConfig, random: np.random.Generator
+) -> np.ndarray:
+    """The image with its colours jittered and turned to gray, (H, W, 3) uint8.
 
-    A crop has the size of the image at scale 1, so scale s shows 1 / s of each side.
+    Brightness, contrast and saturation change by a factor of 0.8 to 1.2 and the hue by up to 0.2 of
+    its circle, in a random order, as in MaskSplit (arXiv:2110.12207).
+
+    Args:
+        image: (H, W, 3) uint8.
+        settings: Probabilities.
+        random: Draws every parameter, always the same number of times.
     """
-    return augment.model_copy(
-        update={
-            "scale_min": 1 / splits.crop_max,
-            "scale_max": 1 / splits.crop_min,
-            "crop_foreground": splits.crop_foreground,
-        }
-    )
+    jitters, grays = random.random(2) < (settings.jitter, settings.gray)
+    factors = random.uniform(1 - JITTER, 1 + JITTER, 3).tolist()
+    hue = float(random.uniform(-JITTER, JITTER))
+    order = random.permutation(4).tolist()
+    if not (jitters or grays):
+        return image
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    if jitters:
+        changes = (
+            partial(transforms.adjust_brightness, brightness_factor=factors[0]),
+            partial(transforms.adjust_contrast, contrast_factor=factors[1]),
+            partial(transforms.adjust_saturation, saturation_factor=factors[2]),
+            partial(transforms.adjust_hue, hue_factor=hue),
+        )
+        for place in order:
+            picture = changes[place](picture)
+    if grays:
+        picture = transforms.rgb_to_grayscale(picture, num_output_channels=3)
+    return picture.permute(1, 2, 0).numpy()
 
 
 class Featuriser(nn.Module):
@@ -157,12 +184,19 @@ class Featuriser(nn.Module):
         mid: Levels of the mid feature.
         high: Level of the prior mask.
         target_side: S, px.
+        support_target: Whether the supports have targets, too.
     """
 
     def __init__(
-        self, extractor: Extractor, mid: Sequence[str], high: str, target_side: int
+        self,
+        extractor: Extractor,
+        mid: Sequence[str],
+        high: str,
+        target_side: int,
+        support_target: bool = False,
     ) -> None:
         super().__init__()
+        self.support_target = support_target
         self.extractor, self.mid, self.high = extractor, tuple(mid), high
         self.target_side = target_side
 
@@ -196,10 +230,24 @@ class Featuriser(nn.Module):
             support_mask=part,
             key=batch.key,
             target=self._target(batch.masks[:, 0], side, align),
+            support_pixels=self._pixels(supports, side, align),
+            support_target=self._target(supports.flatten(0, 1), side, align).unflatten(
+                0, supports.shape[:2]
+            )
+            if self.support_target
+            else None,
         )
 
+    @staticmethod
+    def _pixels(masks: Tensor, side: int, align: bool) -> Tensor:
+        """The label of two pixels of every token, (B, K, 2, h, w) uint8, of masks (B, K, P, P)."""
+        index = torch.from_numpy(token_pixels(side, masks.shape[-1], align).copy())
+        index = index.to(masks.device)
+        pixels = masks[:, :, index[:, :, None], index[:, None]]
+        return pixels.masked_fill(pixels == OUTSIDE, IGNORE)
+
     def _target(self, masks: Tensor, side: int, align: bool) -> Tensor:
-        """Query masks (B, P, P) where the loss sees them, (B, S, S) int64."""
+        """Masks (B, P, P) where the loss sees them, (B, S, S) int64."""
         index, inside = target_index(self.target_side, side, side, masks.shape[-1], align)
         rows = torch.from_numpy(index).to(masks.device)
         target = masks[:, rows[:, None], rows].long()

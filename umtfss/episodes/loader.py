@@ -4,11 +4,10 @@ Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, 
 augmented view, h w un-padded grid, g g padded square grid, S S target.
 
 Every random choice is keyed by (seed, episode index, role), so neither workers nor the order of
-calls matter. Cached features know the horizontal flip, the views that the cache holds, and for
-MaskSplit a crop of the tokens. A cropped token has seen the whole image, unlike that of a cropped
-image.
+calls matter. Cached features know the two flips and the views that the cache holds.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,17 +17,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from umtfss.config import SplitConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import Episode, EpisodeList
 from umtfss.episodes.geometry import (
     IGNORE,
     Window,
     check_grid,
-    crop_corner,
     grid_side,
     mask_to_grid,
     mask_to_target,
+    sampled_mask,
     square_pixels,
 )
 from umtfss.features.store import FeatureSource, View
@@ -64,13 +62,30 @@ class LabelledImages(ImageSource, Protocol):
 
 
 class MaskSource(Protocol):
-    """Where the binary mask of an image and a class (or cluster) comes from."""
+    """Where the binary masks of episodes come from."""
 
+    def episode_mask(self, episode: Episode, role: str) -> np.ndarray:
+        """The mask of the image in a role, (H, W) uint8: 1 foreground, 0 background, 255 ignored.
+
+        Args:
+            episode: The episode.
+            role: One of `episode.roles`.
+        """
+
+
+class ClassMasks(ABC):
+    """Masks of classes (or clusters); an image's mask is the same in every role."""
+
+    @abstractmethod
     def mask(self, image_id: str, class_id: int) -> np.ndarray:
         """The mask, (H, W) uint8: 1 foreground, 0 background, 255 ignored."""
 
+    def episode_mask(self, episode: Episode, role: str) -> np.ndarray:
+        """The mask of the episode's class in the image that has the role."""
+        return self.mask(episode.roles[role], episode.class_id)
 
-class GroundTruthMasks:
+
+class GroundTruthMasks(ClassMasks):
     """Masks of labelled classes.
 
     Args:
@@ -88,7 +103,7 @@ class GroundTruthMasks:
         return binary
 
 
-class PseudoMasks:
+class PseudoMasks(ClassMasks):
     """Masks of clusters; no pixel is ignored, as what has no valid region is background.
 
     Args:
@@ -112,12 +127,14 @@ class ImageItem:
         high: (h, w, D) float16.
         mask: (h, w) float32, foreground part of a token.
         valid: (h, w) bool, False on label 255.
+        pixels: (2, h, w) uint8, the label of two single pixels of a token; None of a query.
     """
 
     mid: tuple[np.ndarray, ...]
     high: np.ndarray
     mask: np.ndarray
     valid: np.ndarray
+    pixels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,7 @@ class EpisodeItem:
         key: The episode's key for everything random inside a model.
         side: g.
         target: (S, S) uint8 in {0, 1, 255}, or None at test.
+        support_target: (K, S, S) uint8, or None where no loss asks for it.
     """
 
     query: ImageItem
@@ -156,6 +174,7 @@ class EpisodeItem:
     key: int
     side: int
     target: np.ndarray | None
+    support_target: np.ndarray | None = None
 
 
 class CachedEpisodes(Dataset[EpisodeItem]):
@@ -170,10 +189,11 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         seed: Keys the views, the flips and the models' random choices.
         target_side: S, px; None for no target.
         flip: Probability of a horizontal flip, per image.
-        crop: Crops every image of an episode, each its own way; none: whole images.
+        vertical_flip: Probability of a vertical flip, per image.
         views: Features of augmented views of the same images. Every image of an episode is drawn
             from the plain features and these, alike.
         keep: Part of the foreground that a view must show; else the plain image is taken.
+        support_target: Whether the supports have targets, too.
     """
 
     def __init__(
@@ -187,13 +207,16 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         seed: int = 0,
         target_side: int | None = None,
         flip: float = 0.0,
-        crop: SplitConfig | None = None,
+        vertical_flip: float = 0.0,
         views: Sequence[ViewSource] = (),
         keep: float = 0.0,
+        support_target: bool = False,
     ) -> None:
+        self.support_target = support_target
         self.episodes, self.store, self.masks = episodes, store, masks
         self.mid, self.high = tuple(mid), high
-        self.seed, self.target_side, self.flip, self.crop = seed, target_side, flip, crop
+        self.seed, self.target_side = seed, target_side
+        self.flip, self.vertical_flip = flip, vertical_flip
         self.views, self.keep = tuple(views), keep
         self.side = grid_side(store.long_side, store.multiple, store.stride, store.align_corners)
 
@@ -202,31 +225,36 @@ class CachedEpisodes(Dataset[EpisodeItem]):
 
     def __getitem__(self, index: int) -> EpisodeItem:
         episode = self.episodes[index]
-        roles = [f"support{k}" for k in range(self.episodes.shot)]
+        shown = self._shown(episode, "query")
+        query = self._image(episode, "query", shown)
         target = None
-        shown = self._shown(episode, episode.query, "query")
-        window = self._window(episode, shown, "query")
         if self.target_side is not None:
-            target = self._target(episode, self.target_side, shown, window)
-        query = self._image(episode, episode.query, "query", shown, window)
-        supports = []
-        for image_id, role in zip(episode.supports, roles, strict=True):
-            shown = self._shown(episode, image_id, role)
-            window = self._window(episode, shown, role)
-            supports.append(self._image(episode, image_id, role, shown, window))
+            target = self._target(episode, "query", self.target_side, shown)
+        supports, targets = [], []
+        for role in episode.roles:
+            if role == "query":
+                continue
+            shown = self._shown(episode, role)
+            supports.append(self._image(episode, role, shown))
+            if self.support_target and self.target_side is not None:
+                targets.append(self._target(episode, role, self.target_side, shown))
         key = episode_key(self.episodes, index, self.seed)
-        return EpisodeItem(query, tuple(supports), key, self.side, target)
+        together = np.stack(targets) if targets else None
+        return EpisodeItem(query, tuple(supports), key, self.side, target, together)
 
-    def _flips(self, episode: Episode, role: str) -> bool:
-        if self.flip == 0:
-            return False
-        return bool(generator("augment", self.seed, episode.index, role).random() < self.flip)
+    def _flips(self, episode: Episode, role: str) -> tuple[bool, bool]:
+        """Whether the image is mirrored horizontally, and whether vertically."""
+        if not (self.flip or self.vertical_flip):
+            return False, False
+        drawn = generator("augment", self.seed, episode.index, role).random(2)
+        return bool(drawn[0] < self.flip), bool(drawn[1] < self.vertical_flip)
 
-    def _shown(self, episode: Episode, image_id: str, role: str) -> Shown:
+    def _shown(self, episode: Episode, role: str) -> Shown:
         """The plain image or one of its views, with the mask there."""
+        image_id = episode.roles[role]
         mask, grid = None, self.store.grid(image_id)
-        if role != "query" or self.target_side is not None or self.crop is not None:
-            mask = self.masks.mask(image_id, episode.class_id)
+        if role != "query" or self.target_side is not None:
+            mask = self.masks.episode_mask(episode, role)
         plain = Shown(self.store, grid, grid, mask)
         if not self.views or mask is None:
             return plain
@@ -252,21 +280,6 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         seen = np.where(outside, IGNORE, seen).astype(np.uint8)
         return Shown(source, grid, frame, seen, inside[: grid[0], : grid[1]])
 
-    def _window(self, episode: Episode, shown: Shown, role: str) -> Window | None:
-        """The crop of an image in a role; none if nothing is cropped."""
-        if self.crop is None:
-            return None
-        random = generator("crop", self.seed, episode.index, role)
-        parts = random.uniform(self.crop.crop_min, self.crop.crop_max, 2)
-        # two tokens at least, so that a backbone that aligns corners has two to align
-        height, width = (
-            max(round(part * tokens), min(2, tokens))
-            for part, tokens in zip(parts.tolist(), shown.grid, strict=True)
-        )
-        part, _ = self._on_grid(shown)
-        corner = crop_corner(part, height, width, self.crop.crop_foreground, random.random())
-        return Window(*corner, height, width)
-
     def _on_grid(self, shown: Shown) -> tuple[np.ndarray, ...]:
         """What `mask_to_grid` says of the tokens shown."""
         assert shown.mask is not None
@@ -274,40 +287,47 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         part, valid = mask_to_grid(shown.mask, shown.frame, self.store.align_corners)
         return part[:h, :w], valid[:h, :w]
 
-    def _target(
-        self, episode: Episode, target_side: int, shown: Shown, window: Window | None
-    ) -> np.ndarray:
+    def _target(self, episode: Episode, role: str, target_side: int, shown: Shown) -> np.ndarray:
         assert shown.mask is not None
-        mask, frame = shown.mask, shown.frame
-        if window is None and shown.grid != frame:
-            window = Window(0, 0, *shown.grid)
-        if self._flips(episode, "query"):
-            mask = mask[:, ::-1]
-            if window is not None:
-                window = window._replace(left=frame[1] - window.left - window.width)
+        (height, width), frame = shown.grid, shown.frame
+        top, left = 0, 0
+        flips, flips_vertically = self._flips(episode, role)
+        mask = _flipped(shown.mask, flips, flips_vertically)
+        if flips:  # what lies beyond the tokens at the right is at the left now
+            left = frame[1] - width
+        if flips_vertically:
+            top = frame[0] - height
+        window = Window(top, left, height, width)
         align = self.store.align_corners
         return mask_to_target(mask, frame, self.side, target_side, align, window)
 
-    def _image(
-        self, episode: Episode, image_id: str, role: str, shown: Shown, window: Window | None
-    ) -> ImageItem:
+    def _image(self, episode: Episode, role: str, shown: Shown) -> ImageItem:
+        image_id = episode.roles[role]
         levels = [shown.source.read(image_id, level) for level in (*self.mid, self.high)]
         grid = levels[0].shape[:2]
         check_grid(grid, self.side, image_id)
         part, valid = np.zeros(grid, np.float32), np.ones(grid, bool)
+        pixels = None
         if role != "query":
             part, valid = self._on_grid(shown)
+            assert shown.mask is not None
+            pixels = sampled_mask(shown.mask, shown.frame, self.store.align_corners)
+            pixels = pixels[:, : grid[0], : grid[1]]
         elif shown.inside is not None:
             valid = shown.inside
-        if window is not None:
-            top, left, height, width = window
-            cut = slice(top, top + height), slice(left, left + width)
-            levels = [np.ascontiguousarray(level[cut]) for level in levels]
-            part, valid = part[cut].copy(), valid[cut].copy()
-        if self._flips(episode, role):
-            levels = [np.ascontiguousarray(level[:, ::-1]) for level in levels]
-            part, valid = part[:, ::-1].copy(), valid[:, ::-1].copy()
-        return ImageItem(tuple(levels[:-1]), levels[-1], part, valid)
+        flips = self._flips(episode, role)
+        *mid, high = (_flipped(level, *flips) for level in levels)
+        part, valid = _flipped(part, *flips), _flipped(valid, *flips)
+        if pixels is not None:
+            pixels = np.stack([_flipped(one, *flips) for one in pixels])
+        return ImageItem(tuple(mid), high, part, valid, pixels)
+
+
+def _flipped(grid: np.ndarray, flips: bool, flips_vertically: bool) -> np.ndarray:
+    """A grid or mask, (h, w, ...), mirrored horizontally and vertically; else as it is."""
+    if not (flips or flips_vertically):
+        return grid
+    return np.ascontiguousarray(grid[:: -1 if flips_vertically else 1, :: -1 if flips else 1])
 
 
 def episode_key(episodes: EpisodeList, index: int, seed: int) -> int:
@@ -327,6 +347,10 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
     grids = [image.valid.shape for image in (*queries, *supports)]
     grid = max(height for height, _ in grids), max(width for _, width in grids)
     targets = [torch.from_numpy(item.target) for item in items if item.target is not None]
+    pixels = [image.pixels for image in supports if image.pixels is not None]
+    auxiliary = [
+        torch.from_numpy(item.support_target) for item in items if item.support_target is not None
+    ]
     return EpisodeBatch(
         query_mid=_pad([image.mid for image in queries], grid),
         query_high=_pad([(image.high,) for image in queries], grid),
@@ -338,6 +362,8 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
         key=torch.tensor([item.key for item in items], dtype=torch.int64),
         target=torch.stack(targets).long() if targets else None,
         side=items[0].side,
+        support_pixels=_pad_map(pixels, grid, IGNORE).unflatten(0, shape),
+        support_target=torch.stack(auxiliary).long() if auxiliary else None,
     )
 
 
@@ -356,9 +382,10 @@ def _pad(images: Sequence[Sequence[np.ndarray]], grid: tuple[int, int]) -> Tenso
     return padded.permute(0, 3, 1, 2)
 
 
-def _pad_map(maps: Sequence[np.ndarray], grid: tuple[int, int]) -> Tensor:
-    """Maps (h, w), padded with zeros to (B, *grid)."""
-    padded = np.zeros((len(maps), *grid), dtype=maps[0].dtype)
+def _pad_map(maps: Sequence[np.ndarray], grid: tuple[int, int], fill: int = 0) -> Tensor:
+    """Maps (..., h, w), padded to (B, ..., *grid)."""
+    lead = maps[0].shape[:-2]
+    padded = np.full((len(maps), *lead, *grid), fill, dtype=maps[0].dtype)
     for row, one in zip(padded, maps, strict=True):
-        row[: one.shape[0], : one.shape[1]] = one
+        row[..., : one.shape[-2], : one.shape[-1]] = one
     return torch.from_numpy(padded)

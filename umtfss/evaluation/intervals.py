@@ -35,6 +35,7 @@ from umtfss.randomness import generator
 RESAMPLES = 1000
 COVERAGE = 0.95
 CHUNK = 4_000_000
+NOT_COUNTED = -1  # no class
 Trainings = Sequence[Sequence[EpisodeScores]]  # training seed -> fold -> episode seeds pooled
 
 
@@ -82,7 +83,7 @@ def miou_interval(
         trainings: Of every training seed the folds, episode seeds pooled.
         resamples: R.
         coverage: Of the interval, e.g. 0.95.
-        metric: "miou", or "per_episode": the mean of the episodes' own IoU.
+        metric: "miou", or "class_means": the mean over classes of their episodes' mean IoU.
     """
     terms = [Term(1, trainings)]
     return contrast_interval(terms, resamples=resamples, coverage=coverage, metric=metric)
@@ -152,7 +153,9 @@ def _resampled(
 ) -> np.ndarray:
     """The fold's metric in every resample, (models, R); all models see the same resamples."""
     class_id = models[0].class_id
-    classes = np.unique(class_id)
+    if metric == "class_means":  # it leaves out episodes whose union is 0
+        class_id = np.where(models[0].union > 0, class_id, NOT_COUNTED)
+    classes = np.setdiff1d(class_id, NOT_COUNTED)
     total = np.zeros((len(models), resamples))
     for label in classes:
         rows = np.flatnonzero(class_id == label)
@@ -165,10 +168,8 @@ def _resampled(
             drawn = random.integers(len(rows), size=size) + len(rows) * np.arange(size[0])[:, None]
             times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(size)
             sums = times.astype(float) @ columns
-            total[:, start:stop] += (sums[:, ::2] / sums[:, 1::2]).T * (
-                1 / len(classes) if metric == "miou" else len(rows) / len(class_id)
-            )
-    return total
+            total[:, start:stop] += (sums[:, ::2] / sums[:, 1::2]).T
+    return total / len(classes)
 
 
 def _parts(scores: EpisodeScores, metric: Metric) -> tuple[np.ndarray, np.ndarray]:

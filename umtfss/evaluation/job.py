@@ -17,6 +17,7 @@ from umtfss.evaluation.closer import Box, Crops, find_box, load_boxes, save_boxe
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
+from umtfss.features.standard import Standardised
 from umtfss.features.store import FeatureSource
 from umtfss.features.tuned import Beside, TunedFeatures, read_beside
 from umtfss.models import build_model
@@ -124,6 +125,10 @@ def _whole_and_crops(
         assert isinstance(model, TunedBackbone)
         mid, high = plan.tested_levels(run), plan.experiment.features.tuned_level
         sources = [TunedFeatures(one, mid, high, model.tokens, device) for one in sources]
+    elif run.is_trained:
+        (manifest,) = plan.training_manifest(run)
+        scales = read_manifest(manifest, "training")["mid_scales"]
+        sources = [Standardised(one, scales) for one in sources]
     return sources[0], sources[1] if len(sources) > 1 else None
 
 
@@ -204,6 +209,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
         for fold in spec.folds:
             drawn = [episodes[fold, seed].class_id.tolist() for seed in range(spec.seeds)]
             classes[fold] = sorted(set().union(*drawn))
+    weights = [read_manifest(path, "training") for path in inputs["weights"]]
     closer = {  # absent where nothing is looked at closer, as in files of before
         "boxes": [digest_file(p) for p in inputs["boxes"]],
         "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
@@ -221,7 +227,8 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
             **(closer if plan.looks_closer(spec.run) else {}),
-            "weights": [read_manifest(p, "training")["digest"] for p in inputs["weights"]],
+            "weights": [one["digest"] for one in weights],
+            "collapsed": any(one["collapsed"] for one in weights),
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],
             "episodes": {
                 f"fold{fold}-seed{seed}": digest_file(file) for (fold, seed), file in files.items()

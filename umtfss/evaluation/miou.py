@@ -13,7 +13,7 @@ import numpy as np
 
 from umtfss.data.images import IGNORE
 
-Metric = Literal["miou", "per_episode"]  # the fields of `Score` that a table shows
+Metric = Literal["miou", "class_means"]  # the fields of `Score` that a table shows
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,26 @@ class Score:
         class_iou: Class id -> intersection over union, each accumulated over its episodes.
         miou: Mean over the classes.
         fb_iou: Mean of the foreground's and the background's IoU, accumulated over all episodes.
-        per_episode: Mean of the episodes' own foreground IoU (MaskSplit, arXiv:2110.12207).
+        class_means: As of `class_means`.
     """
 
     class_iou: dict[int, float]
     miou: float
     fb_iou: float
-    per_episode: float
+    class_means: float
+
+
+def class_means(scores: EpisodeScores) -> float:
+    """The mean over classes of the mean IoU of a class's episodes (MaskSplit, arXiv:2110.12207).
+
+    An episode whose union is 0 is left out, and so is a class that has no other.
+    """
+    counted = scores.union > 0
+    iou = scores.intersection[counted] / scores.union[counted]
+    _, place, episodes = np.unique(
+        scores.class_id[counted], return_inverse=True, return_counts=True
+    )
+    return float((np.bincount(place, iou) / episodes).mean())
 
 
 def summarise(scores: EpisodeScores) -> Score:
@@ -77,7 +90,7 @@ def summarise(scores: EpisodeScores) -> Score:
         class_iou=dict(zip(classes.tolist(), iou.tolist(), strict=True)),
         miou=float(iou.mean()),
         fb_iou=float((foreground + background) / 2),
-        per_episode=float((scores.intersection / scores.union).mean()),
+        class_means=class_means(scores),
     )
 
 

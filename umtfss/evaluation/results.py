@@ -152,7 +152,7 @@ def _percent(score: Score) -> dict[str, Any]:
     return {
         "miou": round(100 * score.miou, 3),
         "fb_iou": round(100 * score.fb_iou, 3),
-        "per_episode": round(100 * score.per_episode, 3),
+        "class_means": round(100 * score.class_means, 3),
         "class_iou": {str(label): round(100 * iou, 3) for label, iou in score.class_iou.items()},
     }
 

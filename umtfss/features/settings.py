@@ -30,6 +30,11 @@ class ViewConfig(Block):
 
     scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
     scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
+    scale_of: Literal["original", "fitted"] = Field(
+        "fitted",
+        description="what is scaled: the original image, as in the releases, or the image whose "
+        "long side has been brought to the model's",
+    )
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
     rotate: Fraction = Field(0.5, description="probability of a rotation")
     blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
@@ -51,6 +56,11 @@ class ModelFeaturesConfig(Block):
     mid: list[Name] = Field(min_length=1, description="levels concatenated to the mid feature")
     high: Name = Field(description="level of the prior mask")
     cache: bool = Field(True, description="read from the cache; false computes them live")
+    mid_std: Annotated[float, Field(gt=0)] | None = Field(
+        0.35,
+        description="standard deviation that every mid level is brought to, by the images trained "
+        "on; null: as the backbone gives them (paper, whose ResNet-50 has about 0.35)",
+    )
     views: PositiveInt = Field(
         1,
         description="of a training image in the cache: itself and views - 1 augmented ones",
@@ -58,6 +68,15 @@ class ModelFeaturesConfig(Block):
     augment: ViewConfig = Field(
         default_factory=ViewConfig, description="augmented views of the cache; live: training's own"
     )
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> "ModelFeaturesConfig":
+        if self.mid_std is not None and not self.cache:
+            raise ValueError(
+                "mid_std needs `cache: true`, as the scale follows from cached features; write "
+                "`mid_std: null` for live ones"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_views(self) -> "ModelFeaturesConfig":

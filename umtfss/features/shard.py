@@ -3,12 +3,14 @@
 import logging
 import shutil
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from umtfss.errors import DiskSpaceError, StoreError
+from umtfss.features.standard import Moments, part_moments
 from umtfss.features.store import (
     FeatureSpec,
     ImageFeatures,
@@ -76,6 +78,7 @@ def write_shard(
     missing = sum(len(p) for path, p in zip(paths, parts, strict=True) if path not in done)
     _check_disk(folder, missing * image_bytes)
     digests: dict[str, str] = {}
+    moments: dict[str, list[Moments]] = {level: [] for level in spec.channels}
     bar: tqdm[Any] = tqdm(total=len(ids), unit="image", desc=description, disable=not progress)
     with bar:
         for path, part in zip(paths, parts, strict=True):
@@ -91,8 +94,16 @@ def write_shard(
                     )
                 done[path] = finished
             digests |= zip(part, done[path], strict=True)
-    versions = package_versions(*packages)
-    return write_feature_manifest(folder, spec, digests, len(parts), versions=versions)
+            for level, images in moments.items():
+                images.extend(part_moments(path, level, part))
+    return write_feature_manifest(
+        folder,
+        spec,
+        digests,
+        len(parts),
+        moments={level: astuple(Moments.combine(one)) for level, one in moments.items()},
+        versions=package_versions(*packages),
+    )
 
 
 def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[ImageFeatures]:

@@ -23,16 +23,24 @@ BLUR_KERNEL = [5, 5]
 
 
 def draw_view(
-    settings: ViewConfig, random: np.random.Generator, flip: float = 0.0
+    settings: ViewConfig,
+    random: np.random.Generator,
+    size: tuple[int, int],
+    pixels: int,
+    flip: float = 0.0,
 ) -> tuple[View, float]:
     """A view whose crop is not placed yet, and a number in [0, 1) that is to place it.
 
     Args:
         settings: Probabilities and ranges.
         random: Draws every parameter, always the same number of times.
+        size: (H, W).
+        pixels: P.
         flip: Probability of a horizontal flip.
     """
     scale = random.uniform(settings.scale_min, settings.scale_max)
+    if settings.scale_of == "original":
+        scale *= max(size) / pixels
     angle = random.uniform(-settings.rotate_degrees, settings.rotate_degrees)
     rotates, blurs, flips = random.random(3) < (settings.rotate, settings.blur, flip)
     view = View(scale, angle if rotates else 0.0, bool(blurs), bool(flips), 0, 0)
@@ -54,7 +62,7 @@ def cached_view(
         settings: Probabilities and ranges.
         pixels: P.
     """
-    view, position = draw_view(settings, generator("view", image_id, number))
+    view, position = draw_view(settings, generator("view", image_id, number), size, pixels)
     height, width = (max(side, pixels) - pixels + 1 for side in _scaled(size, view, pixels))
     top, left = divmod(int(position * height * width), width)
     return view._replace(top=top, left=left)

@@ -19,10 +19,12 @@ class MetaLearner(nn.Module):
         align_corners: How the feature grid maps to pixels, as the backbone says: True for a
             dilated ResNet, False (default) for a ViT.
         ignore_in_loss: Whether label 255 is left out of the loss.
+        reads_support_target: Whether the loss reads `EpisodeBatch.support_target`.
     """
 
     align_corners: bool = False
     ignore_in_loss: bool = True
+    reads_support_target: bool = False
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""

@@ -1,193 +1,285 @@
 """CyCTR: cycle-consistent transformer (arXiv 2106.02320).
 
 Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feature grid,
-N = h * w, M sampled support tokens, H heads, e = d / H.
+N = h * w, M sampled support tokens, H heads, e = d / H, S S target grid.
 """
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtfss.clustering.hamming_kmeans import keyed_hash
 from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.linear import Linear
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.attention import MultiHeadAttention
 from umtfss.models.layers.blocks import (
+    ResidualConvolutions,
     classifier,
-    projection,
+    classify,
     self_attention_block,
-    to_tokens,
     transformer_block,
 )
-from umtfss.models.layers.dice import IGNORE, dice_loss
-from umtfss.models.layers.guidance import guided_query, guided_support, support_guidance
-from umtfss.models.layers.position_encoding import repeat_edge, sine_position_encoding
+from umtfss.models.layers.guidance import Branches, GuidedBranches, guided_support
+from umtfss.models.layers.position_encoding import fill_padding, position_encoding
+from umtfss.models.layers.prior_mask import masked_average
 from umtfss.models.layers.prototype_attention import (
-    sampled_tokens,
+    foreground_tokens,
+    sample_tokens,
+    set_numbers,
     split_support,
     token_priority,
 )
 from umtfss.models.layers.residual import MatcherResidual
 
-FEWEST, MOST = 0.6, 4.0  # in training, of the tokens sampled at test
-_COUNT_STREAM = 3
+FEWEST = 0.6  # in training, of the tokens sampled at test
+MOST_OF_ONE_SHOT, MOST_OF_MORE = 4.0, 1.4
+_SCALE_STREAM = 3
+_LAYER_STREAM = 4
+
+
+class Sample(NamedTuple):
+    """Support tokens that the query may attend to.
+
+    Attributes:
+        tokens: (B, M, d).
+        there: (B, M) bool, in the cycle.
+        shown: (B, M) bool, in the attention.
+        foreground: (B, M) bool.
+    """
+
+    tokens: Tensor
+    there: Tensor
+    shown: Tensor
+    foreground: Tensor
 
 
 class CyCTR(MetaLearner):
     """A transformer whose query gathers from support tokens that agree with themselves.
 
-    Both branches are projected and enriched with the global support vector (the query with the
-    prior mask, too). Every layer is self-attention on the query, then cycle-consistent attention
-    to tokens sampled from the foreground and from the background of every shot. An auxiliary
-    classifier finds the support's own mask in its tokens; it is trained, not used.
+    Both branches are projected and merged with the support's vector (the query with the prior
+    mask, too). Every layer is self-attention on the query, then cycle-consistent attention to
+    tokens sampled from the foreground and from the background of all shots. A 1x1 and a residual
+    pair of 3x3 convolutions lead to the classifier.
 
-    What differs from the paper: padding is neither sampled nor attended to, nor the end of a
-    cycle; the attention weights are not dropped out; which tokens are sampled follows from the
-    episode's key, so that a test repeats. K shots give K times the tokens, so that weights
-    trained on one shot serve any K.
+    In training, the task is turned round as well: the vector of the fused query under its own
+    true mask segments the supports. That trains the transformer from both sides.
+
+    What differs from the release, besides what `preset: release` turns back: which tokens are
+    sampled, and the scale of their number in training, follow from each episode's key, so that a
+    test repeats; flags of drawn tokens are their own (the release mixes up two lists of indices).
+    K shots give K times the tokens, so that weights trained on one shot serve any K.
 
     Args:
         settings: The model block of an experiment.
         mid_channels: C.
     """
 
+    reads_support_target = True
+
     def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
         super().__init__()
         self.settings = settings
         self.ignore_in_loss = settings.ignore_in_loss
-        width = settings.width
-        self.query_mid = projection(mid_channels, width, settings.mid_dropout)
-        self.support_mid = projection(mid_channels, width, settings.mid_dropout)
-        self.query_merge = nn.Linear(2 * width + 1, width)
-        self.support_merge = nn.Linear(2 * width, width)
-        self.query_self = nn.ModuleList(
-            self_attention_block(settings) for _ in range(settings.layers)
-        )
+        width, heads, layers = settings.width, settings.heads, settings.layers
+        self.branches = GuidedBranches(settings, mid_channels)
+        self.level = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, width)))
+        self.query_self = nn.ModuleList(self_attention_block(settings) for _ in range(layers))
         self.cross = nn.ModuleList(
-            transformer_block(CycleAttention(width, settings.heads), settings)
-            for _ in range(settings.layers)
+            transformer_block(
+                CycleAttention(width, heads, settings.attention_dropout, settings.cycle_spared),
+                settings,
+            )
+            for _ in range(layers)
         )
+        self.reduce = Linear(width, width, bias=False)
+        self.refine = ResidualConvolutions(width)
         self.head = classifier(width, settings.head_dropout)
-        self.support_head = classifier(width, settings.head_dropout)
+        self.back_projection = Linear(width, width, bias=False)
+        self.back_merge = nn.Linear(2 * width, width, bias=False)
+        self.back_refine = ResidualConvolutions(width)
+        self.back_head = classifier(width, settings.head_dropout)
         self.residual = MatcherResidual(settings)
+
+    @property
+    def _seen(self) -> bool:
+        return self.settings.padding == "seen"
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
-        return self._logits(batch, *self._merge(batch))
+        if self._seen:
+            batch = batch.squared()
+        return self._logits(batch, self._fused(batch, self.branches(batch)))
 
     def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
-        """(B, 2, h, w) logits of the query and (B * K, 2, h, w) logits of the support."""
-        query, support = self._merge(batch)
-        valid = batch.support_valid.flatten(0, 1)
-        auxiliary = _classify(self.support_head, support, valid)
-        return self._logits(batch, query, support), auxiliary
+        """(B, 2, h, w) logits of the query and (B * K, 2, h, w) logits of the supports."""
+        if self._seen:
+            batch = batch.squared()
+        branches = self.branches(batch)
+        fused = self._fused(batch, branches)
+        return self._logits(batch, fused), self._back(batch, branches, fused)
 
     def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
-        """The dice loss of the query plus that of the support on its own grid, a scalar.
-
-        The support's padding and label 255 are never in its loss.
-        """
+        """The dice loss of the query plus the mean one of the supports, a scalar."""
         assert batch.target is not None
-        target = (batch.support_mask > 0.5).long().masked_fill(~batch.support_valid, IGNORE)
-        auxiliary = dice_loss(outputs[1], target.flatten(0, 1), True, self.align_corners)
+        assert batch.support_target is not None
+        auxiliary = self.loss(outputs[1], batch.support_target.flatten(0, 1))
         return self.loss(outputs[0], batch.target) + auxiliary
 
     def transformer_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of all attention, feed-forward and norm layers."""
-        return chain(self.query_self.parameters(), self.cross.parameters())
+        """The parameters of all attention, feed-forward and norm layers, and the level's vector."""
+        return chain([self.level], self.query_self.parameters(), self.cross.parameters())
 
-    def _merge(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
-        """(B, N, d) query and (B * K, N, d) support tokens that know the support's mask."""
-        query = to_tokens(self.query_mid(batch.query_mid))
-        support = to_tokens(self.support_mid(batch.support_mid.flatten(0, 1)))
-        vector, prior = support_guidance(support, batch)
-        query = guided_query(query, vector, prior, self.query_merge)
-        return query, guided_support(support, vector, self.support_merge)
+    def _fused(self, batch: EpisodeBatch, branches: Branches) -> Tensor:
+        """(B, h, w, d) the query after the transformer and the convolutions behind it."""
+        settings, valid = self.settings, batch.query_valid
+        query = branches.query
+        support = branches.support.view(len(batch), -1, query.shape[2])
+        place = position_encoding(valid, settings.width, settings.position_code) + self.level
+        in_cycle = (valid | self._seen).flatten(1)
+        anew = self.training and settings.cycle_tokens_vary
+        sample = self._sample(batch, support, 0)
+        for layer, (look, gather) in enumerate(zip(self.query_self, self.cross, strict=True)):
+            query = look(query, place, valid)
+            if layer and anew:
+                sample = self._sample(batch, support, layer)
+            query = gather(query, *sample, in_cycle)
+        query = self.reduce(query).relu().view(*valid.shape, -1)
+        return self.refine(query, (valid | self._seen)[..., None])
 
-    def _logits(self, batch: EpisodeBatch, query: Tensor, support: Tensor) -> Tensor:
+    def _logits(self, batch: EpisodeBatch, fused: Tensor) -> Tensor:
         valid = batch.query_valid
-        context, keep, foreground = self._sample(batch, support)
-        position = sine_position_encoding(valid, query.shape[2]).flatten(1, 2)
-        for self_block, cross_block in zip(self.query_self, self.cross, strict=True):
-            query = self_block(query, position, valid)
-            query = cross_block(query, context, keep, foreground, valid.flatten(1))
-        logits = self.residual(_classify(self.head, query, valid), batch)
-        return repeat_edge(logits, valid, batch.side)
+        logits = classify(self.head, fused, (valid | self._seen)[..., None])
+        return fill_padding(self.residual(logits, batch), valid, batch.side, self._seen)
 
-    def _sample(self, batch: EpisodeBatch, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, M, d) sampled tokens of all shots, (B, M) which are there, (M,) which foreground."""
-        size, shots = batch.support_mask.shape[:2]
-        count = most = self.settings.cycle_tokens
-        vary = self.training and self.settings.cycle_tokens_vary
-        if vary:
-            most = round(MOST * count)
-        sets = split_support(batch.support_mask, batch.support_valid).view(size * shots, -1)
-        priority = token_priority(batch.key, batch.support_mask.shape[1:]).view_as(sets)
-        tokens, keep = sampled_tokens(support, sets, priority, most)
-        rank = torch.arange(keep.shape[1] // 2, device=keep.device)
-        foreground = torch.ones_like(rank, dtype=torch.bool)
-        foreground = torch.cat([foreground, ~foreground]).repeat(shots)
-        tokens, keep = tokens.view(size, -1, tokens.shape[2]), keep.view(size, -1)
-        if vary:
-            bits = keyed_hash(batch.key, _COUNT_STREAM, rank[:1]) & 0xFFFF
-            limit = count * (FEWEST + (MOST - FEWEST) * bits / 2**16)
-            keep = keep & (rank.repeat(2 * shots) < limit)
-        there = keep.any(0).nonzero()[:, 0]  # a place that no episode fills only takes time
-        return tokens[:, there], keep[:, there], foreground[there]
+    def _back(self, batch: EpisodeBatch, branches: Branches, fused: Tensor) -> Tensor:
+        """(B * K, 2, h, w) logits of the supports, segmented by the query's vector."""
+        valid = batch.support_valid.flatten(0, 1)
+        query = branches.query_projected + self.back_projection(fused).relu().flatten(1, 2)
+        vector = masked_average(query, self._query_mask(batch).flatten(1).to(query.dtype))
+        vectors = vector[:, None].expand(-1, batch.support_valid.shape[1], -1)
+        support = guided_support(branches.support_projected, vectors, self.back_merge)
+        inside = (valid | self._seen)[..., None]
+        grid = self.back_refine(support.view(*valid.shape, -1), inside)
+        logits = classify(self.back_head, grid, inside)
+        return fill_padding(logits, valid, batch.side, self._seen)
+
+    def _query_mask(self, batch: EpisodeBatch) -> Tensor:
+        """(B, h, w) float: the query's own true foreground, interpolated at the tokens."""
+        assert batch.target is not None
+        height, width = batch.query_valid.shape[-2:]
+        grid = (batch.side, batch.side) if batch.side is not None else (height, width)
+        foreground = (batch.target == 1).float()[:, None]
+        mask = F.interpolate(foreground, grid, mode="bilinear", align_corners=self.align_corners)[
+            :, 0, :height, :width
+        ]
+        return mask * (batch.query_valid | self._seen)
+
+    def _sample(self, batch: EpisodeBatch, support: Tensor, layer: int) -> Sample:
+        """Tokens of all shots, drawn for a layer."""
+        settings = self.settings
+        foreground, valid = foreground_tokens(batch, settings)
+        sets = set_numbers(*split_support(foreground, valid, self._seen))
+        shots = batch.support_valid.shape[1]
+        count = torch.full_like(batch.key, settings.cycle_tokens * shots)
+        key = batch.key
+        if self.training and settings.cycle_tokens_vary:
+            count = (count * training_scale(key, layer, shots)).long()
+            key = key + (keyed_hash(key, _LAYER_STREAM, key.new_tensor([layer]))[:, 0])
+        priority = token_priority(key, batch.support_mask.shape[1:])
+        drawn = sample_tokens(sets, priority, (count, count))
+        shown = drawn.there & drawn.of(valid.flatten(1)) if self._seen else drawn.there
+        return Sample(drawn.of(support), drawn.there, shown, drawn.foreground)
+
+
+def training_scale(key: Tensor, layer: int, shots: int) -> Tensor:
+    """(B,) float factor on the number of tokens that training samples for a layer.
+
+    Uniform from 0.6 to 4 of one shot, to 1.4 of more; keyed by the episode.
+
+    Args:
+        key: (B,) int64.
+        layer: Number of the layer.
+        shots: K.
+    """
+    bits = keyed_hash(key, _SCALE_STREAM, key.new_tensor([layer]))[:, 0] & 0xFFFF
+    most = MOST_OF_ONE_SHOT if shots == 1 else MOST_OF_MORE
+    return FEWEST + (most - FEWEST) * bits / 2**16
 
 
 class CycleAttention(MultiHeadAttention):
     """Multi-head attention to those support tokens that a cycle through the query returns to.
 
     In every head, a support token's best query token has a best support token itself. If one of
-    the two support tokens is foreground and the other background, the first is masked out. The
-    pair of the greatest affinity of all returns to itself, so some token always stays, but for
-    equal affinities; then none is masked out.
+    the two support tokens is foreground and the other background, the first is masked out; where
+    that leaves none, none is masked out.
+
+    Args:
+        width: d.
+        heads: Number of heads, a divisor of d.
+        dropout: Rate on the attention weights.
+        spared: Part of the inconsistent tokens that training lets through.
     """
 
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, spared: float = 0.0) -> None:
+        super().__init__(width, heads, dropout)
+        self.spared = spared
+
     def forward(  # type: ignore[override]  # the context is key and value
-        self, x: Tensor, context: Tensor, keep: Tensor, foreground: Tensor, valid: Tensor
+        self,
+        x: Tensor,
+        context: Tensor,
+        there: Tensor,
+        shown: Tensor,
+        foreground: Tensor,
+        valid: Tensor,
     ) -> Tensor:
         """(B, N, d) attended context.
 
         Args:
             x: (B, N, d).
             context: (B, M, d).
-            keep: (B, M) bool, context tokens that are there.
-            foreground: (M,) bool.
-            valid: (B, N) bool, query tokens that are there.
+            there: (B, M) bool, context tokens that cycles start from and end at.
+            shown: (B, M) bool, those of them that may be attended to.
+            foreground: (B, M) bool.
+            valid: (B, N) bool, query tokens that cycles turn at.
         """
         q, k, v = self._split(self.query(x), self.key(context), self.value(context))
-        mask = consistent_tokens(q, k, keep, foreground, valid)
-        return self._attend(q, k, v, mask[:, :, None])
+        consistent = consistent_tokens(q, k, there, foreground, valid)
+        if self.training and self.spared > 0:
+            consistent |= torch.rand(consistent.shape, device=x.device) < self.spared
+        kept = consistent & shown[:, None]
+        kept = torch.where(kept.any(2, keepdim=True), kept, shown[:, None])
+        return self._attend(q, k, v, kept[:, :, None])
 
 
 @torch.no_grad()
 def consistent_tokens(
-    query: Tensor, key: Tensor, keep: Tensor, foreground: Tensor, valid: Tensor
+    query: Tensor, key: Tensor, there: Tensor, foreground: Tensor, valid: Tensor
 ) -> Tensor:
     """(B, H, M) bool: support tokens that are there and cycle-consistent (Eq. 3 of the paper).
 
     Args:
         query: (B, H, N, e).
         key: (B, H, M, e).
-        keep: (B, M) bool, support tokens that are there.
-        foreground: (M,) bool.
+        there: (B, M) bool, support tokens that are there.
+        foreground: (B, M) bool.
         valid: (B, N) bool, query tokens that are there.
     """
     with torch.autocast(query.device.type, enabled=False):  # ties are common in half precision
         query, key = query.float(), key.float()
         no_query = torch.where(valid, 0, -torch.inf)[:, None]
-        no_key = torch.where(keep, 0, -torch.inf)[:, None]
+        no_key = torch.where(there, 0, -torch.inf)[:, None]
         # A head at a time: the affinities of all of them are much memory, which costs time, too.
         heads = zip(query.unbind(1), key.unbind(1), strict=True)
         returned = torch.stack([_cycle_ends(*head, no_query, no_key) for head in heads], 1)
-    keep = keep[:, None]
-    consistent = keep & (foreground[returned] == foreground)
-    return torch.where(consistent.any(2, keepdim=True), consistent, keep)
+    ends = foreground[:, None].expand_as(returned).gather(2, returned)
+    return there[:, None] & (ends == foreground[:, None])
 
 
 def _cycle_ends(query: Tensor, key: Tensor, no_query: Tensor, no_key: Tensor) -> Tensor:
@@ -206,10 +298,3 @@ def _cycle_ends(query: Tensor, key: Tensor, no_query: Tensor, no_key: Tensor) ->
         query = query.gather(1, turn[..., None].expand(-1, -1, query.shape[2]))
     end = torch.baddbmm(no_key, query, key.transpose(1, 2)).argmax(2)
     return end if few else end.gather(1, turn)
-
-
-def _classify(head: nn.Module, tokens: Tensor, valid: Tensor) -> Tensor:
-    """(n, 2, h, w) logits of (n, N, d) tokens; the head sees zeros where not (n, h, w) valid."""
-    grid = tokens.view(*valid.shape, -1) * valid[..., None]
-    logits: Tensor = head(grid.permute(0, 3, 1, 2))
-    return logits

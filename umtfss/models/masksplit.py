@@ -1,6 +1,7 @@
 """MaskSplit's network: prototype and cosine, then a small decoder (arXiv 2110.12207).
 
-Its tasks (splits of a single image's saliency mask) are made elsewhere.
+Its tasks, the two halves of one image's salient region, are made in
+`umtfss/episodes/mask_split.py`.
 
 Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feature grid,
 N = h * w.
@@ -15,7 +16,7 @@ from umtfss.episodes.batch import EpisodeBatch
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.blocks import projection, to_tokens
 from umtfss.models.layers.cross_entropy import cross_entropy_loss
-from umtfss.models.layers.guidance import support_vector
+from umtfss.models.layers.guidance import pooling_mask, support_vectors
 from umtfss.models.layers.position_encoding import repeat_edge
 from umtfss.models.layers.residual import MatcherResidual
 
@@ -40,7 +41,7 @@ class MaskSplit(MetaLearner):
 
     def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
         super().__init__()
-        self.ignore_in_loss = settings.ignore_in_loss
+        self.settings = settings
         width = settings.width
         self.mid = projection(mid_channels, width, settings.mid_dropout)
         self.first = nn.Conv2d(2 * width + 2, width, 3, padding=1)
@@ -55,9 +56,10 @@ class MaskSplit(MetaLearner):
         height, width = valid.shape[-2:]
         query = to_tokens(self.mid(batch.query_mid))
         support = to_tokens(self.mid(batch.support_mid.flatten(0, 1)))
-        prototype = support_vector(support, batch)
+        weight = pooling_mask(batch, self.settings)
+        prototype = support_vectors(support, weight).mean(1)
         with torch.no_grad():
-            high = support_vector(to_tokens(batch.support_high.flatten(0, 1)), batch)
+            high = support_vectors(to_tokens(batch.support_high.flatten(0, 1)), weight).mean(1)
             high_cosine = cosine(to_tokens(batch.query_high), high)
         expanded = prototype[:, None].expand_as(query)
         maps = (query, expanded, cosine(query, prototype), high_cosine)
@@ -71,13 +73,13 @@ class MaskSplit(MetaLearner):
         return repeat_edge(self.residual(self.last(hidden), batch), valid, batch.side)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The cross-entropy of the logits, upsampled to the target.
+        """The cross-entropy of the logits, upsampled to the target; 255 is never counted.
 
         Args:
             logits: (B, 2, h, w).
             target: (B, S, S) int64 in {0, 1, 255}.
         """
-        return cross_entropy_loss(logits, target, self.ignore_in_loss, self.align_corners)
+        return cross_entropy_loss(logits, target, self.align_corners)
 
 
 def cosine(tokens: Tensor, vector: Tensor) -> Tensor:

@@ -11,11 +11,17 @@ from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.linear import Linear
 from umtfss.models.base import MetaLearner
-from umtfss.models.layers.blocks import classifier, projection, to_tokens
+from umtfss.models.layers.blocks import (
+    ResidualConvolutions,
+    classifier,
+    classify,
+    projection,
+    to_tokens,
+)
 from umtfss.models.layers.cross_entropy import cross_entropy_loss
 from umtfss.models.layers.guidance import guided_query, support_guidance
-from umtfss.models.layers.position_encoding import repeat_edge, valid_extent
-from umtfss.models.layers.resample import pooling, resample, upsampling
+from umtfss.models.layers.position_encoding import fill_padding, valid_extent
+from umtfss.models.layers.resample import MaskedScale, Scale, WholeScale
 from umtfss.models.layers.residual import MatcherResidual
 
 
@@ -26,15 +32,16 @@ class PFENet(MetaLearner):
     mask, then with what the next finer scale found (1x1), and refined by two 3x3 convolutions.
     All scales, brought back to the token grid, are merged into the logits.
 
-    What differs from the paper:
+    What differs from the release in any case: the prior mask compares the high features of the
+    whole support at its foreground tokens, where the release runs layer4 again on the masked
+    layer3, which a frozen cache cannot. With `padding: seen`, all else is the release's. With
+    `padding: hidden`:
 
-    * The prior mask compares cached high features at the support's foreground tokens. The original
-      runs layer4 again on the masked layer3, which a frozen cache cannot.
     * Cells of a scale have a fixed size in tokens and pool the valid tokens alone (see
-      `layers/resample.py`), so that padding leaves no trace; the original pools the padding, too.
-      On 60x60 tokens without padding the cells are the original's: 60, 30, 15 and 8 a side.
+      `layers/resample.py`), so that padding leaves no trace; the release pools the padding, too.
+      On 60x60 tokens without padding the cells are the release's: 60, 30, 15 and 8 a side.
     * The prior mask and the finer scale's result are brought to a coarser grid by the same pooling
-      as the query; the original interpolates them.
+      as the query; the release interpolates them.
     * Every scale's logits are brought to the token grid before they are upsampled to the target.
 
     K shots average the global vector and the prior mask, so that weights trained on one shot
@@ -47,16 +54,18 @@ class PFENet(MetaLearner):
 
     def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
         super().__init__()
+        self.settings = settings
         self.scales = tuple(settings.pyramid_scales)
-        self.ignore_in_loss = settings.ignore_in_loss
         width, count = settings.width, len(self.scales)
         self.query_mid = projection(mid_channels, width, settings.mid_dropout)
         self.support_mid = projection(mid_channels, width, settings.mid_dropout)
-        self.merge = nn.ModuleList(nn.Linear(2 * width + 1, width) for _ in range(count))
+        self.merge = nn.ModuleList(
+            nn.Linear(2 * width + 1, width, bias=False) for _ in range(count)
+        )
         self.between = nn.ModuleList(Linear(2 * width, width, bias=False) for _ in range(count - 1))
         self.refine = nn.ModuleList(ResidualConvolutions(width) for _ in range(count))
         self.inner = nn.ModuleList(classifier(width, settings.head_dropout) for _ in range(count))
-        self.join = Linear(count * width, width)
+        self.join = Linear(count * width, width, bias=False)
         self.last = ResidualConvolutions(width)
         self.head = classifier(width, settings.head_dropout)
         self.residual = MatcherResidual(settings)
@@ -82,74 +91,45 @@ class PFENet(MetaLearner):
             logits: (B, 2, h, w).
             target: (B, S, S) int64 in {0, 1, 255}.
         """
-        return cross_entropy_loss(logits, target, self.ignore_in_loss, self.align_corners)
+        return cross_entropy_loss(logits, target, self.align_corners)
 
     def _logits(self, batch: EpisodeBatch, with_inner: bool) -> tuple[Tensor, ...]:
+        seen = self.settings.padding == "seen"
+        if seen:
+            batch = batch.squared()
         valid = batch.query_valid
-        height, width = valid.shape[-2:]
+        size = valid.shape[-2], valid.shape[-1]
         rows, columns = valid_extent(valid)
-        inside = valid[..., None]
-        query = to_tokens(self.query_mid(batch.query_mid))
+        query = to_tokens(self.query_mid(batch.query_mid)).unflatten(1, size)
         support = to_tokens(self.support_mid(batch.support_mid.flatten(0, 1)))
-        vector, prior = support_guidance(support, batch)
-        query = query.unflatten(1, (height, width))
+        _, vector, prior = support_guidance(support, batch, self.settings)
 
         finer: Tensor | None = None  # (B, h, w, d), the result of the scale before
         enriched, inner = [], []
-        for index, scale in enumerate(self.scales):
-            down = pooling(rows, height, scale), pooling(columns, width, scale)
-            up = upsampling(rows, height, scale), upsampling(columns, width, scale)
-            pooled = resample(query, *down)
-            grid = pooled.shape[1:3]
-            pooled_prior = resample(prior[..., None], *down)[..., 0]
-            used = (down[0].any(2)[:, :, None] & down[1].any(2)[:, None])[..., None]
-
+        for index, factor in enumerate(self.scales):
+            scale: Scale = MaskedScale(rows, columns, size, factor)
+            if seen:
+                scale = WholeScale(size, factor, valid)
+            pooled = scale.pool(query)
+            pooled_prior = scale.shrink(prior[..., None])[..., 0]
             merge = self.merge[index]
             assert isinstance(merge, nn.Linear)
             merged = guided_query(pooled.flatten(1, 2), vector, pooled_prior, merge)
-            merged = merged.relu().unflatten(1, grid)
+            merged = merged.unflatten(1, pooled.shape[1:3])
             if finer is not None:
-                both = torch.cat([merged, resample(finer, *down)], 3)
+                both = torch.cat([merged, scale.shrink(finer)], 3)
                 merged = merged + self.between[index - 1](both).relu()
-            merged = self.refine[index](merged, used)
+            merged = self.refine[index](merged, scale.inside)
             if with_inner:
-                scores = _classify(self.inner[index], merged, used).permute(0, 2, 3, 1)
-                scores = resample(scores, *up).permute(0, 3, 1, 2)
-                inner.append(repeat_edge(scores, valid, batch.side))
-            finer = resample(merged, *up)
+                scores = classify(self.inner[index], merged, scale.inside)
+                if not seen:  # the released loss upsamples coarse logits at once
+                    scores = scale.grow(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+                inner.append(fill_padding(scores, valid, batch.side, seen))
+            finer = scale.grow(merged)
             enriched.append(finer)
 
+        inside = (valid | seen)[..., None]
         joined = self.join(torch.cat(enriched, 3)).relu()
         joined = self.last(joined, inside)
-        logits = self.residual(_classify(self.head, joined, inside), batch)
-        return repeat_edge(logits, valid, batch.side), *inner
-
-
-class ResidualConvolutions(nn.Module):
-    """Two 3x3 convolutions, each with ReLU, and a way around them.
-
-    Args:
-        width: d.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, grid: Tensor, inside: Tensor) -> Tensor:
-        """(B, n, m, d) refined grid.
-
-        Args:
-            grid: (B, n, m, d).
-            inside: (B, n, m, 1) bool, False where a convolution must see zeros.
-        """
-        hidden = self.first((grid * inside).permute(0, 3, 1, 2)).relu()
-        hidden = self.second(hidden * inside.permute(0, 3, 1, 2)).relu()
-        return grid + hidden.permute(0, 2, 3, 1)
-
-
-def _classify(head: nn.Module, grid: Tensor, inside: Tensor) -> Tensor:
-    """(B, 2, n, m) logits of a (B, n, m, d) grid; the head sees zeros where not inside."""
-    logits: Tensor = head((grid * inside).permute(0, 3, 1, 2))
-    return logits
+        logits = self.residual(classify(self.head, joined, inside), batch)
+        return fill_padding(logits, valid, batch.side, seen), *inner

@@ -36,7 +36,7 @@ class TunedBackbone(MetaLearner):
     diffused ones beside them, if there are any, and the prototype matcher takes these.
 
     Args:
-        settings: The model block of an experiment, for `margin` and `ignore_in_loss`.
+        settings: The model block of an experiment, for `margin`.
         mid_channels: Not used.
         features: The features block, for the blocks to train; none: there are none yet.
 
@@ -51,7 +51,6 @@ class TunedBackbone(MetaLearner):
         features: FeaturesConfig | None = None,
     ) -> None:
         super().__init__()
-        self.ignore_in_loss = settings.ignore_in_loss
         self.blocks = nn.ModuleList() if features is None else build_tail(features)
         self.part = 1.0 if features is None else features.tuned_part
         # Self-support sorts the query's own tokens: it is left to the test.
@@ -76,8 +75,6 @@ class TunedBackbone(MetaLearner):
             logits: (B, 2, h, w).
             target: (B, S, S) int64 in {0, 1, 255}.
         """
-        if not self.ignore_in_loss:
-            target = target.masked_fill(target == IGNORE, 0)
         size, align = target.shape[1:], self.align_corners
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=align)
         return F.cross_entropy(logits, target, ignore_index=IGNORE)

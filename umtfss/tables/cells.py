@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from umtfss.config import ModelConfig
 from umtfss.evaluation.miou import Metric
 from umtfss.experiment import Experiment
 from umtfss.runs import FOLDS, Measurement, RunSpec
@@ -31,7 +30,8 @@ class Cell:
         measurements: What is averaged: one for a single fold, one per fold for a mean, of every
             training seed; none for a number that is quoted from the paper.
         paper: The paper's number in percent, if it printed one.
-        metric: What is averaged: the class IoU, or every episode's own IoU.
+        metric: What is averaged: the class IoU, or the classes' mean IoU of an episode.
+        minus: Measurements of another run on the same episodes; then the number is the difference.
     """
 
     row: str
@@ -39,6 +39,7 @@ class Cell:
     measurements: tuple[Measurement, ...]
     paper: float | None = None
     metric: Metric = "miou"
+    minus: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Table:
     """A table: titles, and a cell for every pair of titles that has a number.
 
     Attributes:
-        name: "headline", "table1" .. "table6" or "ablation"; the stem of its files.
+        name: "headline", "table1" .. "table6", "ablation" or "departures"; the stem of its files.
         title: Caption, one sentence.
         corner: Title of the column of row titles.
         rows: Row titles in order.
@@ -78,6 +79,7 @@ class Table:
         """Every measurement that the table needs, repetitions included."""
         for cell in self.cells:
             yield from cell.measurements
+            yield from cell.minus
 
 
 def matcher_run(experiment: Experiment, **overrides: str | float) -> RunSpec:
@@ -123,7 +125,7 @@ def _changed(
     """The overrides that differ from the experiment's model block, checked and sorted."""
     block = experiment.model
     changed = {k: v for k, v in overrides.items() if getattr(block, k) != v}
-    ModelConfig.model_validate({**block.model_dump(), **changed})
+    block.changed(changed)  # refuses what is out of range
     return tuple(sorted(changed.items()))
 
 

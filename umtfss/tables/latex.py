@@ -17,10 +17,14 @@ from umtfss.tables.values import Value, Values
 
 COLUMNS = (
     *("row", "column", "metric", "value", "low", "high"),
-    *("fb_iou", "paper", "episodes", "seeds", "trainings"),
+    *("fb_iou", "paper", "episodes", "seeds", "trainings", "collapsed"),
 )
 SQUASHED = (
     "Images and labels squashed to 400 × 400 px and counted there, as by HSNet (arXiv:2104.01538)."
+)
+COLLAPSED = (
+    "† A training of this row found nothing on its own tasks (IoU below 0.05 over a tenth of its "
+    "steps)."
 )
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -29,6 +33,7 @@ SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "×": r"$\times$",
+    "†": r"\textdagger{}",
     "[": "{[}",  # after a line break it would open an argument
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
@@ -105,10 +110,10 @@ def tidy_csv(table: Table, values: Values) -> str:
         paper = "" if cell.paper is None else cell.paper
         value = values.get((cell.row, cell.column))
         if value is None:  # quoted
-            writer.writerow([cell.row, cell.column, cell.metric, *[""] * 4, paper, *[""] * 3])
+            writer.writerow([cell.row, cell.column, cell.metric, *[""] * 4, paper, *[""] * 4])
             continue
         numbers = [f"{number:.3f}" for number in (value.value, value.low, value.high, value.fb_iou)]
-        sizes = (value.episodes, value.seeds, value.trainings)
+        sizes = (value.episodes, value.seeds, value.trainings, int(value.collapsed))
         writer.writerow([cell.row, cell.column, cell.metric, *numbers, paper, *sizes])
     return stream.getvalue()
 
@@ -146,6 +151,8 @@ def caption(table: Table, values: Iterable[Value]) -> str:
         parts.append(SQUASHED)
     if any(cell.paper is not None for cell in table.cells):
         parts.append("In parentheses: the paper's number.")
+    if any(value.collapsed for value in values):
+        parts.append(COLLAPSED)
     if len(table.folds) < len(FOLDS):
         folds = ", ".join(map(str, table.folds))
         parts.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
@@ -172,8 +179,12 @@ def column_groups(columns: tuple[str, ...]) -> list[tuple[str, list[str]]]:
 
 def _render(environment: Environment, template: str, table: Table, values: Values) -> str:
     papers = {(cell.row, cell.column): cell.paper for cell in table.cells}
+    collapsed = {row for (row, _), value in values.items() if value.collapsed}
     rows = [
-        (row, [(values.get((row, column)), papers.get((row, column))) for column in table.columns])
+        (
+            f"{row} †" if row in collapsed else row,
+            [(values.get((row, column)), papers.get((row, column))) for column in table.columns],
+        )
         for row in table.rows
     ]
     return environment.get_template(template).render(

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from umtfss.experiment import Experiment
-from umtfss.runs import ALL_LABELS, MODELS, TUNED, RunSpec
+from umtfss.runs import ALL_LABELS, MASKSPLIT, MODELS, TUNED, RunSpec
 from umtfss.tables.cells import (
     Cell,
     Table,
@@ -24,11 +24,13 @@ from umtfss.tables.cells import (
     of_all_folds,
     unsupervised_run,
 )
+from umtfss.tables.departures import departures
+from umtfss.tables.schedules import schedule_note
 from umtfss.tables.zero_labels import ablation, headline
 
 COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet", "BAM")
 QUOTED = " (quoted)"
-PER_EPISODE = " (per episode)"
+CLASS_MEANS = " (class means)"
 
 
 @cache
@@ -49,6 +51,7 @@ def all_tables(experiment: Experiment) -> tuple[Table, ...]:
         (tables.table5, table5),
         (tables.table6, table6),
         (tables.ablation, ablation),
+        (tables.departures, departures),
     ]
     return tuple(build(experiment) for settings, build in present if settings is not None)
 
@@ -76,7 +79,11 @@ def table1(experiment: Experiment) -> Table:
             cells.append(Cell(row, MODELS[model], measured, number))
     columns = tuple(MODELS[model] for model in settings.models)
     title = f"Supervised and unsupervised meta-training, 1-shot, tested on {settings.dataset}."
-    note = "The paper tests on PASCAL-5i."
+    stages = [
+        ("Training without labels", "training", settings.pool, settings.models),
+        ("Training with labels", "supervised", settings.dataset, settings.models),
+    ]
+    note = f"The paper tests on PASCAL-5i. {schedule_note(experiment, stages)}"
     rows = tuple(settings.rows)
     return build_table(experiment, "table1", title, "variant", rows, columns, cells, note)
 
@@ -111,7 +118,14 @@ def table2(experiment: Experiment) -> Table:
                 cells.append(Cell(row, f"{ratio} %", measured, number))
     columns = ("0 %", *(f"{ratio} %" for ratio in settings.ratios))
     title = f"Meta-training on a part of the labels, 1-shot, tested on {settings.dataset}."
-    note = " ".join(["The paper tests on PASCAL-5i.", *printed["notes"]])
+    fine_tuned = [model for model in settings.models if model != TUNED]
+    stages = [
+        ("Training without labels", "training", settings.pool, fine_tuned),
+        ("Training from scratch", "supervised", settings.dataset, settings.models),
+        ("Fine-tuning", "fine_tuning", settings.dataset, fine_tuned),
+    ]
+    notes = [*printed["notes"], schedule_note(experiment, stages)]
+    note = " ".join(["The paper tests on PASCAL-5i.", *notes])
     return build_table(
         experiment, "table2", title, "labelled images", tuple(rows), columns, cells, note
     )
@@ -180,12 +194,12 @@ def table4(experiment: Experiment) -> Table:
 def table5(experiment: Experiment) -> Table:
     """Table 5: trained on the fold's images or on all, unsupervised, 1-shot, beside MaskSplit.
 
-    MaskSplit's own evaluation, the mean of the episodes' IoU, is a second row of each model, so
-    that its numbers can be compared with those of its paper.
+    MaskSplit's own evaluation, the mean over classes of their episodes' mean IoU, is a second row
+    of each model, so that its numbers can be compared with those of its paper.
     """
     settings, seeds = experiment.tables.table5, experiment.evaluation.seeds
     assert settings is not None
-    models = ("masksplit", "umtfss") if settings.masksplit else ("umtfss",)
+    models = (MASKSPLIT, "umtfss") if settings.masksplit else ("umtfss",)
     cells: list[Cell] = []
     columns: list[str] = []
     for dataset, pool in settings.datasets.items():
@@ -202,22 +216,25 @@ def table5(experiment: Experiment) -> Table:
                 row, paper = f"{setting}: {MODELS[model]}", printed[setting].get(MODELS[model], {})
                 cells += fold_cells(row, names, measured, paper)
                 if settings.masksplit:
-                    row += PER_EPISODE
-                    cells += fold_cells(row, names, measured, {}, "per_episode")
+                    row += CLASS_MEANS
+                    cells += fold_cells(row, names, measured, {}, "class_means")
     title = "Unsupervised few-shot segmentation, 1-shot: trained on the fold's images, or on all."
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
     note = "The paper tests on PASCAL-5i and COCO-20i."
     if experiment.features.diffusion is not None:
         note = "Features are diffused over the whole pool in every setting. " + note
     if settings.masksplit:
-        note = "Per episode: the mean of the episodes' IoU, which MaskSplit reports. " + note
+        note = (
+            "Class means: the mean over classes of the mean IoU of a class's episodes, which "
+            "MaskSplit reports. " + note
+        )
     return build_table(experiment, "table5", title, "setting", rows, tuple(columns), cells, note)
 
 
 def _unlabelled(experiment: Experiment, pool: str, model: str, setting: str, fold: int) -> RunSpec:
     """A run of Table 5; MaskSplit has tasks of its own."""
     images = "all" if setting == "all" else f"fold{fold}"
-    if model == "masksplit":
+    if model == MASKSPLIT:
         return RunSpec(model, pool, "saliency", images, seed=experiment.seed)
     return unsupervised_run(experiment, pool, images)
 
@@ -262,9 +279,15 @@ def table6(experiment: Experiment) -> Table:
                 cells += fold_cells(row, names, measured, paper(f"UMTFSS_{ratio}"))
     title = "Supervised few-shot segmentation and UMTFSS by the part of the labels that it reads."
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
+    stages = []
+    for dataset, pool in settings.datasets.items():
+        stages.append((f"Training for {dataset} without labels", "training", pool, ["umtfss"]))
+        if settings.ratios:
+            stages.append((f"Fine-tuning for {dataset}", "fine_tuning", dataset, ["umtfss"]))
     note = (
         "Quoted rows are the paper's print, measured by others on the benchmark itself "
         "(PASCAL-5i, COCO-20i); they are no measurements of this experiment. Some printed means "
-        f"are not those of their folds: {'; '.join(printed['printed_mean_disagrees'])}."
+        f"are not those of their folds: {'; '.join(printed['printed_mean_disagrees'])}. "
+        f"{schedule_note(experiment, stages)}"
     )
     return build_table(experiment, "table6", title, "labels", rows, tuple(columns), cells, note)

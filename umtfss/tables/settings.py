@@ -80,8 +80,11 @@ class TablesConfig(Block):
     table5: Table5Config | None = Field(None, description="trained on the fold's images or all")
     table6: Table6Config | None = Field(None, description="beside supervised competitors")
     ablation: AblationConfig | None = Field(None, description="our additions, part by part")
+    departures: TableConfig | None = Field(
+        None, description="against the released code, one departure at a time"
+    )
     ablation_seeds: PositiveInt = Field(
-        1, description="episode seeds of Tables 2, 3 and 4 and of the ablation"
+        1, description="episode seeds of Tables 2, 3 and 4, of the ablation and of departures"
     )
     folds: Distinct[Annotated[int, Field(ge=0, le=3)]] = Field(
         default_factory=lambda: [0, 1, 2, 3],
@@ -94,7 +97,7 @@ class TablesConfig(Block):
     def tested(self) -> list[tuple[str, str, str]]:
         """The key of every table, a data set that it tests and a pool that it trains on."""
         found = []
-        for name in ("headline", "table1", "table2", "table3", "table4", "ablation"):
+        for name in ("headline", "table1", "table2", "table3", "table4", "ablation", "departures"):
             table = getattr(self, name)
             if table is not None:
                 found.append((f"tables.{name}", table.dataset, table.pool))

@@ -1,8 +1,9 @@
 """From evaluation files to the numbers of a table, each with its interval."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from umtfss.errors import TableError
 from umtfss.evaluation.intervals import Interval, Term, contrast_interval, miou_interval
@@ -27,6 +28,7 @@ class Value:
         fb_iou: Percent, mean IoU of foreground and background; the same mean.
         protocol: Where was counted, `evaluation.protocol`.
         trainings: Training seeds; 0 where nothing is trained.
+        collapsed: Whether a training behind it found nothing on its own tasks (`TaskIoU`).
     """
 
     value: float
@@ -38,6 +40,7 @@ class Value:
     fb_iou: float
     protocol: str = "original"
     trainings: int = 1
+    collapsed: bool = False
 
 
 Values = Mapping[tuple[str, str], Value]  # by row title and column title
@@ -97,7 +100,7 @@ def cell_value(
     coverage: float,
     protocol: str = "original",
 ) -> Value:
-    """The mean over the cell's measurements, and its interval.
+    """The mean over the cell's measurements, or how much it is above another, and its interval.
 
     Args:
         cell: One fold, or each of `folds`, of every training seed.
@@ -119,6 +122,7 @@ def cell_value(
             found=found,
             fix="test every fold, or set tables.folds, and the caption will say so",
         )
+    collapsed = any(load(m).facts.get("collapsed", False) for m in cell.measurements)
     seeds = cell.measurements[0].seeds
     trainings = cell_trainings(cell, load, seeds)
     parts = [part for training in trainings for part in training]
@@ -130,7 +134,15 @@ def cell_value(
             found=sorted(counts),
             fix="run snakemake --cores all all_evaluation",
         )
-    interval = miou_interval(trainings, resamples=resamples, coverage=coverage, metric=cell.metric)
+    fb_iou = sum(summarise(part).fb_iou for part in parts) / len(parts)
+    sampling: dict[str, Any] = {"resamples": resamples, "coverage": coverage}
+    if cell.minus:
+        own, base = replace(cell, minus=()), replace(cell, measurements=cell.minus, minus=())
+        interval = contrast([(1, own), (-1, base)], load, **sampling)
+        others = [part for training in cell_trainings(base, load, seeds) for part in training]
+        fb_iou -= sum(summarise(part).fb_iou for part in others) / len(others)
+    else:
+        interval = miou_interval(trainings, metric=cell.metric, **sampling)
     return Value(
         100 * interval.value,
         100 * interval.low,
@@ -138,9 +150,10 @@ def cell_value(
         counts.pop(),
         seeds,
         coverage,
-        100 * sum(summarise(part).fb_iou for part in parts) / len(parts),
+        100 * fb_iou,
         protocol,
         len(trainings) if cell.measurements[0].run.is_trained else 0,
+        collapsed,
     )
 
 

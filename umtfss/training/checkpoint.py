@@ -87,8 +87,8 @@ def check_finite(model: nn.Module, step: int) -> None:
 
 
 DIVERGED = (
-    "lower training.<pool>.sgd_lr or lr_multiplier, set clip_norm (e.g. 1.0), or use amp: off; "
-    "then run again, which starts anew"
+    "lower training.<pool>.sgd_lr, lr_multiplier or adamw_lr, set clip_norm (e.g. 1.0), or use "
+    "amp: off; then run again, which starts anew"
 )
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from umtfss.provenance import atomic_path
 
-HEADER = "step,loss,iou,sgd_rate"
+HEADER = "step,loss,iou,rate"
 
 
 @dataclass

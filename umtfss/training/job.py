@@ -2,13 +2,13 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from umtfss.backbones.facts import backbone_facts
-from umtfss.config import SplitConfig
 from umtfss.data.dataset import Catalog, open_datasets
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
@@ -20,7 +20,9 @@ from umtfss.episodes.loader import (
     PseudoMasks,
     collate,
 )
+from umtfss.episodes.mask_split import SplitMasks
 from umtfss.experiment_file import load_experiment
+from umtfss.features.standard import Standardised, StandardisedViews, level_scales
 from umtfss.features.store import FeatureStore
 from umtfss.features.tuned import read_beside
 from umtfss.log import job_log
@@ -75,6 +77,7 @@ def train_run(
         )
         if run.initial is not None:
             load_weights(model, Path(plan.training_folder(run.initial)))
+        scales = mid_scales(plan, run)
         train(
             model,
             folder=Path(plan.training_folder(run)),
@@ -84,8 +87,25 @@ def train_run(
             seed=run.seed,
             device=device,
             images_per_epoch=manifest["images_per_epoch"],
-            **_episodes(plan, run, device),
+            mid_scales=scales,
+            **_episodes(plan, run, device, scales, model.reads_support_target),
         )
+
+
+def mid_scales(plan: Plan, run: RunSpec) -> dict[str, float]:
+    """Level -> number that brings the mid features of a run to one scale; those of its weights.
+
+    A run that starts from other weights takes their numbers. A run that tunes the backbone reads
+    it as it is.
+    """
+    std = plan.experiment.features.model.mid_std
+    if std is None or run.is_tuned:
+        return {}
+    if run.initial is not None:
+        (manifest,) = plan.training_manifest(run.initial)
+        return dict(read_manifest(manifest, "training")["mid_scales"])
+    (caches,) = plan.training_caches(run)
+    return level_scales(plan.feature_manifests(caches), plan.trained_levels(run)[0], std)
 
 
 def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
@@ -106,6 +126,7 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 *plan.model_sources(run),
                 "umtfss/training",
                 "umtfss/episodes",
+                "umtfss/features/standard.py",
                 "umtfss/features/views.py",
                 "umtfss/clustering/hamming_kmeans.py",
                 "umtfss/linear.py",
@@ -114,12 +135,21 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
     )
 
 
-def _splits(plan: Plan, run: RunSpec) -> SplitConfig | None:
-    """How the images of an episode are cropped; none: not at all."""
-    return plan.experiment.episodes.splits if run.tasks == "saliency" else None
+def _masks(plan: Plan, run: RunSpec, catalog: Catalog) -> MaskSource:
+    """Where the masks of a run's episodes come from."""
+    if run.tasks == "sup":
+        return GroundTruthMasks(catalog)
+    masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
+    return SplitMasks(masks, run.seed) if run.tasks == "saliency" else masks
 
 
-def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
+def _episodes(
+    plan: Plan,
+    run: RunSpec,
+    device: torch.device,
+    scales: Mapping[str, float],
+    support_target: bool,
+) -> dict[str, Any]:
     """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
     experiment, settings = plan.experiment, plan.training_settings(run)
     features = experiment.features.model
@@ -127,43 +157,44 @@ def _episodes(plan: Plan, run: RunSpec, device: torch.device) -> dict[str, Any]:
     splits = plan.training_splits(run)
     pixels = run.tasks == "sup" or not features.cache  # else the raw files may be gone
     catalog = Catalog(open_datasets(experiment, plan.dataset_roots(splits)) if pixels else {})
-    masks: MaskSource = GroundTruthMasks(catalog)
-    if run.tasks != "sup":
-        masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
+    masks = _masks(plan, run, catalog)
     target_side = settings.loss_side or features.long_side
     if features.cache:
         views = plan.training_views(run)
         caches = map(plan.feature_manifests, plan.training_caches(run))
         cached = CachedEpisodes(
             episodes,
-            read_beside(list(caches)),
+            Standardised(read_beside(list(caches)), scales),
             *plan.trained_levels(run),
             masks,
             seed=run.seed,
             target_side=target_side,
             flip=settings.augment.flip,
-            crop=_splits(plan, run),
-            views=[FeatureStore(plan.feature_manifests(view)) for view in views],
+            vertical_flip=settings.augment.vertical_flip,
+            views=[
+                StandardisedViews(FeatureStore(plan.feature_manifests(view)), scales)
+                for view in views
+            ],
             keep=settings.augment.crop_foreground,
+            support_target=support_target,
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_model_extractor
-    from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live, split_augment
+    from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
 
     mid, high = plan.trained_levels(run)
     extractor = build_model_extractor(experiment.features, mid if run.is_tuned else ()).to(device)
-    crops = _splits(plan, run)
     live = LiveEpisodes(
         episodes,
         catalog,
         masks,
         extractor=extractor,
         long_side=features.long_side,
-        augment=split_augment(settings.augment, crops) if crops else settings.augment,
+        augment=settings.augment,
         seed=run.seed,
     )
-    featuriser = Featuriser(extractor, mid, high, target_side)
+    featuriser = Featuriser(extractor, mid, high, target_side, support_target)
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -35,13 +36,18 @@ from umtfss.models.base import MetaLearner
 from umtfss.provenance import package_versions, write_manifest
 from umtfss.randomness import seed64
 from umtfss.training import checkpoint, distributed
+from umtfss.training.collapse import COLLAPSED_IOU, TaskIoU
 from umtfss.training.curve import Curve, draw_curve
 from umtfss.training.interrupt import leave_signals_to_parent, stop_request
-from umtfss.training.optimisers import build_optimisers, set_sgd_rate
-from umtfss.training.schedule import sgd_rate, total_steps
+from umtfss.training.optimisers import build_optimisers, set_main_rate
+from umtfss.training.report import Report
+from umtfss.training.schedule import main_rate, total_steps
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SECONDS_BETWEEN_REPORTS = 30.0
+COLLAPSED = (
+    "step %d of %d: the IoU on the training's own tasks is below %g over the last tenth of the "
+    "steps, so nothing is learned; look at the rates and at features.model.mid_std"
+)
 
 logger = logging.getLogger("umtfss")
 
@@ -91,6 +97,7 @@ def train(
     collate: Callable[[Any], Any],
     featuriser: Callable[[Any], EpisodeBatch] | None = None,
     made_with: Mapping[str, Any] | None = None,
+    mid_scales: Mapping[str, float] | None = None,
 ) -> None:
     """Train a meta-learner and leave weights, manifest, log.csv and curve.png in `folder`.
 
@@ -112,6 +119,8 @@ def train(
             that `featuriser` takes.
         featuriser: Turns what `collate` gives, on the device, into an `EpisodeBatch`.
         made_with: Settings to note in the manifest; none: those of the stage.
+        mid_scales: Level -> number that the episodes' mid features are multiplied by, to note in
+            the manifest for the tests.
 
     Raises:
         TrainingError: The settings do not fit the device or the episodes, or the loss diverged.
@@ -130,7 +139,10 @@ def train(
     model.to(device).train()
     optimisers = build_optimisers(model, model.transformer_parameters(), settings)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.amp == "fp16")
-    curve = Curve(folder / "log.csv", settings.log_every)
+    average = None
+    if settings.ema is not None and is_first:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    curve, task_iou = Curve(folder / "log.csv", settings.log_every), TaskIoU(steps)
     checkpoint_path = folder / checkpoint.CHECKPOINT
     start = 0
 
@@ -142,10 +154,12 @@ def train(
             {
                 "step": step,
                 "model": model.state_dict(),
+                "average": average and average.state_dict(),
                 "optimisers": {name: one.state_dict() for name, one in optimisers.items()},
                 "scaler": scaler.state_dict(),
                 "lines": curve.lines,
                 "window": curve.window,
+                "tenths": [task_iou.sums, task_iou.counts],
             },
         )
 
@@ -154,10 +168,13 @@ def train(
     if saved is not None:
         start = curve.step = saved["step"]
         model.load_state_dict(saved["model"])
+        if average is not None:
+            average.load_state_dict(saved["average"])
         for name, one in optimisers.items():
             one.load_state_dict(saved["optimisers"][name])
         scaler.load_state_dict(saved["scaler"])
         curve.lines, curve.window = saved["lines"], saved["window"]
+        task_iou.sums, task_iou.counts = saved["tenths"]
         logger.info("going on after step %d of %d", start, steps)
     if is_first:
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,8 +214,8 @@ def train(
                 with torch.no_grad(), autocast():
                     batch = featuriser(replace(loaded, **tensors))
 
-            rate = sgd_rate(step, settings, images_per_epoch)
-            set_sgd_rate(optimisers, rate)
+            rate = main_rate(step, settings, images_per_epoch)
+            set_main_rate(optimisers, rate)
             loss, logits = objective(batch)
             scaler.scale(loss).backward()
             iou = foreground_iou(logits, batch.target)
@@ -209,7 +226,7 @@ def train(
             if not isfinite(mean_loss):
                 raise TrainingError(
                     f"the loss of step {step + 1} of {steps} is not finite; nothing was saved",
-                    found=f"loss {mean_loss}, SGD rate {rate:.3g}",
+                    found=f"loss {mean_loss}, rate {rate:.3g}",
                     fix=checkpoint.DIVERGED,
                 )
 
@@ -223,9 +240,13 @@ def train(
                     scaler.step(one)
                 one.zero_grad(set_to_none=True)
             scaler.update()
+            if average is not None:
+                average.update_parameters(model)
 
             if is_first:
                 curve.add(mean_loss, mean_iou, rate)
+                if task_iou.add(step, mean_iou):
+                    logger.warning(COLLAPSED, step + 1, steps, COLLAPSED_IOU)
                 bar.set_postfix(loss=f"{mean_loss:.3f}", iou=f"{mean_iou:.3f}", refresh=False)
                 bar.update()
                 report.stepped(step + 1, steps, mean_loss, mean_iou)
@@ -244,10 +265,11 @@ def train(
                 sys.exit(128 + stopped_by)
 
     if is_first:
-        checkpoint.check_finite(model, steps)
-        curve.finish(sgd_rate(steps - 1, settings, images_per_epoch))
+        trained = model if average is None else average.module
+        checkpoint.check_finite(trained, steps)
+        curve.finish(main_rate(steps - 1, settings, images_per_epoch))
         draw_curve(curve.path, folder / "curve.png")
-        digest = checkpoint.save_weights(folder / checkpoint.WEIGHTS, model)
+        digest = checkpoint.save_weights(folder / checkpoint.WEIGHTS, trained)
         final_loss, final_iou = curve.latest()
         write_manifest(
             folder / checkpoint.MANIFEST,
@@ -259,7 +281,9 @@ def train(
             images_per_epoch=images_per_epoch,
             final_loss=final_loss,
             final_iou=final_iou,
+            collapsed=task_iou.collapsed,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            mid_scales=mid_scales or {},
             settings=made_with or settings.model_dump(exclude={"workers", "checkpoint_minutes"}),
             device=device.type,
             processes=distributed.world_size(),
@@ -288,43 +312,6 @@ def foreground_iou(logits: Tensor, target: Tensor | None) -> Tensor:
     intersection = (predicted & true).sum((1, 2))
     union = (predicted | true).sum((1, 2))
     return torch.where(union > 0, intersection / union.clamp(min=1), 1.0).mean()
-
-
-class Report:
-    """Says now and then how fast training is; speed stays out of log.csv, which is reproducible.
-
-    Args:
-        batch_size: Episodes of a step, over all processes.
-    """
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self.said = self.ended = time.monotonic()
-        self.steps, self.waited = 0, 0.0
-
-    def loaded(self) -> None:
-        """Count the time since the last step as waiting for the loader."""
-        self.waited += time.monotonic() - self.ended
-
-    def stepped(self, step: int, steps: int, loss: float, iou: float) -> None:
-        """Count a step; every half minute, log the speed since the last time."""
-        self.ended = time.monotonic()
-        self.steps += 1
-        seconds = self.ended - self.said
-        if seconds < SECONDS_BETWEEN_REPORTS:
-            return
-        logger.info(
-            "step %d of %d: loss %.4f, IoU %.3f, %.1f episodes/s, loader waited for %.0f %%, "
-            "%.1f min to go",
-            step,
-            steps,
-            loss,
-            iou,
-            self.steps * self.batch_size / seconds,
-            100 * self.waited / seconds,
-            (steps - step) * seconds / self.steps / 60,
-        )
-        self.said, self.steps, self.waited = self.ended, 0, 0.0
 
 
 def _clip(model: nn.Module, limit: float) -> bool:

@@ -1,61 +1,83 @@
-"""The two optimisers of a meta-learner: AdamW for its transformer, SGD for all the rest."""
+"""The optimisers of a meta-learner: one for all its parameters, or a second for its transformer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from umtfss.config import TrainingConfig
 from umtfss.errors import TrainingError
+
+MAIN = "main"  # the optimiser whose rate follows the schedule
+TRANSFORMER = "transformer"  # the optimiser of constant rate
 
 
 def build_optimisers(
     model: nn.Module, transformer: Iterable[nn.Parameter], settings: TrainingConfig
 ) -> dict[str, Optimizer]:
-    """The optimisers by name, "sgd" and "adamw" (protocol section 5); one without work is left out.
+    """The optimisers by name, "main" and "transformer"; an optimiser without work is left out.
 
-    AdamW decays no bias and no norm weight, that is no parameter of fewer than two dimensions, and
-    its rate is constant. The SGD rate changes with every step: see `set_sgd_rate`.
+    * `sgd_adamw` (protocol section 5): SGD is "main" and takes all but the transformer, AdamW
+      takes the transformer at a constant rate.
+    * `adamw`: AdamW is "main" and takes all parameters.
+    * `adam`: Adam with L2 decay in the gradient is "main" and takes all parameters, as MaskSplit's
+      released training does (arXiv:2110.12207).
+
+    Weight decay of biases and norms follows the releases. AdamW decays no parameter of fewer than
+    two dimensions; SGD and Adam decay every parameter.
 
     Args:
         model: Its trainable parameters are optimised.
-        transformer: Those of them that AdamW takes.
-        settings: Rates and weight decays.
+        transformer: Those of them that AdamW takes with `sgd_adamw`.
+        settings: The optimiser, its rates and weight decays.
 
     Raises:
         TrainingError: The model has no trainable parameter.
     """
-    attention = {id(parameter) for parameter in transformer}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise TrainingError(
             f"the model {type(model).__name__} has no trainable parameter",
             fix="evaluate it without training",
         )
+    if settings.optimiser == "adamw":
+        return {MAIN: _adamw(trainable, settings)}
+    if settings.optimiser == "adam":
+        decay = settings.adamw_weight_decay
+        return {MAIN: Adam(trainable, lr=settings.adamw_lr, weight_decay=decay)}
+    attention = {id(parameter) for parameter in transformer}
     rest = [parameter for parameter in trainable if id(parameter) not in attention]
-    weights = [p for p in trainable if id(p) in attention and p.ndim > 1]
-    biases = [p for p in trainable if id(p) in attention and p.ndim <= 1]
+    attended = [parameter for parameter in trainable if id(parameter) in attention]
     optimisers: dict[str, Optimizer] = {}
     if rest:
-        optimisers["sgd"] = SGD(
+        optimisers[MAIN] = SGD(
             rest,
             lr=settings.sgd_lr * settings.lr_multiplier,
             momentum=settings.momentum,
             weight_decay=settings.sgd_weight_decay,
         )
-    if weights or biases:
-        optimisers["adamw"] = AdamW(
-            [
-                {"params": weights, "weight_decay": settings.adamw_weight_decay},
-                {"params": biases, "weight_decay": 0.0},
-            ],
-            lr=settings.adamw_lr,
-        )
+    if attended:
+        optimisers[TRANSFORMER] = _adamw(attended, settings)
     return optimisers
 
 
-def set_sgd_rate(optimisers: dict[str, Optimizer], rate: float) -> None:
-    """Set the rate of SGD, where there is one."""
-    if "sgd" in optimisers:
-        for group in optimisers["sgd"].param_groups:
+def _adamw(parameters: Sequence[nn.Parameter], settings: TrainingConfig) -> AdamW:
+    """AdamW with decay on weights of two dimensions or more alone."""
+    groups = [
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim > 1],
+            "weight_decay": settings.adamw_weight_decay,
+        },
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
+            "weight_decay": 0.0,
+        },
+    ]
+    return AdamW(groups, lr=settings.adamw_lr)
+
+
+def set_main_rate(optimisers: dict[str, Optimizer], rate: float) -> None:
+    """Set the rate of the main optimiser, where there is one."""
+    if MAIN in optimisers:
+        for group in optimisers[MAIN].param_groups:
             group["lr"] = rate

@@ -3,7 +3,7 @@
 Legend: E steps of an epoch, T steps of the training, W steps of warm-up.
 """
 
-from math import ceil
+from math import ceil, cos, pi
 
 from umtfss.config import TrainingConfig
 from umtfss.errors import TrainingError
@@ -36,14 +36,31 @@ def warmup_steps(settings: TrainingConfig, images_per_epoch: int) -> int:
     return settings.warmup_steps
 
 
-def sgd_rate(step: int, settings: TrainingConfig, images_per_epoch: int) -> float:
-    """The SGD rate of a step counted from 0 (protocol section 5).
+def peak_rate(settings: TrainingConfig) -> float:
+    """The rate of the main optimiser before warm-up and decay."""
+    if settings.optimiser == "sgd_adamw":
+        return settings.sgd_lr * settings.lr_multiplier
+    return settings.adamw_lr
 
-    `sgd_lr * lr_multiplier * (1 - step / T) ** poly_power * min(1, (step + 1) / W)`: the decay runs
-    over all steps, the warm-up included, so the rate has no jump.
+
+def main_rate(step: int, settings: TrainingConfig, images_per_epoch: int) -> float:
+    """The rate of the main optimiser at a step counted from 0 (protocol section 5).
+
+    `peak_rate * decay * min(1, (step + 1) / W)` with t = step / T and the decay
+
+    * `poly`: (1 - t) ** poly_power,
+    * `cosine`: (1 + cos(pi t)) / 2 (arXiv:1608.03983, without restarts),
+    * `constant`: 1.
+
+    The decay runs over all steps, the warm-up included, so the rate has no jump.
     """
     total = total_steps(settings, images_per_epoch)
     warmup = warmup_steps(settings, images_per_epoch)
-    decay = (1 - step / total) ** settings.poly_power
+    done = step / total
+    decay = {
+        "poly": (1 - done) ** settings.poly_power,
+        "cosine": (1 + cos(pi * done)) / 2,
+        "constant": 1.0,
+    }[settings.decay]
     warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return settings.sgd_lr * settings.lr_multiplier * decay * warm
+    return peak_rate(settings) * decay * warm

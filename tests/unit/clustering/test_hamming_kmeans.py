@@ -6,7 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umtfss.clustering.hamming_kmeans import hamming_kmeans, hash_codes, keyed_hash, keyed_normals
+from umtfss.clustering.hamming_kmeans import (
+    hamming_kmeans,
+    hash_codes,
+    hash_planes,
+    keyed_hash,
+    keyed_normals,
+)
 
 MASK = (1 << 64) - 1
 
@@ -129,7 +135,9 @@ def test_codes_equal_numpy() -> None:
     rng = np.random.default_rng(0)
     tokens = rng.normal(size=(2, 20, 8)).astype(np.float32)
     keys, bits = [5, -9], 16
-    found = hash_codes(torch.from_numpy(tokens), torch.tensor(keys), bits).numpy()
+    sets = rng.choice([-1, 0, 1], (2, 20))
+    planes_of = hash_planes(torch.tensor(keys), 8, bits, 2)
+    found = hash_codes(torch.from_numpy(tokens), torch.from_numpy(sets), *planes_of).numpy()
     for row, key in enumerate(keys):
 
         def normal(stream: int, count: int, key: int = key) -> np.ndarray:
@@ -137,8 +145,12 @@ def test_codes_equal_numpy() -> None:
             parts = [sum((h >> s) & 0xFFFF for s in (0, 16, 32, 48)) for h in hashes]
             return (np.array(parts) - 131070) * np.sqrt(3) / 65536
 
-        planes = normal(0, 8 * bits).reshape(8, bits)
-        np.testing.assert_array_equal(found[row], tokens[row] @ planes > normal(1, bits))
+        planes = normal(0, 2 * 8 * bits).reshape(2, 8, bits)
+        thresholds = normal(1, 2 * bits).reshape(2, bits)
+        for which in (0, 1):  # every set has planes of its own
+            mine = sets[row] == which
+            expected = tokens[row][mine] @ planes[which] > thresholds[which]
+            np.testing.assert_array_equal(found[row][mine], expected)
 
 
 def test_normals_are_standard() -> None:
@@ -153,7 +165,8 @@ def test_hash_keeps_the_angle() -> None:
     """The share of differing bits grows with the angle: the point of the hash."""
     first, other = torch.randn(2, 1, 64, generator=torch.Generator().manual_seed(0)) * 20
     tokens = torch.stack([first, 0.9 * first + 0.4 * other, other], 1)
-    code = hash_codes(tokens, torch.tensor([3]), 4000).float()[0]
+    planes = hash_planes(torch.tensor([3]), 64, 4000, 1)
+    code = hash_codes(tokens, torch.zeros(1, 3, dtype=torch.long), *planes).float()[0]
     share = (code[0] - code).abs().mean(1)
     cosine = torch.cosine_similarity(tokens[0, :1], tokens[0])
     torch.testing.assert_close(share, cosine.clamp(max=1).acos() / torch.pi, atol=0.03, rtol=0)

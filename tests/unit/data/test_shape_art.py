@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from skimage.draw import polygon2mask
 
-from umtfss.data.shape_art import (
-    CLASS_NAMES,
-    GRID,
-    OUTLINES,
-    TEXTURES,
-    UNIT_OUTLINES,
-    draw,
-    fill,
-    value_noise,
-)
+from umtfss.data.shape_art import LARGEST, SMALLEST, blur, draw, fill, place
+from umtfss.data.shape_looks import GRID, class_looks
 from umtfss.data.shapes import DRAWING_VERSION
 from umtfss.randomness import generator
+
+LOOKS = class_looks(0)
 
 
 def random_polygon(rng, vertices=9):
@@ -43,55 +37,60 @@ def test_fill_measures_areas():
     assert set(np.unique(coverage)) == {0, 1}
 
 
-def test_there_are_twenty_outlines_of_equal_area():
-    assert len(CLASS_NAMES) == len(OUTLINES) == 20
-    for loops in UNIT_OUTLINES:
-        moved = [loop * 40 + 120 * GRID for loop in loops]
-        assert fill(moved, 240, 240).sum() == pytest.approx(math.pi * 40**2, rel=0.01)
+def test_a_blur_is_a_mean_over_squares_taken_twice():
+    picture = generator("blur").random((20, 30))
+    wide = np.pad(picture, 4)
+    mean = np.zeros((24, 34))
+    for i in range(24):
+        for j in range(34):
+            mean[i, j] = wide[i : i + 5, j : j + 5].mean()
+    twice = [[mean[i : i + 5, j : j + 5].mean() for j in range(30)] for i in range(20)]
+    np.testing.assert_allclose(blur(picture, 2)[4:-4, 4:-4], np.array(twice)[4:-4, 4:-4])
 
 
-def test_outlines_are_distinct():
-    silhouettes = [
-        fill([loop * 20 + 50 * GRID for loop in loops], 100, 100) for loops in UNIT_OUTLINES
-    ]
-    for i, one in enumerate(silhouettes):
-        for other in silhouettes[:i]:
-            overlap = np.minimum(one, other).sum() / np.maximum(one, other).sum()
-            assert overlap < 0.93
-
-
-def test_textures_stay_within_bounds():
-    v, u = np.mgrid[-3:3:80j, -3:3:90j]
-    for texture in (*TEXTURES, value_noise):
-        share = texture(u + 40, v + 40, generator("t"))
-        assert share.shape == u.shape
-        assert share.min() >= 0
-        assert share.max() <= 1
-        assert share.std() > 0.1
-
-
-def test_front_object_is_always_drawn_and_border_is_two_pixels_wide():
+def test_the_front_object_is_always_drawn_and_its_border_is_ignored():
     for number in range(10):
-        image, mask = draw([4, 3, 2, 1], 90, 120, generator("front", number))
+        image, mask = draw(LOOKS, [3, 2], 90, 120, generator("front", number))
         assert image.shape == (90, 120, 3)
-        assert (mask == 1).sum() > 0.5 * math.pi * 0.14**2 * 90 * 120
+        assert (mask == 2).sum() > 0.4 * math.pi * SMALLEST**2 * 90 * 120
         across = (mask[:, 1:] != mask[:, :-1]) & (mask[:, 1:] != 255) & (mask[:, :-1] != 255)
         assert not across.any()  # classes never touch without a border between
         assert 0.005 < (mask == 255).mean() < 0.2
 
 
 @pytest.mark.parametrize("class_id", range(1, 21))
-def test_front_object_counts_as_present(class_id):
-    _, mask = draw([class_id % 20 + 1, class_id], 180, 240, generator("present", class_id))
+def test_the_front_object_counts_as_present(class_id):
+    _, mask = draw(LOOKS, [class_id % 20 + 1, class_id], 180, 240, generator("present", class_id))
     assert (mask == class_id).sum() >= 2048  # the size rule of the protocol
 
 
-def test_drawing_is_the_same_on_every_machine():
+def test_objects_are_as_large_as_said():
+    sizes = [place(2, 180, 240, generator("size", number)).radius for number in range(100)]
+    unit = math.sqrt(180 * 240)
+    assert SMALLEST * unit <= min(sizes) < 0.21 * unit
+    assert 0.29 * unit < max(sizes) <= LARGEST * unit
+
+
+def test_a_look_decides_the_pixels_of_its_class_alone():
+    changed = [LOOKS[(row + 7) % 20] if row == 1 else look for row, look in enumerate(LOOKS)]
+    pictures = {
+        (name, class_id): draw(looks, [class_id], 90, 120, generator("look"))[0]
+        for name, looks in (("given", LOOKS), ("changed", changed))
+        for class_id in (2, 3)
+    }
+    np.testing.assert_array_equal(pictures["given", 3], pictures["changed", 3])
+    _, mask = draw(LOOKS, [2], 90, 120, generator("look"))
+    differs = (pictures["given", 2] != pictures["changed", 2]).any(2)
+    assert not differs[mask == 0].any()
+    assert differs[mask == 2].mean() > 0.9
+
+
+def test_the_drawing_is_the_same_on_every_machine():
     digest = hashlib.sha256()
     for class_id in range(1, 21):
-        image, mask = draw([class_id], 64, 80, generator("fixed", class_id))
+        image, mask = draw(LOOKS, [class_id], 64, 80, generator("fixed", class_id))
         digest.update(image.tobytes() + mask.tobytes())
-    known = {1: "b15d6c10f080f6ee"}
+    known = {2: "1aa9555d2860f248"}
     assert digest.hexdigest()[:16] == known[DRAWING_VERSION], (
-        "the drawing changed: raise DRAWING_VERSION and add its digest here"
+        "the drawing changed: raise DRAWING_VERSION and write its digest here"
     )

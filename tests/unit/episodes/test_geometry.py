@@ -17,6 +17,8 @@ from umtfss.episodes.geometry import (
     grid_side,
     mask_to_grid,
     mask_to_target,
+    sampled_mask,
+    token_pixels,
 )
 from umtfss.errors import StoreError
 
@@ -192,3 +194,30 @@ def test_a_crop_of_everything_is_no_crop(align: bool) -> None:
     np.testing.assert_array_equal(
         mask_to_target(mask, (7, 9), 10, 48, align, Window(0, 0, 7, 9)), whole
     )
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_single_pixels_are_those_of_torch(align: bool) -> None:
+    """At 8 px a token, corners aligned, the first is bilinear interpolation; the second nearest."""
+    random = np.random.default_rng(0)
+    side = 8 * 8 + 1 if align else 8 * 9
+    mask = random.choice(np.array([0, 1, 255], np.uint8), (side, side))
+    found = sampled_mask(mask, (9, 9), align)
+    assert found.dtype == np.uint8
+    whole = torch.from_numpy(mask)[None, None].float()
+    nearest = nnf.interpolate(whole, (9, 9), mode="nearest")[0, 0]
+    np.testing.assert_array_equal(found[1], nearest)
+    if align:
+        bilinear = nnf.interpolate(whole, (9, 9), mode="bilinear", align_corners=True)[0, 0]
+        np.testing.assert_array_equal(found[0], bilinear)
+    else:
+        np.testing.assert_array_equal(found[0], mask[4::8, 4::8])
+
+
+def test_single_pixels_stay_inside_a_small_image() -> None:
+    for pixels in (1, 2, 3, 50):
+        for align in (False, True):
+            found = token_pixels(7, pixels, align)
+            assert found.shape == (2, 7)
+            assert found.min() >= 0
+            assert found.max() < pixels

@@ -1,5 +1,7 @@
 """Augmented episodes and features computed on the fly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.config import AugmentConfig, SplitConfig
+from umtfss.config import AugmentConfig
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.live import (
     OUTSIDE,
@@ -19,9 +21,10 @@ from umtfss.episodes.live import (
     LiveFeatures,
     augmented,
     collate_live,
-    split_augment,
+    recoloured,
 )
-from umtfss.episodes.loader import GroundTruthMasks
+from umtfss.episodes.loader import GroundTruthMasks, PseudoMasks
+from umtfss.episodes.mask_split import SplitMasks
 from umtfss.randomness import generator
 
 MEAN = [0.2, 0.4, 0.6]
@@ -111,7 +114,14 @@ def test_without_augmentation_the_image_is_padded_with_the_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"scale_min": 0.9, "scale_max": 1.1}, {"rotate": 1.0}, {"flip": 1.0}, {"blur": 1.0}]
+    "changes",
+    [
+        {"scale_min": 0.9, "scale_max": 1.1},
+        {"rotate": 1.0},
+        {"flip": 1.0},
+        {"blur": 1.0},
+        {"jitter": 1.0},
+    ],
 )
 def test_image_and_mask_move_together(changes: dict[str, float]) -> None:
     """The square is red exactly where the mask says foreground; only the border is ignored."""
@@ -142,17 +152,106 @@ def test_probabilities_are_probabilities() -> None:
     assert 40 <= flipped <= 80
 
 
-def test_the_crops_of_a_split_show_as_much_as_asked_for() -> None:
-    splits = SplitConfig(crop_min=0.4, crop_max=0.8, crop_foreground=0.3)
-    changed = split_augment(AugmentConfig(flip=0.1), splits)
-    assert (changed.scale_min, changed.scale_max) == (1 / 0.8, 1 / 0.4)
-    assert (changed.flip, changed.crop_foreground) == (0.1, 0.3)
-    # the image is 60 x 90 in a square of 90: half of each side fills the square
-    _, whole = augment_one(STILL)
-    _, half = augment_one(split_augment(STILL, SplitConfig(crop_min=0.5, crop_max=0.5)))
-    assert half.shape == whole.shape
-    assert (whole[60:] == OUTSIDE).all()
-    assert (half != OUTSIDE).all()
+def colourful() -> np.ndarray:
+    return np.random.default_rng(0).integers(30, 220, (60, 90, 3), dtype=np.uint8)
+
+
+def test_a_vertical_flip_turns_image_and_mask() -> None:
+    mask = np.zeros((60, 90), np.uint8)
+    mask[5:20, 10:80] = 1
+    for flip in (0, 1):
+        settings = STILL.model_copy(update={"vertical_flip": flip})
+        image, labels = augmented(
+            colourful(), mask, settings, pixels=90, mean=MEAN, random=generator("test")
+        )
+        step = 1 - 2 * flip
+        expected = colourful()[::step].transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(image[:, :60], expected, atol=1e-6)
+        np.testing.assert_array_equal(labels[:60], mask[::step])
+        assert (labels[60:] == OUTSIDE).all()  # the padding stays below
+
+
+def test_colours_change_and_places_do_not() -> None:
+    settings = AugmentConfig()
+    for key in range(5):
+        _, plain = augment_one(settings, key)
+        for changes in ({"jitter": 1.0}, {"gray": 1.0}):
+            _, mask = augment_one(settings.model_copy(update=changes), key)
+            assert torch.equal(mask, plain)
+
+
+def test_gray_has_no_colour_and_jitter_another_one_every_time() -> None:
+    gray = recoloured(colourful(), STILL.model_copy(update={"gray": 1.0}), generator("test"))
+    assert gray.dtype == np.uint8
+    assert (gray == gray[:, :, :1]).all()
+    settings = STILL.model_copy(update={"jitter": 1.0})
+    drawn = [recoloured(colourful(), settings, generator("test", key)) for key in range(20)]
+    assert len({one.tobytes() for one in drawn}) == 20
+    np.testing.assert_array_equal(drawn[3], recoloured(colourful(), settings, generator("test", 3)))
+    for one in drawn:
+        assert one.dtype == np.uint8
+        assert one.shape == (60, 90, 3)
+        assert 5 < np.abs(one.astype(int) - colourful()).mean() < 60
+    still = generator("test")
+    assert recoloured(colourful(), STILL, still) is not drawn[0]
+    np.testing.assert_array_equal(recoloured(colourful(), STILL, still), colourful())
+
+
+def test_colours_are_changed_with_their_probabilities() -> None:
+    settings = STILL.model_copy(update={"jitter": 0.3, "gray": 0.4})
+    drawn = [recoloured(colourful(), settings, generator("test", key)) for key in range(200)]
+    assert 55 <= sum((one == one[:, :, :1]).all() for one in drawn) <= 105
+    assert 60 <= sum(np.array_equal(one, colourful()) for one in drawn) <= 110  # 0.7 x 0.6
+
+
+def test_augmentation_draws_the_same_numbers_whatever_is_switched_on() -> None:
+    catalog, after = Catalog(), set()
+    mask = GroundTruthMasks(catalog).mask("a/0", 4)
+    for settings in (STILL, AugmentConfig(flip=1, vertical_flip=1, jitter=1, gray=1)):
+        random = generator("test", 7)
+        augmented(catalog.image("a/0"), mask, settings, pixels=90, mean=MEAN, random=random)
+        after.add(random.random())
+    assert len(after) == 1
+
+
+def test_halves_survive_the_augmentation() -> None:
+    """255 stays 255, foreground stays foreground, and each role is augmented in its own way."""
+
+    class Store:
+        def label_map(self, image_id: str) -> np.ndarray:
+            labels = np.full(SIZES[image_id], 255, np.uint8)
+            labels[15:45, 10:40] = 0
+            return labels
+
+    settings = AugmentConfig(
+        scale_min=1, scale_max=1.41, crop_foreground=0, rotate=1, rotate_degrees=90,
+        vertical_flip=0.5, jitter=0.5, gray=0.4,
+    )  # fmt: skip
+    rows = np.arange(12) % 3
+    dataset = LiveEpisodes(
+        EpisodeList(tuple(SIZES), rows, 0 * rows, rows[:, None], "t"),
+        Catalog(),
+        SplitMasks(PseudoMasks(Store()), seed=0),
+        extractor=extractor(),
+        long_side=95,
+        augment=settings,
+    )
+
+    def area(pixels: Tensor) -> Tensor:
+        return pixels.float().unflatten(2, (9, 10)).unflatten(1, (9, 10)).mean((2, 4))
+
+    batch = collate_live([dataset[index] for index in range(12)])
+    query, support = batch.masks[:, 0], batch.masks[:, 1]
+    assert set(query.unique().tolist()) == {0, 1, OUTSIDE, 255}
+    assert set(support.unique().tolist()) == {0, 1, OUTSIDE}
+    assert not any(torch.equal(a, b) for a, b in zip(*batch.images.unbind(1), strict=True))
+    made = Featuriser(extractor(), ["one"], "two", target_side=90)(batch)
+    assert made.target is not None
+    assert torch.equal(made.target == 1, query == 1)
+    assert torch.equal(made.target == 255, (query == 255) | (query == OUTSIDE))
+    # the model sees the support's half: only what lies outside the image is not valid
+    assert torch.equal(made.query_valid, area(query != OUTSIDE) >= 0.5)
+    assert (made.query_valid & (area(query == 255) == 1)).any()
 
 
 def test_batches_depend_on_seed_and_index_alone() -> None:
@@ -187,6 +286,18 @@ def test_features_masks_and_targets_share_one_grid() -> None:
     assert (made.target[0, 120:] == 255).all()
     assert (made.target[0, 40:80, 20:60] == 1).all()
     assert (made.target[0] == 1).sum() == 1600
+    assert made.support_target is None
+    assert made.support_pixels is not None
+    assert made.support_pixels.shape == (4, 2, 2, 9, 9)
+    centre, corner = made.support_pixels[0, 0]
+    assert torch.equal(centre == 1, square > 0)  # the pixel at (5, 5) of each token of 10 px
+    labels = batch.masks[0, 1][::10, ::10]
+    assert torch.equal(corner, labels.masked_fill(labels == OUTSIDE, 255))
+    asked = Featuriser(extractor(), ["one", "two"], "two", 180, support_target=True)(batch)
+    assert asked.support_target is not None
+    swapped = replace(batch, masks=batch.masks.flip(1))  # support 1 takes the query's place
+    twin = Featuriser(extractor(), ["one", "two"], "two", 180)(swapped)
+    assert torch.equal(asked.support_target[:, 1], twin.target)
     np.testing.assert_array_equal(made.key, batch.key)
 
 

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.config import SplitConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.geometry import mask_to_grid, mask_to_target
+from umtfss.episodes.geometry import mask_to_target, sampled_mask
 from umtfss.episodes.live import Featuriser, LiveBatch
 from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, PseudoMasks, collate
+from umtfss.episodes.mask_split import SplitMasks
 from umtfss.features.extract import extract_features
 from umtfss.features.settings import ViewConfig
 from umtfss.features.store import FeatureStore
@@ -115,6 +115,39 @@ def test_a_batch_is_padded_at_the_right_and_at_the_bottom() -> None:
             np.testing.assert_allclose(batch.support_mask[index, k], expected, atol=1e-6)
 
 
+def test_supports_show_single_pixels_and_padding_is_ignored() -> None:
+    dataset = make(flip=1.0, target_side=12)
+    batch = collate([dataset[i] for i in range(6)])
+    assert batch.support_pixels is not None
+    assert batch.support_pixels.shape == (6, 2, 2, 6, 6)
+    assert batch.support_pixels.dtype == torch.uint8
+    masks, store = GroundTruthMasks(FakeCatalog()), FakeStore()
+    for index, episode in enumerate(episodes()):
+        for k, support in enumerate(episode.supports):
+            h, w = store.grid(support)
+            expected = np.full((2, 6, 6), 255)
+            expected[:, :h, :w] = sampled_mask(masks.mask(support, 7), (h, w), False)[..., ::-1]
+            np.testing.assert_array_equal(batch.support_pixels[index, k], expected)
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.5])
+def test_supports_have_targets_only_if_asked_for(flip: float) -> None:
+    """The target of a support is that of the query in an episode with the two exchanged."""
+    assert collate([make(target_side=12)[0]]).support_target is None
+    assert collate([make(support_target=True)[0]]).support_target is None  # nothing is trained
+    dataset = make(target_side=12, support_target=True, flip=flip)
+    for index in range(6):
+        item, episode = dataset[index], episodes()[index]
+        assert item.support_target is not None
+        assert item.support_target.shape == (2, 12, 12)
+        for k, support in enumerate(episode.supports):
+            mask = GroundTruthMasks(FakeCatalog()).mask(support, 7)
+            grid = FakeStore().grid(support)
+            flips = dataset._flips(episode, f"support{k}")[0]
+            expected = mask_to_target(mask[:, :: -1 if flips else 1], grid, 6, 12, False)
+            np.testing.assert_array_equal(item.support_target[k], expected)
+
+
 def test_the_grid_of_a_batch_is_the_smallest_that_holds_its_images() -> None:
     store, wide = FakeStore(), EpisodeList(tuple(SIZES), [0, 3], [7, 7], [[3], [0]], "test/a")
     masks = GroundTruthMasks(FakeCatalog())
@@ -167,6 +200,17 @@ def test_flips_depend_on_seed_index_and_role_alone() -> None:
         for role in ("query", "support0", "support1")
     }
     assert len({tuple(values) for values in flips.values()}) == 3
+    assert not any(vertical for values in flips.values() for _, vertical in values)
+
+
+def test_the_two_flips_are_drawn_apart() -> None:
+    both = make(flip=0.5, vertical_flip=0.5)
+    roles = ("query", "support0", "support1")
+    drawn = [both._flips(episode, role) for episode in episodes(40) for role in roles]
+    assert all(20 <= drawn.count((a, b)) <= 40 for a in (False, True) for b in (False, True))
+    across = make(flip=0.5)
+    again = [across._flips(episode, role) for episode in episodes(40) for role in roles]
+    assert [one for one, _ in again] == [one for one, _ in drawn]
 
 
 def test_loader_processes_change_nothing() -> None:
@@ -211,141 +255,58 @@ def test_an_image_larger_than_the_grid_is_refused() -> None:
         dataset[0]
 
 
-class Placed(FakeStore):
-    """Every token tells its row and its column."""
+class Discs:
+    """A disc of cluster 0 in every image, as large as fits."""
 
-    def read(self, image_id: str, level: str) -> np.ndarray:
-        return np.stack(np.indices(self.grid(image_id)), 2).astype(np.float16)
-
-
-def crops(store: FakeStore, masks: GroundTruthMasks, flip: float, side: int) -> CachedEpisodes:
-    splits = SplitConfig(crop_min=0.4, crop_max=0.9)
-    return CachedEpisodes(
-        episodes(), store, ["low"], "top", masks, flip=flip, crop=splits, target_side=side, seed=5
-    )
+    def label_map(self, image_id: str) -> np.ndarray:
+        height, width = SIZES[image_id]
+        row, column = np.ogrid[:height, :width]
+        inside = (row - height / 2) ** 2 + (column - width / 2) ** 2 < min(height, width) ** 2 / 4
+        return np.where(inside, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_a_crop_cuts_tokens_masks_and_target_alike(flip: float) -> None:
-    class Speckled(FakeCatalog):
-        def mask(self, qualified: str) -> np.ndarray:
-            height, width = SIZES[qualified]
-            labels = np.random.default_rng(height * width).choice([0, 7, 255], (height, width))
-            labels[:20, :20] = 255  # tokens of which nothing is labelled
-            return labels.astype(np.uint8)
+def split_episodes(**settings: Any) -> CachedEpisodes:
+    rows = np.arange(24) % 4
+    listed = EpisodeList(tuple(SIZES), rows, 0 * rows, rows[:, None], "train/a")
+    masks = SplitMasks(PseudoMasks(Discs()), seed=0)
+    return CachedEpisodes(listed, FakeStore(), ["low"], "top", masks, target_side=60, **settings)
 
-    masks, sizes, valids = GroundTruthMasks(Speckled()), set(), set()
-    dataset = crops(Placed(), masks, flip, 60)
-    for index, episode in enumerate(episodes()):
+
+def test_a_split_shows_the_whole_image_in_both_roles_and_half_a_mask_in_each() -> None:
+    dataset = split_episodes()
+    for index, episode in enumerate(dataset.episodes):
         item = dataset[index]
-        names = (episode.query, *episode.supports)
-        for image_id, image in zip(names, (item.query, *item.supports), strict=True):
-            h, w = FakeStore().grid(image_id)
-            at = image.mid[0].astype(int)
-            if flip:
-                at = at[:, ::-1]
-            (top, left), (bottom, right) = at[0, 0], at[-1, -1] + 1
-            rows, columns = np.mgrid[top:bottom, left:right]
-            np.testing.assert_array_equal(at, np.stack([rows, columns], 2))
-            sizes.add(((bottom - top) / h, (right - left) / w))
-            # tokens of 10 px: the raw mask can be cropped
-            raw = masks.mask(image_id, 7)[10 * top : 10 * bottom, 10 * left : 10 * right]
-            raw = raw[:, ::-1] if flip else raw
-            grid = (bottom - top, right - left)
-            if image is item.query:
-                np.testing.assert_array_equal(
-                    item.target, mask_to_target(raw, grid, 6, 60, align=False)
-                )
-                assert image.valid.all()
-            else:
-                part, valid = mask_to_grid(raw, grid, align=False)
-                np.testing.assert_allclose(image.mask, part, atol=1e-6)
-                np.testing.assert_array_equal(image.valid, valid)
-                valids.update(valid.ravel().tolist())
-            assert image.high.shape[:2] == image.mask.shape == image.valid.shape == grid
-            assert image.high.flags.c_contiguous
-    assert len(sizes) > 3
-    assert valids == {True, False}
+        (support,) = item.supports
+        np.testing.assert_array_equal(item.query.mid[0], support.mid[0])
+        assert item.query.mid[0].shape[:2] == FakeStore().grid(episode.query)
+        assert item.query.valid.all()  # the support's half is visible to the model
+        assert support.valid.all()
+        height, width = SIZES[episode.query]
+        assert item.target is not None
+        target, outside = item.target[:height, :width], item.target.copy()
+        outside[:height, :width] = 255
+        assert (outside == 255).all()
+        assert {0, 1, 255} == set(np.unique(target))
+        # tokens of 10 px: the support's half is 255 in the query, and nothing else is
+        held = (target == 255).reshape(height // 10, 10, width // 10, 10).mean((1, 3))
+        np.testing.assert_allclose(support.mask, held, atol=1e-6)
+        queried = (target == 1).reshape(height // 10, 10, width // 10, 10).mean((1, 3))
+        assert not ((queried > 0.5) & (support.mask > 0.5)).any()
 
 
-def test_a_crop_keeps_the_foreground_it_must() -> None:
-    for keep, least in ((1.0, 0.999), (0.0, 0.0)):
-        splits = SplitConfig(crop_min=0.5, crop_max=0.5, crop_foreground=keep)
-        parts = []
-        for seed in range(20):
-            for item in make(crop=splits, seed=seed):  # type: ignore[attr-defined]
-                parts += [image.mask.sum() for image in item.supports]
-        # the left half is foreground: a crop of half the width may miss all of it or hold it
-        assert min(parts) >= 3 * least
-        assert (min(parts) == 0) == (keep == 0)
-
-
-def test_query_and_support_of_one_image_are_cropped_each_their_own_way() -> None:
-    rows = np.zeros(8, int)
-    same_image = EpisodeList(tuple(SIZES), rows, rows + 7, rows[:, None], "train/a")
-    masks = GroundTruthMasks(FakeCatalog())
-    dataset = CachedEpisodes(
-        same_image, FakeStore(), ["low"], "top", masks, crop=SplitConfig(), target_side=60
-    )
-    items = [dataset[i] for i in range(8)]
-    differ = [not np.array_equal(i.query.mid[0], i.supports[0].mid[0]) for i in items]
-    assert sum(differ) >= 6
-    assert len({i.query.mid[0].tobytes() for i in items}) > 3  # and every episode anew
-
-
-def test_without_a_crop_and_with_whole_crops_nothing_changes() -> None:
-    whole = SplitConfig(crop_min=1, crop_max=1)
-    for index in range(6):
-        plain = collate([make(flip=0.5, target_side=45)[index]])
-        assert same(plain, collate([make(flip=0.5, target_side=45, crop=None)[index]]))
-        assert same(plain, collate([make(flip=0.5, target_side=45, crop=whole)[index]]))
-
-
-def test_crops_depend_on_seed_and_index_alone() -> None:
-    settings = {"flip": 0.5, "target_side": 30, "crop": SplitConfig(), "seed": 1}
+def test_splits_are_the_same_in_every_process() -> None:
     alone, shared = (
-        list(DataLoader(make(**settings), batch_size=2, collate_fn=collate, num_workers=n))
+        list(
+            DataLoader(
+                split_episodes(flip=0.5, vertical_flip=0.5),
+                batch_size=4,
+                collate_fn=collate,
+                num_workers=n,
+            )
+        )
         for n in (0, 2)
     )
     assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
-    backwards = collate([make(**settings)[i] for i in (1, 0)][::-1])
-    assert same(alone[0], backwards)
-    other = {**settings, "seed": 2}
-    assert not same(alone[0], collate([make(**other)[i] for i in (0, 1)]))
-
-
-@pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_crops_of_a_grid_that_aligns_corners(flip: float) -> None:
-    """Tokens 10 px apart from the first pixel to the last: images are one pixel larger."""
-
-    class Aligned(Placed):
-        long_side, align_corners = 61, True
-
-        def grid(self, image_id: str) -> tuple[int, int]:
-            height, width = SIZES[image_id]
-            return height // 10 + 1, width // 10 + 1
-
-    class Larger:
-        def image(self, qualified: str) -> np.ndarray:
-            raise AssertionError("no image is read")
-
-        def mask(self, qualified: str) -> np.ndarray:
-            height, width = SIZES[qualified]
-            rng = np.random.default_rng(height + width)
-            return 7 * rng.integers(0, 2, (height + 1, width + 1)).astype(np.uint8)
-
-    masks = GroundTruthMasks(Larger())
-    dataset = crops(Aligned(), masks, flip, 61)
-    assert dataset.side == 7
-    for index, episode in enumerate(episodes()):
-        item = dataset[index]
-        at = item.query.mid[0].astype(int)
-        top, left = 10 * at.min((0, 1))
-        height, width = ((side - 1) * 10 + 1 for side in at.shape[:2])
-        raw = masks.mask(episode.query, 7)[top : top + height, left : left + width]
-        expected = np.full((61, 61), 255)
-        expected[:height, :width] = raw[:, ::-1] if flip else raw
-        np.testing.assert_array_equal(item.target, expected)
 
 
 class Pooled(nn.Module):
@@ -486,24 +447,28 @@ def test_a_view_that_lost_the_foreground_is_not_shown(tmp_path: Path) -> None:
         assert same(collate([dataset[index]]), collate([plain[index]]))
 
 
-@pytest.mark.parametrize("crop", [None, SplitConfig(crop_min=0.4, crop_max=0.9)])
-def test_a_flipped_view_mirrors_tokens_masks_and_target(
-    tmp_path: Path, crop: SplitConfig | None
-) -> None:
-    settings: dict[str, Any] = {"views": 2, "target_side": 120, "crop": crop}
-    plain, _ = augmented_episodes(tmp_path, **settings)
-    flipped, _ = augmented_episodes(tmp_path, **settings, flip=1.0)
+@pytest.mark.parametrize("split", [False, True])
+def test_flipped_views_mirror_tokens_masks_and_target(tmp_path: Path, split: bool) -> None:
+    plain, _ = augmented_episodes(tmp_path, views=2, target_side=120)
+    across, _ = augmented_episodes(tmp_path, views=2, target_side=120, flip=1.0)
+    down, _ = augmented_episodes(tmp_path, views=2, target_side=120, vertical_flip=1.0)
+    if split:
+        for dataset in (plain, across, down):
+            dataset.masks = SplitMasks(dataset.masks, seed=0)  # type: ignore[arg-type]
     for index in range(24):
-        one, other = plain[index], flipped[index]
-        pairs = zip((one.query, *one.supports), (other.query, *other.supports), strict=True)
-        for before, after in pairs:
-            np.testing.assert_array_equal(before.high[:, ::-1], after.high)
-            np.testing.assert_array_equal(before.mask[:, ::-1], after.mask)
-            np.testing.assert_array_equal(before.valid[:, ::-1], after.valid)
-        assert one.target is not None
-        assert other.target is not None
-        width = 20 * one.query.valid.shape[1]  # px of the target that the tokens cover
-        np.testing.assert_array_equal(one.target[:, :width][:, ::-1], other.target[:, :width])
+        for flipped, axis in ((across, 1), (down, 0)):
+            one, other = plain[index], flipped[index]
+            pairs = zip((one.query, *one.supports), (other.query, *other.supports), strict=True)
+            for before, after in pairs:
+                np.testing.assert_array_equal(np.flip(before.high, axis), after.high)
+                np.testing.assert_array_equal(np.flip(before.mask, axis), after.mask)
+                np.testing.assert_array_equal(np.flip(before.valid, axis), after.valid)
+            assert one.target is not None
+            assert other.target is not None
+            h, w = (20 * side for side in one.query.valid.shape)  # px that the tokens cover
+            mirrored = np.flip(one.target[:h, :w], axis)
+            np.testing.assert_array_equal(mirrored, other.target[:h, :w])
+            assert (one.target[:h, :w] == 1).any()
 
 
 def test_loader_processes_draw_the_same_views(tmp_path: Path) -> None:

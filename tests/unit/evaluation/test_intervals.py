@@ -106,15 +106,33 @@ def test_a_thousand_resamples_of_five_thousand_episodes_are_quick() -> None:
     assert time.process_time() - start < 5
 
 
-def test_the_mean_of_episodes_has_an_interval_of_its_own() -> None:
+def test_class_means_are_resampled_within_classes() -> None:
+    fold = simulate(0, 40, classes=4)
+    few = np.arange(40) >= 4  # class 3 has episodes 3, 7, ..; classes are not equally frequent
+    rare = np.where(few & (fold.class_id == 3), 0, fold.class_id)
+    fold = replace(fold, class_id=rare)
+    got = miou_interval([[fold]], resamples=4000, metric="class_means")
+    iou, random, drawn = fold.intersection / fold.union, np.random.default_rng(0), []
+    for _ in range(4000):
+        means = []
+        for label in np.unique(rare):
+            rows = np.flatnonzero(rare == label)
+            means.append(iou[random.choice(rows, len(rows))].mean())
+        drawn.append(np.mean(means))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert got.low == pytest.approx(low, abs=0.05 * (high - low))
+    assert got.high == pytest.approx(high, abs=0.05 * (high - low))
+    assert got.value == pytest.approx(np.mean([iou[rare == c].mean() for c in range(4)]))
+
+
+def test_class_means_leave_out_episodes_without_a_union() -> None:
     fold = simulate(0, 200)
-    got = miou_interval([[fold]], resamples=400, metric="per_episode")
-    own = fold.intersection / fold.union
-    assert got.value == pytest.approx(own.mean())
-    assert got.low < got.value < got.high
-    # The bootstrap of a mean is about normal: 1.96 standard errors to either side.
-    error = 1.96 * own.std() / np.sqrt(len(own))
-    assert (got.high - got.low) / 2 == pytest.approx(error, rel=0.2)
+    empty = EpisodeScores(*(np.zeros(3, np.int64) for _ in range(4)))
+    empty.class_id[:] = (0, 1, 99)  # class 99 has no other episode
+    more = EpisodeScores.concatenate([fold, empty])
+    one = miou_interval([[fold]], resamples=400, metric="class_means")
+    with np.errstate(invalid="ignore"):  # class 99 has no IoU
+        assert miou_interval([[more]], resamples=400, metric="class_means") == one
 
 
 LEVEL = 0.5  # the true mIoU of every model below

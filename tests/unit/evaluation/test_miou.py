@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassJaccardIndex
 
-from umtfss.evaluation.miou import EpisodeScores, SegmentationScore, summarise
+from tests.golden_files import golden
+from umtfss.evaluation.miou import EpisodeScores, SegmentationScore, class_means, summarise
 
 CLASSES = (3, 5, 9)
 Drawn = list[tuple[np.ndarray, np.ndarray, int]]
@@ -66,8 +67,51 @@ def test_agrees_with_a_plain_loop() -> None:
         totals[class_id][0] += i
         totals[class_id][1] += u
     score = collect(drawn).compute()
-    assert score.per_episode == pytest.approx(np.mean(single))
+    of = [class_id for _, _, class_id in drawn]
+    means = [np.mean([iou for iou, at in zip(single, of, strict=True) if at == c]) for c in CLASSES]
+    assert score.class_means == pytest.approx(np.mean(means))
     assert score.class_iou == pytest.approx({c: i / u for c, (i, u) in totals.items()})
+
+
+def test_class_means_equal_the_releases() -> None:
+    numbers = golden("masksplit")
+    columns = [numbers[f"evaluation/{name}"] for name in ("class_id", "intersection", "union")]
+    scores = EpisodeScores(*columns, np.zeros_like(columns[0]))
+    assert class_means(scores) == pytest.approx(numbers["evaluation/mean_of_class_means"], rel=1e-5)
+    counted, sums = numbers["evaluation/counted_episodes"], numbers["evaluation/sum_of_iou"]
+    for place in np.flatnonzero(counted):
+        rows = scores.class_id == place + 1
+        one = EpisodeScores(*(getattr(scores, name)[rows] for name in vars(scores)))
+        assert class_means(one) == pytest.approx(sums[place] / counted[place], rel=1e-5)
+
+
+def test_class_means_weigh_classes_alike_and_leave_out_empty_episodes() -> None:
+    class_id, union = np.array([1, 1, 1, 2, 3]), np.array([10, 10, 0, 10, 0])
+    scores = EpisodeScores(class_id, np.array([10, 0, 0, 2, 0]), union, union)
+    assert class_means(scores) == pytest.approx((0.5 + 0.2) / 2)
+
+
+def test_counts_and_means_equal_the_releases() -> None:
+    numbers = golden("miou")
+    class_id, classes = numbers["episodes/class_id"], numbers["episodes/classes"].tolist()
+    score = SegmentationScore(classes)
+    for place, label in enumerate(class_id.tolist()):
+        prediction, mask = (
+            numbers[f"episodes/{place:02d}.{name}"] for name in ("prediction", "label")
+        )
+        score.update(prediction, mask, label)
+    scores, means = score.scores, score.compute()
+    assert len(scores) == len(class_id)
+    for name in ("intersection", "union"):
+        background, foreground = numbers[f"results/{name}"].T
+        np.testing.assert_array_equal(getattr(scores, name), foreground)
+        np.testing.assert_array_equal(getattr(scores, f"bg_{name}"), background)
+    found = [means.class_iou[label] for label in classes]
+    np.testing.assert_allclose(found, numbers["results/class_iou"], rtol=1e-5)
+    assert means.miou == pytest.approx(numbers["results/pfenet.miou"], rel=1e-5)
+    assert means.fb_iou == pytest.approx(numbers["results/pfenet.fb_iou"], rel=1e-5)
+    assert 100 * means.miou == pytest.approx(numbers["results/hsnet.miou_percent"], rel=1e-5)
+    assert 100 * means.fb_iou == pytest.approx(numbers["results/hsnet.fb_iou_percent"], rel=1e-5)
 
 
 def test_the_background_union_follows_from_the_rest() -> None:

@@ -56,6 +56,7 @@ def test_the_file_is_compact_and_reproducible(tmp_path: Path) -> None:
     summary = json.loads(text)["folds"]["0"]["summary_percent"]
     expected = summarise(EpisodeScores.concatenate(list(given[0].values())))
     assert summary["miou"] == pytest.approx(100 * expected.miou, abs=1e-3)
+    assert summary["class_means"] == pytest.approx(100 * expected.class_means, abs=1e-3)
     assert set(summary["class_iou"]) == {"1", "2"}
 
 

@@ -14,11 +14,13 @@ from umtfss.features.views import (
     area_scale,
     cached_view,
     crop,
+    draw_view,
     shown_grid,
     uncropped_image,
     view_mask,
 )
 from umtfss.provenance import read_manifest
+from umtfss.randomness import generator
 
 PIXELS = 90
 WIDE = ViewConfig(scale_min=0.7, scale_max=1.4, rotate_degrees=30, rotate=0.8)
@@ -85,6 +87,20 @@ def test_a_view_depends_on_image_and_number_alone() -> None:
     assert len(others) == 6
     assert not any(view.flip for view in others)
     assert all(0.7 <= view.scale <= 1.4 and abs(view.angle) <= 30 for view in others)
+
+
+@pytest.mark.parametrize("size", [(60, 90), (375, 500), (30, 40)])
+def test_what_is_scaled_is_the_original_or_the_fitted_image(size: tuple[int, int]) -> None:
+    settings = {"scale_min": 0.8, "scale_max": 1.25}
+    for kind, length in (("fitted", PIXELS), ("original", max(size))):
+        for key in range(20):
+            drawn = generator("scale", key).uniform(0.8, 1.25)
+            view, _ = draw_view(
+                ViewConfig(scale_of=kind, **settings), generator("scale", key), size, PIXELS
+            )
+            scaled = area_scale(size, view, PIXELS) * size[0] * size[1]
+            ratio = length * drawn / max(size)
+            assert scaled == pytest.approx(size[0] * size[1] * ratio**2, rel=0.05)
 
 
 def test_crops_lie_anywhere_in_the_padded_image() -> None:

@@ -62,6 +62,8 @@ def make_batch() -> MakeBatch:
         target[:, 8:16, 8:20] = 1
         target[:, 4 * height :] = 255
         target[:, :, 4 * width :] = 255
+        pixels = (mask > 0.5).to(torch.uint8).masked_fill(~support_valid, 255)
+        pixels = pixels[:, :, None].repeat(1, 1, 2, 1, 1)
         return EpisodeBatch(
             query_mid=padded(batch, channels),
             query_high=padded(batch, high),
@@ -72,6 +74,8 @@ def make_batch() -> MakeBatch:
             support_mask=mask * support_valid,
             key=torch.arange(batch) * 1_000_003 + 17,
             target=target,
+            support_pixels=pixels,
+            support_target=target[:, None].repeat(1, shots, 1, 1),
         )
 
     return make

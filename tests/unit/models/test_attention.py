@@ -21,13 +21,12 @@ def torch_twin(ours: MultiHeadAttention, width: int, heads: int) -> nn.Multihead
         )
         twin.in_proj_bias.zero_()
         twin.out_proj.weight.copy_(ours.output.weight)
-        twin.out_proj.bias.copy_(ours.output.bias)
+        twin.out_proj.bias.zero_()
     return twin
 
 
 def test_cross_attention_equals_torch() -> None:
     ours = CrossAttention(16, 4)
-    nn.init.normal_(ours.output.bias)
     x, context = torch.randn(2, 6, 16), torch.randn(2, 5, 16)
     keep = torch.tensor([[True] * 5, [True, False, True, True, False]])
     expected, _ = torch_twin(ours, 16, 4)(x, context, context, key_padding_mask=~keep)
@@ -78,11 +77,24 @@ def test_feed_forward_gradient_equals_autograd() -> None:
     # the same mask, drawn by dropping ones
     torch.manual_seed(1)
     mask = Dropout(0.3)(torch.ones(10, 18))
-    hidden = torch.relu(x.flatten(0, 1) @ layer.expand.weight.T + layer.expand.bias) * mask
-    same = (hidden @ layer.reduce.weight.T + layer.reduce.bias).view(out.shape)
+    hidden = torch.relu(x.flatten(0, 1) @ layer.expand.weight.T) * mask
+    same = (hidden @ layer.reduce.weight.T).view(out.shape)
     torch.testing.assert_close(out, same)
     expected = torch.autograd.grad((same * weight).sum(), inputs)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
         layer.eval()(x), layer.reduce(torch.relu(layer.expand(x))), atol=1e-6, rtol=1e-5
     )
+
+
+def test_attention_weights_are_dropped_in_training_alone() -> None:
+    torch.manual_seed(0)
+    layer, plain = CrossAttention(16, 4, dropout=0.5), CrossAttention(16, 4)
+    plain.load_state_dict(layer.state_dict())
+    x, context, keep = torch.randn(2, 6, 16), torch.randn(2, 5, 16), torch.ones(2, 5).bool()
+    with torch.no_grad():
+        expected = plain(x, context, keep)
+        torch.testing.assert_close(layer.eval()(x, context, keep), expected)
+        drawn = torch.stack([layer.train()(x, context, keep) for _ in range(2000)])
+    assert not torch.allclose(drawn[0], expected, atol=1e-3)
+    torch.testing.assert_close(drawn.mean(0), expected, atol=0.05, rtol=0)

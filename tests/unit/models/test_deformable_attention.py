@@ -14,7 +14,6 @@ def make(width: int, heads: int, points: int, spread: float) -> DeformableAttent
     layer = DeformableAttention(width, heads, points).double()
     for part in (layer.offsets, layer.weights):
         nn.init.normal_(part.weight, std=spread)
-    nn.init.normal_(layer.value.bias)
     return layer
 
 
@@ -99,4 +98,24 @@ def test_far_points_see_zeros() -> None:
     with torch.no_grad():
         layer.offsets.bias.fill_(1e6)
     out = layer(*random_input(1, 3, 3, 8))
-    torch.testing.assert_close(out, layer.output.bias.expand_as(out))
+    assert (out == 0).all()
+
+
+def test_dropout_takes_whole_values_and_single_points_in_training() -> None:
+    torch.manual_seed(0)
+    layer = DeformableAttention(4, 1, 2, dropout=0.25)
+    nn.init.eye_(layer.value.weight)
+    nn.init.eye_(layer.output.weight)
+    with torch.no_grad():
+        layer.offsets.bias.zero_()  # both points see the token itself, each with weight 1/2
+    x, place = torch.ones(1, 40_000, 4), torch.zeros(1, 40_000, 4)
+    valid = torch.ones(1, 200, 200, dtype=torch.bool)
+    with torch.no_grad():
+        assert (layer.eval()(x, place, valid) == 1).all()
+        out = layer.train()(x, place, valid)[0]
+    assert (out == out[:, :1]).all()  # a value is dropped with all its channels, and not scaled up
+    shares = [(out[:, 0] - value).abs().lt(1e-5).double().mean() for value in (0, 2 / 3, 4 / 3)]
+    expected = [0.25 + 0.75 / 16, 0.75 * 2 * 3 / 16, 0.75 * 9 / 16]
+    torch.testing.assert_close(
+        torch.stack(shares), torch.tensor(expected).double(), atol=0.01, rtol=0
+    )

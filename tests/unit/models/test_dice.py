@@ -10,11 +10,11 @@ from umtfss.models.layers.dice import dice_loss
 def dice_by_numpy(logits: np.ndarray, target: np.ndarray, ignore: bool) -> float:
     losses = []
     for logit, label in zip(logits, target, strict=True):
-        counted = label != 255 if ignore else np.ones_like(label, dtype=bool)
         for channel in (0, 1):
-            p = 1 / (1 + np.exp(-logit[channel][counted]))
-            t = ((label[counted] == 1) == (channel == 1)).astype(float)
-            losses.append(1 - (2 * (p * t).sum() + 1) / ((p**2).sum() + (t**2).sum() + 1))
+            p = 1 / (1 + np.exp(-logit[channel]))
+            t = (label == channel).astype(float)
+            area = (p[label != 255] if ignore else p) ** 2
+            losses.append(1 - 2 * (p * t).sum() / (area.sum() + (t**2).sum()))
     return 2 * float(np.mean(losses))
 
 
@@ -33,6 +33,15 @@ def test_perfect_and_wrong() -> None:
     logits = torch.stack([1 - target, target], 1) * 40.0 - 20
     assert dice_loss(logits, target, True, False) < 1e-4
     assert dice_loss(-logits, target, True, False) > 1.9
+
+
+def test_nothing_to_learn_from_has_a_finite_gradient() -> None:
+    logits = torch.full((1, 2, 4, 4), -200.0, requires_grad=True)
+    loss = dice_loss(logits, torch.full((1, 8, 8), 255), True, False)
+    loss.backward()
+    assert loss == 2
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_align_corners_matters_only_between_tokens() -> None:

@@ -63,3 +63,18 @@ def test_loss_is_pixel_cross_entropy(make_batch: MakeBatch) -> None:
     large = F.interpolate(outputs[0], (40, 40), mode="bilinear", align_corners=False)
     expected = F.cross_entropy(large, batch.target, ignore_index=255)
     torch.testing.assert_close(model.total_loss(outputs, batch), expected)
+
+
+def test_the_supports_half_is_never_counted(make_batch: MakeBatch) -> None:
+    """Even where the preset of UMTFSS's release counts label 255."""
+    batch = make_batch()
+    assert batch.target is not None
+    model = build_model("masksplit", ModelConfig(preset="release", width=16, heads=4), 12).eval()
+    logits = model(batch)
+    assert (batch.target == 255).any()
+    turned = batch.target.clone()
+    turned[turned == 255] = 1
+    large = F.interpolate(logits, (40, 40), mode="bilinear", align_corners=False)
+    expected = F.cross_entropy(large, batch.target, ignore_index=255)
+    torch.testing.assert_close(model.loss(logits, batch.target), expected)
+    assert not torch.allclose(model.loss(logits, turned), expected)

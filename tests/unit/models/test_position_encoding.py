@@ -2,10 +2,12 @@
 
 import math
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from umtfss.models.layers.position_encoding import (
+    counted_position_encoding,
     repeat_edge,
     sine_position_encoding,
     valid_extent,
@@ -35,6 +37,23 @@ def test_code_equals_formula() -> None:
         expected = [f(a) for a in (vertical, horizontal) for f in (math.sin, math.cos)]
         found = code[row, column].view(4, 4)[:, channel]
         torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_counted_code_equals_loops() -> None:
+    """The release's: counts of valid tokens, sines and cosines by turns, padding included."""
+    valid = area(5, 3, 8)
+    valid[0, 1, 1] = False
+    code = counted_position_encoding(valid, 16)[0]
+    for row, column in ((0, 0), (4, 2), (2, 1), (7, 7), (6, 0)):
+        place = [
+            valid[0, : row + 1, column].sum() / (valid[0, :, column].sum() + 1e-6),
+            valid[0, row, : column + 1].sum() / (valid[0, row].sum() + 1e-6),
+        ]
+        for channel in range(16):
+            angle = 2 * math.pi * float(place[channel // 8])
+            angle /= 10_000 ** (2 * (channel % 8 // 2) / 8)
+            expected = (math.cos if channel % 2 else math.sin)(angle)
+            assert code[row, column, channel].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_code_does_not_depend_on_padding() -> None:

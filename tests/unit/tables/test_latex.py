@@ -48,7 +48,7 @@ def write(folder: Path, table: Table, values: dict[tuple[str, str], Value]) -> d
 def test_csv_is_tidy(tmp_path: Path) -> None:
     text = write(tmp_path, *make())["csv"]
     lines = list(csv.DictReader(text.splitlines()))
-    names = "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds,trainings"
+    names = "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds,trainings,collapsed"
     assert ",".join(lines[0]) == names
     assert len(lines) == 7
     assert list(lines[-1].values()) == [
@@ -63,6 +63,7 @@ def test_csv_is_tidy(tmp_path: Path) -> None:
         "1000",
         "5",
         "1",
+        "0",
     ]
     assert lines[0]["paper"] == ""
 
@@ -136,7 +137,22 @@ def test_a_quoted_number_is_shown_as_such_and_needs_no_value(tmp_path: Path) -> 
     )
     assert r"\paper{52.8}" in texts["tex"]
     assert "| (52.8) |" in texts["md"]
-    assert texts["csv"].splitlines()[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,,"
+    assert texts["csv"].splitlines()[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,,,"
+
+
+def test_a_row_with_a_collapsed_training_is_marked(tmp_path: Path) -> None:
+    table, values = make()
+    place = ("floor", "5-shot fold 0")
+    texts = write(tmp_path, table, {**values, place: replace(values[place], collapsed=True)})
+    assert "| floor † | 40.0" in texts["md"]
+    assert r"floor \textdagger{}" in texts["tex"]
+    assert "| \\[ours] |" not in texts["md"]
+    assert texts["md"].count("†") == texts["tex"].count("dagger") == 2  # the row and the sentence
+    assert "IoU below 0.05" in texts["md"]
+    marked = [
+        line for line in csv.DictReader(texts["csv"].splitlines()) if line["collapsed"] == "1"
+    ]
+    assert [(line["row"], line["column"]) for line in marked] == [place]
 
 
 def test_special_characters_are_escaped() -> None:

@@ -56,6 +56,31 @@ def test_a_mean_pools_seeds_and_averages_folds() -> None:
     assert (got.episodes, got.seeds, got.coverage, got.trainings) == (60, 2, 0.9, 0)
 
 
+def test_a_cell_may_be_a_difference_on_the_same_episodes() -> None:
+    other = RunSpec("prototype", overrides=(("margin", 0.1),))
+    results = {
+        FLOOR: RESULT,
+        other: RunResult(
+            {},
+            {
+                f: FoldResult(f, {s: worse(scores(10 * f + s), 2) for s in range(3)})
+                for f in range(4)
+            },
+        ),
+    }
+    one = cell((0, 1, 2, 3))
+    base = tuple(replace(m, run=other) for m in one.measurements)
+    arguments = {"folds": (0, 1, 2, 3), "resamples": 200, "coverage": 0.9}
+    got, own, minus = (
+        cell_value(c, lambda m: results[m.run], **arguments)  # type: ignore[arg-type]
+        for c in (replace(one, minus=base), one, replace(one, measurements=base))
+    )
+    assert got.value == pytest.approx(own.value - minus.value)
+    assert got.fb_iou == pytest.approx(own.fb_iou - minus.fb_iou)
+    assert got.value > 0
+    assert got.high - got.low < 0.5 * (own.high - own.low)  # paired
+
+
 def test_a_mean_averages_training_seeds() -> None:
     run = RunSpec("umtfss", "a", "unsup")
     one = Cell(
@@ -118,6 +143,11 @@ def test_a_mean_over_some_folds_is_refused_unless_the_table_has_no_others() -> N
     with pytest.raises(TableError, match=r"(?s)'UMTFSS'.*'mean'.*\[0, 1, 2, 3\].*\[0, 1, 2\]"):
         value(cell((0, 1, 2)))
     assert value(cell((0, 1)), folds=(0, 1)).value > 0
+
+
+def test_a_value_says_that_a_training_behind_it_collapsed() -> None:
+    assert not value(cell((0, 1, 2, 3))).collapsed
+    assert value(cell((0, 1, 2, 3)), result=RunResult({"collapsed": True}, RESULT.folds)).collapsed
 
 
 def test_a_missing_fold_or_seed_is_named() -> None:

@@ -19,11 +19,11 @@ def test_a_line_is_the_mean_of_its_steps(tmp_path):
     curve = filled(tmp_path / "log.csv", steps=7)
     curve.finish(rate=0.6)
     table = pd.read_csv(tmp_path / "log.csv")
-    assert list(table.columns) == ["step", "loss", "iou", "sgd_rate"]
+    assert list(table.columns) == ["step", "loss", "iou", "rate"]
     assert table["step"].tolist() == [3, 6, 7]
     assert table["loss"].tolist() == pytest.approx([(1 + 1 / 2 + 1 / 3) / 3, 37 / 180, 1 / 7], 1e-5)
     assert table["iou"].tolist() == pytest.approx([0.1, 0.4, 0.6])
-    assert table["sgd_rate"].tolist() == pytest.approx([0.2, 0.5, 0.6])
+    assert table["rate"].tolist() == pytest.approx([0.2, 0.5, 0.6])
 
 
 def test_lines_are_on_disk_at_once_and_a_start_drops_what_came_after(tmp_path):

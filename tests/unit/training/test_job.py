@@ -2,10 +2,11 @@
 
 import os
 import sys
-from types import SimpleNamespace
 
 import pytest
 
+from umtfss.episodes.loader import GroundTruthMasks, PseudoMasks
+from umtfss.episodes.mask_split import SplitMasks
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.provenance import PACKAGE_ROOT
@@ -31,22 +32,16 @@ def test_processes_of_several_gpus_find_the_package(monkeypatch):
     assert environment["PYTHONPATH"] == f"{PACKAGE_ROOT}{os.pathsep}/elsewhere"
 
 
-def test_only_saliency_tasks_are_cropped(monkeypatch):
-    """The crops are those of the experiment, and they decide the weights."""
-    plan = Plan(load_experiment("demo"))
+def test_only_saliency_tasks_are_split(monkeypatch):
+    plan = Plan(load_experiment("demo", seed=3))
     runs = {run.tasks: run for run in plan.trained_runs}
-    crops = plan.experiment.episodes.splits
-    assert job._splits(plan, runs["saliency"]) == crops
-    assert {job._splits(plan, run) for tasks, run in runs.items() if tasks != "saliency"} == {None}
-
-    monkeypatch.setattr(job, "read_manifest", lambda *_: {"digest": ""})
-    monkeypatch.setattr(job.DatasetIndex, "load", lambda _: SimpleNamespace(checksum=""))
-
-    def identity(tasks, crop_min):
-        splits = crops.model_copy(update={"crop_min": crop_min})
-        episodes = plan.experiment.episodes.model_copy(update={"splits": splits})
-        changed = plan.experiment.model_copy(update={"episodes": episodes})
-        return job._identity(Plan(changed), runs[tasks], "")
-
-    assert identity("saliency", 0.4) != identity("saliency", 0.5)
-    assert identity("unsup", 0.4) == identity("unsup", 0.5)
+    monkeypatch.setattr(job, "PseudoMaskStore", lambda paths: paths)
+    found = {tasks: job._masks(plan, run, "catalog") for tasks, run in runs.items()}
+    assert {tasks: type(masks) for tasks, masks in found.items()} == {
+        "sup": GroundTruthMasks,
+        "unsup": PseudoMasks,
+        "saliency": SplitMasks,
+    }
+    split = found["saliency"]
+    assert split.seed == 3
+    assert [str(path) for path in split.masks.store] == plan.saliency_masks("shapes")

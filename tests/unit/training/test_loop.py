@@ -14,11 +14,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
 
 from umtfss.errors import TrainingError
 from umtfss.models.base import MetaLearner
 from umtfss.provenance import digest_file, read_manifest
-from umtfss.training.loop import Report, _clip, foreground_iou
+from umtfss.training.loop import _clip, foreground_iou
+from umtfss.training.report import Report
 
 OFTEN = 1e-9  # minutes: a checkpoint after every step
 OUTPUTS = ("weights.safetensors", "log.csv", "manifest.json", "curve.png")
@@ -56,8 +59,8 @@ def test_it_learns_and_says_what_it_did(reference):
 def test_the_csv_gives_the_rate_of_the_schedule(reference):
     table = pd.read_csv(reference / "log.csv")
     # 40 images in batches of 4: ten steps of warm-up; rate of step 3 (from 1) and of step 30
-    assert table["sgd_rate"].iloc[0] == pytest.approx(0.15 * 0.95**0.9 * 3 / 10, rel=1e-5)
-    assert table["sgd_rate"].iloc[9] == pytest.approx(0.15 * (11 / 40) ** 0.9, rel=1e-5)
+    assert table["rate"].iloc[0] == pytest.approx(0.15 * 0.95**0.9 * 3 / 10, rel=1e-5)
+    assert table["rate"].iloc[9] == pytest.approx(0.15 * (11 / 40) ** 0.9, rel=1e-5)
 
 
 def test_loader_processes_and_checkpoints_change_nothing(tiny, tmp_path, reference):
@@ -145,6 +148,52 @@ def test_a_signal_saves_and_exits_and_the_next_run_ends_at_the_same_bits(
         tiny.run(tmp_path)
     assert "going on after step 17 of 40" in caplog.text
     assert_same(tmp_path, reference)
+
+
+AVERAGED = {"ema": 0.9, "optimiser": "adamw", "decay": "cosine"}
+
+
+def test_an_average_of_weights_is_saved_and_goes_on_at_the_same_bits(tiny, tmp_path):
+    tiny.run(tmp_path / "whole", **AVERAGED)
+    with pytest.raises(SystemExit):
+        tiny.run(tmp_path / "stopped", tiny.signal_at(16, signal.SIGTERM), **AVERAGED)
+    tiny.run(tmp_path / "stopped", **AVERAGED)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_the_average_is_that_of_the_weights_of_every_step(tiny, tmp_path):
+    averaged, after_step, previous = tmp_path / "averaged", {}, {}
+    for step in (1, 2, 3):  # equal seeds: a training of fewer steps at a constant rate is a part
+        alike = {"decay": "constant", "warmup_steps": 0, "optimiser": "adamw", "steps": step}
+        model = tiny.run(tmp_path / str(step), **alike)
+        after_step = {name: value.clone() for name, value in model.state_dict().items()}
+        previous = {
+            name: value if step == 1 else 0.9 * previous[name] + 0.1 * value
+            for name, value in after_step.items()
+        }
+    tiny.run(averaged, ema=0.9, **alike)
+    saved = load_file(averaged / "weights.safetensors")
+    for name, value in saved.items():
+        torch.testing.assert_close(value, previous[name])
+        assert not torch.equal(value, after_step[name])
+
+
+class Blind(MetaLearner):
+    """Finds nothing, whatever it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor([9.0, -9.0]))
+
+    def forward(self, batch):
+        return self.bias[:, None, None].expand(len(batch), 2, *batch.query_valid.shape[1:])
+
+
+def test_a_training_that_finds_nothing_says_so(tiny, tmp_path, reference, caplog):
+    tiny.run(tmp_path, model=Blind())
+    assert "step 8 of 40: the IoU on the training's own tasks is below 0.05" in caplog.text
+    assert read_manifest(tmp_path / "manifest.json", "training")["collapsed"] is True
+    assert read_manifest(reference / "manifest.json", "training")["collapsed"] is False
 
 
 def test_a_signal_to_the_whole_group_ends_no_loader_process(tiny, tmp_path, reference):
@@ -343,7 +392,7 @@ def test_the_iou_is_that_of_sets(seed):
 
 def test_the_speed_is_logged_now_and_then(monkeypatch, caplog):
     clock = iter([0.0, 6.0, 10.0, 36.0, 40.0])
-    monkeypatch.setattr("umtfss.training.loop.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("umtfss.training.report.time.monotonic", lambda: next(clock))
     report = Report(batch_size=4)
     with caplog.at_level(logging.INFO, "umtfss"):
         for step in (1, 2):

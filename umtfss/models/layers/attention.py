@@ -53,7 +53,7 @@ class _ReluDropout(torch.autograd.Function):
 
 
 class FeedForward(nn.Module):
-    """Two layers with ReLU and dropout between them.
+    """Two layers without bias, with ReLU and dropout between them.
 
     Args:
         width: d.
@@ -64,11 +64,10 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, ratio: int, dropout: float) -> None:
         super().__init__()
         self.rate = dropout
-        self.expand = Linear(width, ratio * width)
-        self.reduce = Linear(ratio * width, width)
+        self.expand = Linear(width, ratio * width, bias=False)
+        self.reduce = Linear(ratio * width, width, bias=False)
         for layer in (self.expand, self.reduce):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, d) tokens, each by itself.
@@ -105,24 +104,23 @@ class Dropout(nn.Module):
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention of several heads, Eq. 1 of the paper in parallel.
 
-    As in Eq. 1 the projections of query, key and value have no bias. The attention weights are
-    not dropped out: the fused kernels do not materialise them.
+    No projection has a bias.
 
     Args:
         width: d.
         heads: Number of heads, a divisor of d.
+        dropout: Rate on the attention weights; above 0, the fused kernels are not used in training.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.rate = heads, dropout
         self.query = Linear(width, width, bias=False)
         self.key = Linear(width, width, bias=False)
         self.value = Linear(width, width, bias=False)
-        self.output = Linear(width, width)
+        self.output = Linear(width, width, bias=False)
         for layer in (self.query, self.key, self.value, self.output):
             nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(self.output.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
         """(B, N, d) attended values.
@@ -142,7 +140,8 @@ class MultiHeadAttention(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
         """(B, N, d) attended values of split heads; `keep` is broadcast to (B, heads, N, M)."""
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
+        rate = self.rate if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, keep, dropout_p=rate)
         return self.output(attended.transpose(1, 2).flatten(2))
 
 

@@ -1,5 +1,7 @@
 """Parts that several meta-learners build from the model block of an experiment.
 
+As in the releases, layers have no bias but for norms, logits, and sampling points.
+
 Shapes: B batch, d model width, h w feature grid.
 """
 
@@ -13,13 +15,15 @@ from umtfss.models.layers.deformable_attention import DeformableAttention
 
 def projection(channels: int, width: int, dropout: float) -> nn.Sequential:
     """A 1x1 convolution to the model's width, ReLU, and dropout of whole channels."""
-    return nn.Sequential(Pointwise(channels, width), nn.ReLU(inplace=True), nn.Dropout2d(dropout))
+    return nn.Sequential(
+        Pointwise(channels, width, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(dropout)
+    )
 
 
 def classifier(width: int, dropout: float) -> nn.Sequential:
     """A 3x3 convolution, ReLU, dropout of whole channels, and a 1x1 convolution to two logits."""
     return nn.Sequential(
-        nn.Conv2d(width, width, 3, padding=1),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
         nn.ReLU(inplace=True),
         nn.Dropout2d(dropout),
         Pointwise(width, 2),
@@ -34,11 +38,55 @@ def transformer_block(attention: nn.Module, settings: ModelConfig) -> Transforme
 def self_attention_block(settings: ModelConfig) -> TransformerBlock:
     """A block of the self-attention that the settings name."""
     if settings.self_attention == "vanilla":
-        return transformer_block(SelfAttention(settings.width, settings.heads), settings)
-    attention = DeformableAttention(settings.width, settings.heads, settings.deformable_points)
+        attention: nn.Module = SelfAttention(
+            settings.width, settings.heads, settings.attention_dropout
+        )
+    else:
+        attention = DeformableAttention(
+            settings.width,
+            settings.heads,
+            settings.deformable_points,
+            settings.attention_dropout,
+        )
     return transformer_block(attention, settings)
 
 
 def to_tokens(features: Tensor) -> Tensor:
     """(B, h * w, d) tokens of a (B, d, h, w) map; free of copies where the map is channels-last."""
     return features.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class ResidualConvolutions(nn.Module):
+    """Two 3x3 convolutions, each with ReLU, and a way around them.
+
+    Args:
+        width: d.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+
+    def forward(self, grid: Tensor, inside: Tensor) -> Tensor:
+        """(B, h, w, d) refined grid.
+
+        Args:
+            grid: (B, h, w, d).
+            inside: (B, h, w, 1) bool, False where a convolution must see zeros.
+        """
+        hidden = self.first((grid * inside).permute(0, 3, 1, 2)).relu()
+        hidden = self.second(hidden * inside.permute(0, 3, 1, 2)).relu()
+        return grid + hidden.permute(0, 2, 3, 1)
+
+
+def classify(head: nn.Module, grid: Tensor, inside: Tensor) -> Tensor:
+    """(B, 2, h, w) logits of a (B, h, w, d) grid; the head sees zeros where not inside.
+
+    Args:
+        head: A `classifier`.
+        grid: (B, h, w, d).
+        inside: (B, h, w, 1) bool.
+    """
+    logits: Tensor = head((grid * inside).permute(0, 3, 1, 2))
+    return logits

@@ -9,8 +9,8 @@ from torch import Tensor
 from umtfss.models.layers.dice import IGNORE
 
 
-def cross_entropy_loss(logits: Tensor, target: Tensor, ignore: bool, align_corners: bool) -> Tensor:
-    """The mean cross-entropy of the counted pixels, a scalar; 0 if there is none.
+def cross_entropy_loss(logits: Tensor, target: Tensor, align_corners: bool) -> Tensor:
+    """The mean cross-entropy of the pixels that are not 255, a scalar; 0 if there is none.
 
     Of two classes only the difference of the logits matters, and upsampling is linear: so the
     difference is upsampled, half the work of upsampling both.
@@ -18,7 +18,6 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, ignore: bool, align_corne
     Args:
         logits: (B, 2, h, w), background then foreground.
         target: (B, S, S) int64 in {0, 1, 255}.
-        ignore: Whether label 255 is left out; otherwise it counts as background.
         align_corners: How the feature grid maps to pixels.
     """
     difference = logits[:, 1:].float() - logits[:, :1].float()
@@ -26,8 +25,6 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, ignore: bool, align_corne
         difference, target.shape[-2:], mode="bilinear", align_corners=align_corners
     )[:, 0]
     foreground = (target == 1).to(difference.dtype)
-    if not ignore:
-        return F.binary_cross_entropy_with_logits(difference, foreground)
     counted = (target != IGNORE).to(difference.dtype)
     total = F.binary_cross_entropy_with_logits(difference, foreground, counted, reduction="sum")
     return total / counted.sum().clamp(min=1)

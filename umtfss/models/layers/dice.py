@@ -9,19 +9,20 @@ from torch import Tensor
 
 from umtfss.data.images import IGNORE
 
-_SMOOTH = 1.0  # px; keeps the loss of a channel without target finite
+_SMALLEST = 1e-8  # of the denominator, which is 0 only where every probability is
 
 
 def dice_loss(logits: Tensor, target: Tensor, ignore: bool, align_corners: bool) -> Tensor:
     """The sigmoid dice loss (arXiv 1606.04797), summed over both channels, mean over the batch.
 
     1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) of the background channel and of the foreground
-    channel, each over the whole target grid.
+    channel, each over the whole target grid. A pixel of label 255 is truth in neither channel.
 
     Args:
         logits: (B, 2, h, w), background then foreground.
         target: (B, S, S) int64 in {0, 1, 255}.
-        ignore: Whether label 255 is left out; otherwise it counts as background.
+        ignore: Whether predictions on label 255 are left out; otherwise they stay in the
+            denominator, as in the releases of UMTFSS and CyCTR.
         align_corners: How the feature grid maps to pixels.
     """
     logits = F.interpolate(
@@ -29,10 +30,10 @@ def dice_loss(logits: Tensor, target: Tensor, ignore: bool, align_corners: bool)
     )
     probability = logits.sigmoid().flatten(2)
     target = target.flatten(1)
-    foreground = target == 1
-    counted = target != IGNORE if ignore else torch.ones_like(foreground)
-    truth = torch.stack([counted & ~foreground, foreground], 1).float()
+    truth = torch.stack([target == 0, target == 1], 1).float()
     overlap = (probability * truth).sum(2)
-    area = (probability.square() * counted[:, None]).sum(2) + truth.sum(2)
-    dice = (2 * overlap + _SMOOTH) / (area + _SMOOTH)
+    square = probability.square()
+    if ignore:
+        square = square * (target != IGNORE)[:, None]
+    dice = 2 * overlap / (square.sum(2) + truth.sum(2)).clamp(min=_SMALLEST)
     return (1 - dice).sum(1).mean()

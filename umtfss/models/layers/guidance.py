@@ -1,71 +1,161 @@
-"""How tokens learn of the support's mask: merged with the global vector and the prior mask.
+"""How tokens learn of the support's mask: merged with the support's vector and the prior mask.
 
 A 1x1 convolution of concatenated features is written as the sum of one product for each part:
-the global vector is the same at every token.
+a vector is the same at every token.
 
 Shapes: B batch, K shots, h w feature grid, N = h * w, d model width.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
+from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.linear import linear
+from umtfss.models.layers.blocks import projection, to_tokens
 from umtfss.models.layers.prior_mask import masked_average, prior_mask
 
 
-def support_vector(support: Tensor, batch: EpisodeBatch) -> Tensor:
-    """(B, d) masked average of the support's tokens, mean over the shots.
+class Guidance(NamedTuple):
+    """What the supports' masks say.
+
+    Attributes:
+        own: (B, K, d) vector of each shot, the masked average of its tokens.
+        mean: (B, d) global vector, the mean over the shots.
+        prior: (B, h, w) prior mask of the query.
+    """
+
+    own: Tensor
+    mean: Tensor
+    prior: Tensor
+
+
+def token_labels(batch: EpisodeBatch) -> Tensor:
+    """(B, K, 2, h, w) uint8 label of two single pixels of each support token.
+
+    Raises:
+        ValueError: The batch was made without them.
+    """
+    if batch.support_pixels is None:
+        raise ValueError("token_masks: sampled reads batch.support_pixels, which is None")
+    return batch.support_pixels
+
+
+def pooling_mask(batch: EpisodeBatch, settings: ModelConfig) -> Tensor:
+    """(B, K, h, w) float in [0, 1], the weight of each support token in the object's vector.
+
+    Args:
+        batch: The episodes.
+        settings: The model block, for `token_masks`.
+    """
+    if settings.token_masks == "sampled":
+        return (token_labels(batch)[:, :, 0] == 1).float()
+    return batch.support_mask * batch.support_valid
+
+
+def support_vectors(support: Tensor, weight: Tensor) -> Tensor:
+    """(B, K, d) masked average of each shot's tokens.
+
+    Args:
+        support: (B * K, N, d).
+        weight: (B, K, h, w) from `pooling_mask`.
+    """
+    average = masked_average(support, weight.flatten(0, 1).flatten(1).to(support.dtype))
+    return average.unflatten(0, weight.shape[:2])
+
+
+def support_guidance(support: Tensor, batch: EpisodeBatch, settings: ModelConfig) -> Guidance:
+    """The vectors of the supports and the prior mask of the query.
 
     Args:
         support: (B * K, N, d).
         batch: The episodes that the tokens are of.
+        settings: The model block, for `token_masks` and `padding`.
     """
-    mask = (batch.support_mask * batch.support_valid).flatten(0, 1).flatten(1)
-    average = masked_average(support, mask.to(support.dtype))
-    return average.unflatten(0, (-1, batch.support_mask.shape[1])).mean(1)
-
-
-def support_guidance(support: Tensor, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
-    """(B, d) global support vector, and (B, h, w) prior mask.
-
-    Args:
-        support: (B * K, N, d).
-        batch: The episodes that the tokens are of.
-    """
+    weight = pooling_mask(batch, settings)
+    foreground = weight > (0 if settings.token_masks == "sampled" else 0.5)
     prior = prior_mask(
         batch.query_high,
         batch.query_valid,
         batch.support_high,
-        batch.support_valid & (batch.support_mask > 0.5),
+        foreground,
+        padding_is_seen=settings.padding == "seen",
     )
-    return support_vector(support, batch), prior
+    own = support_vectors(support, weight)
+    return Guidance(own, own.mean(1), prior)
 
 
 def guided_query(query: Tensor, vector: Tensor, prior: Tensor, merge: nn.Linear) -> Tensor:
-    """(B, N, d) the linear map of the concatenated query, global vector and prior.
+    """(B, N, d) the ReLU of the linear map of the concatenated query, global vector and prior.
 
     Args:
         query: (B, N, d).
         vector: (B, d).
         prior: (B, h, w) with h * w = N.
-        merge: From 2 d + 1 channels.
+        merge: From 2 d + 1 channels, without bias.
     """
-    weight, bias, width = merge.weight, merge.bias, query.shape[2]
+    weight, width = merge.weight, query.shape[2]
     query = linear(query, weight[:, :width])
-    query = query + linear(vector, weight[:, width:-1], bias)[:, None]
-    return torch.addcmul(query, prior.flatten(1)[..., None].to(query.dtype), weight[:, -1])
+    query = query + linear(vector, weight[:, width:-1])[:, None]
+    return torch.addcmul(query, prior.flatten(1)[..., None].to(query.dtype), weight[:, -1]).relu()
 
 
-def guided_support(support: Tensor, vector: Tensor, merge: nn.Linear) -> Tensor:
-    """(B * K, N, d) the linear map of the concatenated support and global vector.
+def guided_support(support: Tensor, vectors: Tensor, merge: nn.Linear) -> Tensor:
+    """(B * K, N, d) the ReLU of the linear map of each shot's tokens and vector, concatenated.
 
     Args:
         support: (B * K, N, d).
-        vector: (B, d).
-        merge: From 2 d channels.
+        vectors: (B, K, d), one of each shot.
+        merge: From 2 d channels, without bias.
     """
-    weight, bias, width = merge.weight, merge.bias, support.shape[2]
-    shared = linear(vector, weight[:, width:], bias)
-    shared = shared.repeat_interleave(len(support) // len(vector), 0)
-    return linear(support, weight[:, :width]) + shared[:, None]
+    weight, width = merge.weight, support.shape[2]
+    shared = linear(vectors.flatten(0, 1), weight[:, width:])
+    return (linear(support, weight[:, :width]) + shared[:, None]).relu()
+
+
+class Branches(NamedTuple):
+    """The tokens of both branches.
+
+    Attributes:
+        query: (B, N, d), merged.
+        support: (B * K, N, d), merged.
+        query_projected: (B, N, d), before the merge.
+        support_projected: (B * K, N, d), likewise.
+    """
+
+    query: Tensor
+    support: Tensor
+    query_projected: Tensor
+    support_projected: Tensor
+
+
+class GuidedBranches(nn.Module):
+    """Projects query and supports, and merges each with what the supports' masks say.
+
+    Args:
+        settings: The model block of an experiment.
+        mid_channels: C, channels of the mid feature.
+    """
+
+    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.width
+        self.query_mid = projection(mid_channels, width, settings.mid_dropout)
+        self.support_mid = projection(mid_channels, width, settings.mid_dropout)
+        self.query_merge = nn.Linear(2 * width + 1, width, bias=False)
+        self.support_merge = nn.Linear(2 * width, width, bias=False)
+
+    def forward(self, batch: EpisodeBatch) -> Branches:
+        """The tokens of the episodes."""
+        query = to_tokens(self.query_mid(batch.query_mid))
+        support = to_tokens(self.support_mid(batch.support_mid.flatten(0, 1)))
+        guidance = support_guidance(support, batch, self.settings)
+        return Branches(
+            guided_query(query, guidance.mean, guidance.prior, self.query_merge),
+            guided_support(support, guidance.own, self.support_merge),
+            query,
+            support,
+        )

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+_COUNT = 1e-6  # in the denominator of the counted code, as in the releases
+
 
 def valid_extent(valid: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns (each (...,) int64, at least 1) of the area that holds every valid token.
@@ -51,6 +53,40 @@ def sine_position_encoding(valid: Tensor, width: int) -> Tensor:
     return encoding
 
 
+def position_encoding(valid: Tensor, width: int, kind: str) -> Tensor:
+    """(B, h * w, d) float32 code of each token's place, as `model.position_code` says.
+
+    Args:
+        valid: (B, h, w) bool.
+        width: d, a multiple of 4.
+        kind: "centred" or "counted".
+    """
+    code = sine_position_encoding if kind == "centred" else counted_position_encoding
+    return code(valid, width).flatten(1, 2)
+
+
+def counted_position_encoding(valid: Tensor, width: int) -> Tensor:
+    """(B, h, w, d) float32 sine code of the released models.
+
+    A token's place is the number of valid tokens up to it, itself included, over the number in its
+    column (or row); sines and cosines alternate. Padding keeps the last count.
+
+    Args:
+        valid: (B, h, w) bool.
+        width: d, a multiple of 4.
+    """
+    half = width // 2
+    channel = torch.arange(half, dtype=torch.float32, device=valid.device)
+    rate = 10_000.0 ** (2 * torch.div(channel, 2, rounding_mode="floor") / half)
+    codes = []
+    for axis in (1, 2):
+        count = valid.float().cumsum(axis)
+        place = count / (count.narrow(axis, -1, 1) + _COUNT) * (2 * math.pi)
+        angle = place[..., None] / rate
+        codes.append(torch.where(channel % 2 == 0, angle.sin(), angle.cos()))
+    return torch.cat(codes, -1)
+
+
 def repeat_edge(logits: Tensor, valid: Tensor, side: int | None = None) -> Tensor:
     """The logits with every padded position replaced by its nearest one in the valid area.
 
@@ -68,3 +104,15 @@ def repeat_edge(logits: Tensor, valid: Tensor, side: int | None = None) -> Tenso
     nearest = (row[:, :, None] * valid.shape[-1] + column[:, None]).flatten(1)
     index = nearest[:, None].expand(-1, logits.shape[1], -1)
     return logits.flatten(2).gather(2, index).view(*logits.shape[:2], height, width)
+
+
+def fill_padding(logits: Tensor, valid: Tensor, side: int | None, padding_is_seen: bool) -> Tensor:
+    """What a model returns of its logits: `repeat_edge`, or the logits where padding is seen.
+
+    Args:
+        logits: (B, C, h, w); of the whole square grid where padding is seen.
+        valid: (B, h, w) bool.
+        side: As of `repeat_edge`.
+        padding_is_seen: Whether padding has logits of its own.
+    """
+    return logits if padding_is_seen else repeat_edge(logits, valid, side)

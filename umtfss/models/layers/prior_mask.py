@@ -26,7 +26,13 @@ def masked_average(features: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def prior_mask(query: Tensor, query_valid: Tensor, support: Tensor, foreground: Tensor) -> Tensor:
+def prior_mask(
+    query: Tensor,
+    query_valid: Tensor,
+    support: Tensor,
+    foreground: Tensor,
+    padding_is_seen: bool = False,
+) -> Tensor:
     """(B, h, w) float in [0, 1]: how much each query token looks like the support's foreground.
 
     The maximum over support-foreground tokens of the cosine of high features, min-max normalised
@@ -38,9 +44,14 @@ def prior_mask(query: Tensor, query_valid: Tensor, support: Tensor, foreground: 
         query_valid: (B, h, w) bool.
         support: (B, K, C, h, w).
         foreground: (B, K, h, w) bool, valid foreground tokens.
+        padding_is_seen: As in the releases: padding has a prior and is in the range of the
+            normalisation, and the support's other tokens count as zero vectors, so that no
+            maximum is below 0.
     """
     shots = support.shape[1]
     valid = query_valid.flatten(1)
+    if padding_is_seen:
+        valid = torch.ones_like(valid)
     query_tokens = query.flatten(2).transpose(1, 2)
     query_norm = torch.linalg.vector_norm(query_tokens, dim=2).clamp(min=_NORM)
     prior = torch.zeros_like(query_norm)
@@ -57,6 +68,8 @@ def prior_mask(query: Tensor, query_valid: Tensor, support: Tensor, foreground: 
         index = torch.where(rank < count, index, index[:, :1])
         tokens = support[:, shot].flatten(2).transpose(1, 2)
         cosine = torch.stack(list(map(_largest_cosine, query_tokens, tokens, index))) / query_norm
+        if padding_is_seen:
+            cosine = torch.where(count < member.shape[1], cosine.clamp(min=0), cosine)
         low = cosine.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
         high = cosine.masked_fill(~valid, -torch.inf).amax(1, keepdim=True)
         normalised = (cosine - low) / (high - low + _RANGE)

@@ -5,46 +5,90 @@ G = K_fg + K_bg groups.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from umtfss.clustering.hamming_kmeans import hamming_kmeans, hash_codes, keyed_hash
+from umtfss.clustering.hamming_kmeans import (
+    hamming_kmeans,
+    hash_codes,
+    hash_planes,
+    keyed_hash,
+)
+from umtfss.config import ModelConfig
+from umtfss.data.images import IGNORE
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.models.layers.guidance import token_labels
 from umtfss.models.layers.position_encoding import valid_extent
 
 FOREGROUND, BACKGROUND = 0, 1
 _PRIORITY_STREAM = 2
 
 
-def split_support(mask: Tensor, valid: Tensor) -> Tensor:
-    """(B, N) int64 set of each support token: 0 foreground, 1 background, -1 neither.
-
-    A valid token is foreground if more than half of it is. Without any foreground token the
-    central 2x2 tokens of every shot become foreground; without any background token the four
-    corners of every shot become background.
+def foreground_tokens(batch: EpisodeBatch, settings: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Which support tokens are of the object, and which are valid, two (B, K, h, w) bool.
 
     Args:
-        mask: (B, K, h, w) float in [0, 1], part of each token that is foreground.
-        valid: (B, K, h, w) bool.
+        batch: The episodes.
+        settings: The model block, for `token_masks`: more than half of the area of a token, or the
+            pixel at its top left corner.
     """
-    height, width = mask.shape[-2:]
-    rows, columns = (extent[..., None] for extent in valid_extent(valid))
-    row = torch.arange(height, device=mask.device)
-    column = torch.arange(width, device=mask.device)
+    if settings.token_masks == "sampled":
+        label = token_labels(batch)[:, :, 1]
+        return label == 1, label != IGNORE
+    return batch.support_mask > 0.5, batch.support_valid
+
+
+def split_support(
+    foreground: Tensor, valid: Tensor, padding_is_seen: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Which support tokens are foreground and which background, two (B, K, h, w) bool.
+
+    A shot without any foreground token gives its central 2x2 tokens to the foreground, then a
+    shot without any background token its four corners to the background. A token that is not
+    valid is in neither set.
+
+    Args:
+        foreground: (B, K, h, w) bool, tokens of the object.
+        valid: (B, K, h, w) bool.
+        padding_is_seen: Whether centre and corners are those of the whole grid, whatever is valid,
+            as in the releases; otherwise they are those of the valid area.
+    """
+    height, width = valid.shape[-2:]
+    if padding_is_seen:
+        rows = columns = valid.new_zeros(valid.shape[:2], dtype=torch.long)
+        rows, columns = rows + height, columns + width
+    else:
+        rows, columns = valid_extent(valid)
+    rows, columns = rows[..., None], columns[..., None]
+    row = torch.arange(height, device=valid.device)
+    column = torch.arange(width, device=valid.device)
     central_row = (row >= rows // 2 - 1) & (row <= rows // 2)
     central_column = (column >= columns // 2 - 1) & (column <= columns // 2)
     corner_row = (row == 0) | (row == rows - 1)
     corner_column = (column == 0) | (column == columns - 1)
 
-    foreground = valid & (mask > 0.5)
-    background = valid & ~foreground
-    absent = ~foreground.flatten(1).any(1).view(-1, 1, 1, 1)
-    central = absent & central_row[..., None] & central_column[..., None, :]
-    foreground, background = foreground | central, background & ~central
-    absent = ~background.flatten(1).any(1).view(-1, 1, 1, 1)
+    inside = torch.ones_like(valid) if padding_is_seen else valid
+    foreground = inside & foreground
+    absent = ~foreground.flatten(2).any(2)[..., None, None]
+    foreground = foreground | (absent & central_row[..., None] & central_column[..., None, :])
+    absent = ~(inside & ~foreground).flatten(2).any(2)[..., None, None]
     corners = absent & corner_row[..., None] & corner_column[..., None, :]
-    foreground, background = foreground & ~corners, background | corners
+    foreground = foreground & ~corners
+    if padding_is_seen:
+        return foreground, ~foreground
+    return foreground, (valid & ~foreground) | corners
+
+
+def set_numbers(foreground: Tensor, background: Tensor) -> Tensor:
+    """(B, N) int64 set of each token of all shots: 0 foreground, 1 background, -1 neither.
+
+    Args:
+        foreground: (B, K, h, w) bool.
+        background: (B, K, h, w) bool.
+    """
     sets = foreground.long() * FOREGROUND + background.long() * BACKGROUND
     return torch.where(foreground | background, sets, -1).flatten(1)
 
@@ -67,18 +111,20 @@ def prototypes(
     key: Tensor,
     priority: Tensor,
     groups: tuple[int, int],
+    *,
     bits: int,
     iterations: int,
-    pool: str,
+    pool: str = "mean",
+    mask_empty: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """(B, G, d) prototypes, foreground first, and (B, G) bool which of them have tokens.
+    """(B, G, d) prototypes, foreground first, and (B, G) bool which of them are attended to.
 
-    Foreground and background tokens are grouped separately by k-means on hash codes (without
+    Tokens are hashed and grouped by k-means in Hamming space, set by set (the assignment has no
     gradient) and pooled within each group (with gradient).
 
     Args:
         tokens: (B, N, d).
-        sets: (B, N) int64 from `split_support`.
+        sets: (B, N) int64 from `set_numbers`.
         key: (B,) int64, keys the hash planes.
         priority: (B, N) int64 from `token_priority`.
         groups: (K_fg, K_bg).
@@ -86,8 +132,10 @@ def prototypes(
         iterations: Iterations of k-means.
         pool: "mean": the mean, L2-normalised; "sum": the sum as in Eq. 5, not normalised (its
             direction is the mean's, so normalising it would give the same prototype).
+        mask_empty: Whether groups that lost all their tokens are left out. Slots beyond the number
+            of tokens of a set always are.
     """
-    codes = hash_codes(tokens, key, bits)
+    codes = hash_codes(tokens, sets, *hash_planes(key, tokens.shape[2], bits, len(groups)))
     group = hamming_kmeans(codes, sets, groups, priority, iterations)
     batch, total = len(tokens), sum(groups)
     # One more row takes the tokens of neither set.
@@ -95,31 +143,67 @@ def prototypes(
     values = tokens.flatten(0, 1).float()
     sums = values.new_zeros(batch * (total + 1), values.shape[1]).index_add(0, row, values)
     sums = sums.view(batch, total + 1, -1)[:, :total]
-    used = torch.zeros(batch, total + 1, dtype=torch.bool, device=key.device)
-    used = used.scatter(1, group, True)[:, :total]
-    return (F.normalize(sums, dim=2) if pool == "mean" else sums), used
+    if mask_empty:
+        shown = torch.zeros(batch, total + 1, dtype=torch.bool, device=key.device)
+        shown = shown.scatter(1, group, True)[:, :total]
+    else:
+        shown = torch.cat(
+            [
+                torch.arange(count, device=key.device) < (sets == which).sum(1, keepdim=True)
+                for which, count in zip((FOREGROUND, BACKGROUND), groups, strict=True)
+            ],
+            1,
+        )
+    return (F.normalize(sums, dim=2) if pool == "mean" else sums), shown
 
 
-def sampled_tokens(
-    tokens: Tensor, sets: Tensor, priority: Tensor, count: int
-) -> tuple[Tensor, Tensor]:
-    """(B, 2n, d) random foreground and background tokens, and (B, 2n) bool which are there.
+@dataclass(frozen=True)
+class TokenSample:
+    """Support tokens drawn for attention, foreground first.
+
+    Attributes:
+        index: (B, M) int64, places in the list of all tokens.
+        there: (B, M) bool, False where an episode has fewer tokens.
+        foreground: (B, M) bool.
+    """
+
+    index: Tensor
+    there: Tensor
+    foreground: Tensor
+
+    def of(self, values: Tensor) -> Tensor:
+        """The (B, M, ...) values of the drawn tokens, from (B, N, ...)."""
+        index = self.index.view(*self.index.shape, *(1,) * (values.ndim - 2))
+        return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+
+
+@torch.no_grad()
+def sample_tokens(sets: Tensor, priority: Tensor, counts: tuple[Tensor, Tensor]) -> TokenSample:
+    """The tokens that come first in the order of priority, F of the foreground and G of the rest.
+
+    Where a set has fewer tokens than asked for, the other one fills up (arXiv 2106.02320, released
+    code): fewer than F foreground tokens: all of them, and F + G less their number of the
+    background; else fewer than G background tokens: likewise.
 
     Args:
-        tokens: (B, N, d).
-        sets: (B, N) int64 from `split_support`.
-        priority: (B, N) int64 from `token_priority`.
-        count: n, tokens of each set; a set with fewer gives them all.
+        sets: (B, N) int64, from `set_numbers`.
+        priority: (B, N) int64, from `token_priority`.
+        counts: F and G, (B,) int64 each.
     """
-    count = min(count, tokens.shape[1])
+    wanted_fg, wanted_bg = counts
+    total = wanted_fg + wanted_bg
+    member = torch.stack([sets == FOREGROUND, sets == BACKGROUND], 1)
+    has_fg, has_bg = member.sum(2).unbind(1)
+    few_fg, few_bg = has_fg < wanted_fg, has_bg < wanted_bg
+    take_fg = torch.where(few_fg, has_fg, torch.where(few_bg, total - has_bg, wanted_fg))
+    take_fg = take_fg.minimum(has_fg)
+    take_bg = torch.where(few_fg, total - has_fg, wanted_bg).minimum(has_bg)
+    most = int((take_fg + take_bg).max())
+
     last = torch.iinfo(torch.int64).max
-    index = torch.cat(
-        [
-            priority.masked_fill(sets != which, last).argsort(dim=1)[:, :count]
-            for which in (FOREGROUND, BACKGROUND)
-        ],
-        1,
-    )
-    wanted = torch.tensor([FOREGROUND, BACKGROUND], device=sets.device).repeat_interleave(count)
-    chosen = tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
-    return chosen, sets.gather(1, index) == wanted
+    order = priority[:, None].masked_fill(~member, last).argsort(dim=2, stable=True)
+    place = torch.arange(most, device=sets.device).expand(len(sets), -1)
+    foreground = place < take_fg[:, None]
+    rank = torch.where(foreground, place, place - take_fg[:, None]).clamp(max=sets.shape[1] - 1)
+    index = torch.where(foreground, order[:, 0].gather(1, rank), order[:, 1].gather(1, rank))
+    return TokenSample(index, place < (take_fg + take_bg)[:, None], foreground)

@@ -1,17 +1,22 @@
-"""Coarser grids of a feature map, and back, without a trace of the padding.
+"""Coarser grids of a feature map, and back.
 
-A coarse grid has square cells of 1 / scale tokens, the first at the top left corner, so that a
-cell holds the same tokens however much padding there is. Where the side of the padded grid is a
-multiple of a cell, the cells are those of adaptive average pooling. Both directions are separable
-and linear: one small matrix for the rows and one for the columns of every image, which knows the
-image's valid extent. So the valid area is a rectangle at the top left, as that of a query is.
+`WholeScale` resamples padding like the image, as PFENet's release does.
+
+`MaskedScale` leaves no trace of it. A coarse grid has square cells of 1 / scale tokens, the first
+at the top left corner, so that a cell holds the same tokens however much padding there is. If the
+side of the padded grid is a multiple of a cell, the cells are those of adaptive average pooling.
+Both directions are separable and linear: one small matrix for the rows and one for the columns of
+every image, which knows the image's valid extent. So the valid area is a rectangle at the top left,
+as that of a query is.
 
 Shapes: B batch, h w feature grid, n m coarse grid, d channels.
 """
 
 from math import ceil, floor
+from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _TOLERANCE = 1e-6  # of a token; a scale like 2/15 is not exact
@@ -73,3 +78,87 @@ def resample(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     rows, columns = rows.to(grid.dtype), columns.to(grid.dtype)
     grid = torch.bmm(rows, grid.flatten(2)).view(batch, -1, width, channels)
     return torch.matmul(columns[:, None], grid)
+
+
+class Scale(Protocol):
+    """One coarse grid of a pyramid, and the ways to it and back.
+
+    Attributes:
+        inside: (B, n, m, 1) bool, cells that hold a part of the image.
+    """
+
+    inside: Tensor
+
+    def pool(self, grid: Tensor) -> Tensor:
+        """(B, n, m, d) means of the cells of a (B, h, w, d) grid."""
+
+    def shrink(self, grid: Tensor) -> Tensor:
+        """(B, n, m, d) of a (B, h, w, d) grid that is smooth."""
+
+    def grow(self, grid: Tensor) -> Tensor:
+        """(B, h, w, d) of a (B, n, m, d) grid."""
+
+
+class MaskedScale:
+    """A coarse grid of square cells that knows of the valid tokens alone.
+
+    Args:
+        rows: (B,) int64, valid rows of each image.
+        columns: (B,) int64, valid columns.
+        grid: (h, w).
+        scale: Cells per token.
+    """
+
+    def __init__(self, rows: Tensor, columns: Tensor, grid: tuple[int, int], scale: float) -> None:
+        height, width = grid
+        self.down = pooling(rows, height, scale), pooling(columns, width, scale)
+        self.up = upsampling(rows, height, scale), upsampling(columns, width, scale)
+        used = [one.any(2) for one in self.down]
+        self.inside = (used[0][:, :, None] & used[1][:, None])[..., None]
+
+    def pool(self, grid: Tensor) -> Tensor:
+        """(B, n, m, d) means over the valid tokens of each cell."""
+        return resample(grid, *self.down)
+
+    def shrink(self, grid: Tensor) -> Tensor:
+        """The same as `pool`."""
+        return self.pool(grid)
+
+    def grow(self, grid: Tensor) -> Tensor:
+        """(B, h, w, d) interpolated between the centres of the cells in use."""
+        return resample(grid, *self.up)
+
+
+class WholeScale:
+    """A coarse grid of the whole token grid, padding included, as in PFENet's release.
+
+    Means are adaptive average pooling; the other ways interpolate with corners aligned.
+
+    Args:
+        grid: (h, w).
+        scale: Cells per token.
+        like: A tensor of the batch, for its size and device.
+    """
+
+    def __init__(self, grid: tuple[int, int], scale: float, like: Tensor) -> None:
+        self.grid = grid
+        self.coarse = cells(grid[0], scale), cells(grid[1], scale)
+        self.inside = like.new_ones(len(like), *self.coarse, 1, dtype=torch.bool)
+
+    def pool(self, grid: Tensor) -> Tensor:
+        """(B, n, m, d) means of the cells."""
+        return F.adaptive_avg_pool2d(grid.permute(0, 3, 1, 2), self.coarse).permute(0, 2, 3, 1)
+
+    def shrink(self, grid: Tensor) -> Tensor:
+        """(B, n, m, d) interpolated."""
+        return self._interpolated(grid, self.coarse)
+
+    def grow(self, grid: Tensor) -> Tensor:
+        """(B, h, w, d) interpolated."""
+        return self._interpolated(grid, self.grid)
+
+    @staticmethod
+    def _interpolated(grid: Tensor, size: tuple[int, int]) -> Tensor:
+        maps = grid.permute(0, 3, 1, 2)
+        maps = F.interpolate(maps, size, mode="bilinear", align_corners=True)
+        return maps.permute(0, 2, 3, 1)
