@@ -244,7 +244,8 @@ def test_what_an_experiment_extends_is_changed_where_it_says_so(tmp_path):
         for name in ("base", "middle", "last")
     )
     assert (middle.name, middle.description, middle.seed) == ("middle", "another", 2)
-    assert (middle.model.k_fg, middle.model.k_bg, middle.model.width) == (10, 3, 128)
+    assert (middle.model.k_fg, middle.model.k_bg) == (10, 3)
+    assert middle.model.width == before.model.width
     assert middle.model.pyramid_scales == [1.0]  # lists are replaced
     assert middle.tables.table4.k_fg == [1, 2, 3]
     assert middle.tables.table4.k_bg == before.tables.table4.k_bg
