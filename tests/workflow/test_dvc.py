@@ -22,6 +22,12 @@ def test_record_clone_restore_nothing_to_do(finished, tmp_path):
     finished.run("git", "clone", "-q", ".", str(clone.root))
     assert not (clone.root / "results/tiny/training").exists()
     assert (clone.root / "results/tiny/tables/table4.csv").is_file()  # in git
+    # Another experiment's file is none of its business, its own settings are.
+    clone.edit("experiments/demo.yaml", "description: ", "description: Another. ")
+    with clone.edited("experiments/tiny.yaml", "steps: 6,", "steps: 7,"):
+        refused = clone.run("workflow_scripts/restore.sh", check=False)
+        assert refused.returncode != 0
+        assert "does not fit" in refused.stderr
     clone.run("workflow_scripts/restore.sh")
     assert "Nothing to be done" in clone.snakemake("all_tables", "all_figures")
     assert "up to date" in clone.run("dvc", "repro").stdout

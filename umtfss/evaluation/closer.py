@@ -25,7 +25,7 @@ from umtfss.provenance import atomic_path
 KIND = FileKind("umtfss-boxes", 1, "a file of boxes around what was found", "all_episodes")
 
 PARTS = 8  # of a side, at whose edges boxes end
-# The values that docs/accuracy_log.md measured with:
+# The values that docs/history/accuracy_log.md measured with:
 BULK = 0.98  # of the pixels found that a box holds in each direction
 GROWTH = 1.15  # of a box, for what the score missed
 LEAST_SIDE = 0.35  # part of the image's side: less of it says little about what is shown
