@@ -48,16 +48,6 @@ def cache_augment(wildcards):
     return settings["features"]["model"]["augment"] if view else None
 
 
-# The boxes that a cache of crops is of; others are of whole images.
-def crop_boxes(wildcards):
-    cache = plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache)
-    return plan.box_files(wildcards.dataset) if cache.closer else []
-
-
-def crop_code(wildcards):
-    return code("umtfss/evaluation/closer.py") if crop_boxes(wildcards) else None
-
-
 # clustering
 
 
@@ -126,10 +116,6 @@ def test_index(wildcards):
     return plan.test_index(wildcards.dataset)
 
 
-def box_inputs(wildcards):
-    return plan.box_inputs(wildcards.dataset, int(wildcards.shot))
-
-
 tested_sources = (
     "umtfss/evaluation",
     "umtfss/clustering/hamming_kmeans.py",
@@ -153,10 +139,6 @@ def tested_settings(run):
         "superpixels": superpixel_settings if plan.squashes else None,
         **plan.tested_part(run),
     }
-
-
-def box_settings(wildcards):
-    return tested_settings(plan.box_run)
 
 
 def episode_indexes(wildcards):

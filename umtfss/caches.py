@@ -160,15 +160,6 @@ class Caches(Paths):
             for view in range(1, model.views)
         ]
 
-    def crop_cache(self, dataset: str, diffused: bool) -> FeatureCache:
-        """The cache of the crops that a closer look takes of a data set's test images."""
-        features = self.experiment.features
-        model = features.model
-        levels = (DIFFUSED,) if diffused else features.backbone_levels([*model.mid, model.high])
-        ((name, split),) = pairs_of([self.tested_split(dataset)])
-        side = model.long_side
-        return FeatureCache(name, split, model.backbone, side, levels, closer=True)
-
     def cache_named(self, dataset: str, split: str, name: str) -> FeatureCache:
         """The cache of a split in the folder `name`.
 
@@ -180,9 +171,6 @@ class Caches(Paths):
         views = {one.name: one for one in chain(*self.view_caches([f"{dataset}/{split}"]))}
         if name in views:
             return views[name]
-        crops = (self.crop_cache(dataset, diffused) for diffused in (False, True))
-        if found := [one for one in crops if (one.split, one.name) == (split, name)]:
-            return found[0]
         backbone, side, *view = name.split("-")
         if view == [DIFFUSED]:
             return self.feature_cache(dataset, split, backbone, int(side), diffused=True)
@@ -196,8 +184,6 @@ class Caches(Paths):
 
     def plain(self, cache: FeatureCache) -> FeatureCache:
         """The cache that a diffused one is made of."""
-        if cache.closer:
-            return self.crop_cache(cache.dataset, diffused=False)
         return self.feature_cache(cache.dataset, cache.split, cache.backbone, cache.long_side)
 
     @property

@@ -248,11 +248,6 @@ class ModelConfig(Block):
         description="part of the tested score that is its mean over each superpixel of the query "
         "(those of pseudo_masks); not in the paper",
     )
-    closer: Fraction = Field(
-        0.0,
-        description="part of the tested score around what was found that comes from a second look "
-        "at the query, cropped there; not in the paper",
-    )
     ignore_in_loss: bool = Field(
         True,
         description="leave label 255 out of the dice loss; false: predictions there stay in its "

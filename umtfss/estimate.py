@@ -35,8 +35,6 @@ EFFICIENCY = {
 PSEUDO_MASK_SECONDS = 0.073
 # What diffusing a token is worth, from a run of today's voc_cpu: 40 s a shard of 499 images.
 DIFFUSION_GFLOP = 0.015
-# What a closer look costs, from voc_cpu: crops a test image, and episodes whose query has one.
-CROPS_PER_IMAGE, CROPPED_EPISODES = 2.7, 0.6
 # Core-seconds until a job's imports are done.
 START_SECONDS = 6.0
 
@@ -242,9 +240,7 @@ def estimate(plan: Plan) -> list[Cost]:
     def cache_cost(cache: FeatureCache) -> tuple[float, float]:
         facts = backbone_facts(cache.backbone)
         resized = facts.resized(*size[cache.dataset], cache.long_side)
-        images: float = image_count(plan, cache.dataset, cache.split)
-        if cache.closer:
-            images *= CROPS_PER_IMAGE
+        images = image_count(plan, cache.dataset, cache.split)
         if cache.diffused:
             assert features.diffusion is not None
             h, w = facts.grid(*resized)
@@ -305,15 +301,11 @@ def estimate(plan: Plan) -> list[Cost]:
         if spec.run.is_tuned:  # every image of the folds once, then nothing but cosines
             photos = image_count(plan, *plan.tested_split(spec.dataset).split("/"))
             seen = photos * len(spec.folds) / len(FOLDS)
-            seen *= 1 + CROPS_PER_IMAGE * plan.looks_closer(spec.run)
             tested += core_seconds("evaluation", seen * tuned(spec.dataset))
         elif spec.run.is_trained:
             channels, settings = plan.mid_channels(spec.run), plan.model_settings(spec.run)
             model = episode_gflop(settings, side * side, channels, spec.shot)
             seen = (1 + spec.shot) * live(spec.dataset) if plan.tests_live else 0.0
-            if plan.looks_closer(spec.run):
-                model *= 1 + CROPPED_EPISODES
-                seen += CROPPED_EPISODES * live(spec.dataset) if plan.tests_live else 0.0
             tested += episodes * (core_seconds("evaluation", model) + seen)
     costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))
     return costs

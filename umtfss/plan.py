@@ -15,7 +15,7 @@ from umtfss.experiment import Experiment
 from umtfss.paths import EvaluationSpec, FeatureCache, pairs_of
 from umtfss.run_settings import RunSettings
 from umtfss.runs import RunSpec
-from umtfss.tables.cells import Table, matcher_run, unsupervised_run
+from umtfss.tables.cells import Table, unsupervised_run
 from umtfss.tables.layout import all_tables
 
 TRAIN = "train"  # the split whose labels are trained on
@@ -137,7 +137,6 @@ class Plan(RunSettings):
         for table in self.tables:
             for m in table.measurements:
                 caches.update(*self.tested_caches(m.run, m.dataset))
-                caches.update(*self.crop_caches(m.run, m.dataset))
         caches.update(self.diffusion_sources)
         caches.update([self.plain(cache) for cache in caches if cache.diffused])
         return sorted(caches)
@@ -163,44 +162,6 @@ class Plan(RunSettings):
         if self.squashes or not self.model_settings(run).superpixels:
             return []
         return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
-
-    def looks_closer(self, run: RunSpec) -> bool:
-        """Whether a run's model is shown the queries a second time, cropped."""
-        return self.model_settings(run).closer > 0
-
-    def crop_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
-        """The caches of the crops that a run is shown of test images; none if they are live."""
-        if self.tests_live or not self.looks_closer(run):
-            return []
-        levels = self.tested_levels(run)
-        return self.run_caches(run, levels, lambda diffused: [self.crop_cache(dataset, diffused)])
-
-    @property
-    def box_run(self) -> RunSpec:
-        """The matcher whose score tells where to look closer."""
-        return matcher_run(self.experiment, superpixels=0.0, closer=0.0)
-
-    def tests_looked_closer(self, dataset: str) -> dict[int, list[str]]:
-        """Shot -> the files of test episodes whose queries some table looks at closer."""
-        files: dict[int, set[str]] = {}
-        for spec in self.evaluations.values():
-            if spec.dataset == dataset and self.looks_closer(spec.run):
-                files.setdefault(spec.shot, set()).update(self.tested_episodes(spec))
-        return {shot: sorted(paths) for shot, paths in sorted(files.items())}
-
-    def box_files(self, dataset: str) -> list[str]:
-        """The boxes of a data set's test episodes."""
-        return [self.boxes(dataset, shot) for shot in self.tests_looked_closer(dataset)]
-
-    def box_inputs(self, dataset: str, shot: int) -> dict[str, Any]:
-        """Manifests and files that finding the boxes reads."""
-        diffused = self.diffuses(self.box_run)
-        return {
-            "episodes": self.tests_looked_closer(dataset)[shot],
-            "features": self.feature_manifests(self.test_caches(dataset, diffused)),
-            "map": [self.diffusion_map] if self.tests_live and diffused else [],
-            "index": self.test_index(dataset),
-        }
 
     # Where it lies
 
@@ -249,7 +210,6 @@ class Plan(RunSettings):
         """Every episode file that the tables asked for read."""
         specs = [spec for table in self.tables for spec in self.evaluations_of(table)]
         test = {path for spec in specs for path in self.tested_episodes(spec)}
-        test.update(path for spec in specs for path in self.evaluation_inputs(spec)["boxes"])
         return sorted(test | {self.training_episodes(run, ".json") for run in self.trained_runs})
 
     def table_named(self, name: str) -> Table:
@@ -307,8 +267,6 @@ class Plan(RunSettings):
             "features": self.feature_manifests(chain(*self.tested_caches(run, dataset))),
             "map": [self.diffusion_map] if self.tests_live and self.diffuses(run) else [],
             "superpixels": self.test_superpixels(run, dataset),
-            "boxes": [self.boxes(dataset, spec.shot)] if self.looks_closer(run) else [],
-            "crops": self.feature_manifests(chain(*self.crop_caches(run, dataset))),
             "index": self.test_index(spec.dataset),
             "episodes": self.tested_episodes(spec),
         }

@@ -18,7 +18,7 @@ PAPER_MODELS = ("pfenet", "cyctr", "umtfss")  # that its claims are about
 TRAINING_FREE = ("prototype",)
 WITH_TRANSFORMER = ("umtfss", "cyctr", "tuned")  # it has an optimiser of its own
 MASKSPLIT = "masksplit"  # without labels it has tasks of its own, "saliency"
-TESTED_ALONE = ("superpixels", "closer")  # model keys that training knows nothing of
+TESTED_ALONE = ("superpixels",)  # model keys that training knows nothing of
 TUNED = "tuned"  # it trains a part of the backbone: its runs have features of their own
 # The model keys that are read of those models that leave most to others, beside TESTED_ALONE.
 FEW_KEYS = {

@@ -1,5 +1,6 @@
 """Experiment files: what is accepted, and what the messages say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.experiment import DATA_ROOT_VARIABLE
-from umtfss.experiment_file import load_experiment
+from umtfss.experiment_file import REMOVED, load_experiment
 from umtfss.plan import Plan
 from umtfss.provenance import PACKAGE_ROOT
 
@@ -38,6 +39,21 @@ def test_unknown_key_below_a_free_name_is_explained_too(tmp_path):
     path = changed(tmp_path, lambda raw: raw["training"]["shapes"].update(stepz=8))
     with pytest.raises(ConfigError, match=r"training\.shapes\.stepz: unknown key, did you mean"):
         load_experiment(path)
+
+
+@pytest.mark.parametrize(("key", "reason"), REMOVED.items())
+def test_a_removed_key_says_what_to_do(tmp_path, key, reason):
+    *blocks, last = key.split(".")
+
+    def change(raw):
+        for block in blocks:
+            raw = raw.setdefault(block, {})
+        raw[last] = 1
+
+    with pytest.raises(ConfigError, match=re.escape(f"{key}: {reason}")):
+        load_experiment(changed(tmp_path, change))
+    assert "removed" in reason
+    assert "delete" in reason or "write" in reason
 
 
 def test_every_bad_key_is_reported_at_once(tmp_path):

@@ -1,14 +1,10 @@
 """What an experiment is said to cost."""
 
-import os
-
 import pytest
 
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.estimate import (
-    CROPPED_EPISODES,
-    CROPS_PER_IMAGE,
     EFFICIENCY,
     PSEUDO_MASK_SECONDS,
     START_SECONDS,
@@ -94,29 +90,8 @@ def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
         next(cost.gigabytes for cost in estimate(Plan(one)) if cost.arrow == "features")
         for one in (experiment, experiment.model_copy(update={"features": without}))
     ]
-    # train and val of 375x500 px, and val's crops: 18x24 tokens, each with 128 fp16 channels more
-    images = 100 * (2 + CROPS_PER_IMAGE)
-    assert disk[0] - disk[1] == pytest.approx(images * 18 * 24 * 128 * 2 / 1e9)
-
-
-def test_a_closer_look_takes_caches_of_crops_and_more_of_a_test(monkeypatch):
-    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: 100)
-    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
-    experiment = load_experiment("voc_cpu")
-    model = experiment.model.model_copy(update={"closer": 0.0})
-    tables = experiment.tables.model_copy(update={"ablation": None, "table2": None})
-    one = experiment.model_copy(update={"tables": tables})
-    other = one.model_copy(update={"model": model})
-    closer, plain = ({cost.arrow: cost for cost in estimate(Plan(e))} for e in (one, other))
-    assert closer["features"].jobs - plain["features"].jobs == 2 * 4  # diffused or not, shards
-    tokens = 100 * CROPS_PER_IMAGE * 18 * 24
-    added = closer["features"].gigabytes - plain["features"].gigabytes
-    assert added == pytest.approx(tokens * (736 + 384) * 2 / 1e9)
-    assert closer["training"].hours == pytest.approx(plain["training"].hours)
-    starts = plain["evaluation"].jobs * 6 / os.cpu_count() / 3600
-    # the floor alone is without it, and needs no time here
-    ratio = (closer["evaluation"].hours - starts) / (plain["evaluation"].hours - starts)
-    assert ratio == pytest.approx(1 + CROPPED_EPISODES)
+    # train and val of 375x500 px: 18x24 tokens, each with 128 fp16 channels more
+    assert disk[0] - disk[1] == pytest.approx(200 * 18 * 24 * 128 * 2 / 1e9)
 
 
 def test_tuned_blocks_are_counted_on_images_and_not_on_episodes(monkeypatch):
@@ -137,10 +112,10 @@ def test_tuned_blocks_are_counted_on_images_and_not_on_episodes(monkeypatch):
     runs, episodes = 3 * 4, 120 * 4  # ratios, folds; 3: forward and backward, 2: query and support
     seconds = runs * episodes * 3 * 2 * blocks / (100 * EFFICIENCY["training"])
     assert 3600 * alone["training"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
-    images = runs * (100 / 4) * (1 + CROPS_PER_IMAGE)
+    images = runs * (100 / 4)
     seconds = images * blocks / (100 * EFFICIENCY["evaluation"])
     assert 3600 * alone["evaluation"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
-    stems = 100 * (2 + CROPS_PER_IMAGE) * 18 * 24 * 384 * 2 / 1e9  # both splits, crops
+    stems = 100 * 2 * 18 * 24 * 384 * 2 / 1e9  # both splits
     added = both["features"].gigabytes - without["features"].gigabytes
     assert added == pytest.approx(stems)
 
@@ -221,7 +196,7 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         "tables": tables,
         "features": FeaturesConfig.model_validate(blocks),
         "pools": {"pascal": experiment.pools["pascal"]},
-        "model": experiment.model.model_copy(update={"superpixels": 0.0, "closer": 0.0}),
+        "model": experiment.model.model_copy(update={"superpixels": 0.0}),
     }
     measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}

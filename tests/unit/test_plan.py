@@ -25,7 +25,7 @@ class Few(SimpleNamespace):
         return Few(**{**vars(self), **update})
 
 
-FLOOR_PATH = "prototype/training_free+raw+closer=0.0+margin=0.0+self_support=False+superpixels=0.0"
+FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False+superpixels=0.0"
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,6 @@ def test_diffused_features_are_caches_of_their_own():
     assert set(named) == {
         *((photos, "all", plain) for photos in ("coco", "imagenet")),
         *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
-        *(("pascal", "val", f"{plain}-closer{kind}") for kind in ("", "-stem", "-diffused")),
         *(("pascal", split, f"{plain}-stem") for split in ("train", "val")),
     }
     for (dataset, split, name), cache in named.items():
@@ -273,30 +272,6 @@ def test_diffused_features_are_caches_of_their_own():
         kind = "diffused" if cache.diffused else "residual6" if cache.stem else "fused"
         assert cache.levels == (kind,)
     assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
-
-
-def test_crops_are_of_the_queries_of_runs_that_look_closer():
-    plan = Plan(load_experiment("voc_cpu"), ["table4"])
-    assert plan.box_files("pascal") == [
-        f"results/voc_cpu/episodes/test/pascal/boxes-{shot}shot.h5" for shot in (1, 5)
-    ]  # whatever was asked for: another table's 5-shot episodes share the crops
-    assert plan.boxes("pascal", 1) in plan.episode_files
-    for shot in (1, 5):
-        inputs = plan.box_inputs("pascal", shot)
-        assert len(inputs["episodes"]) == 4 * 5  # folds, the headline's seeds
-        assert {path.split("/")[-3] for path in inputs["features"]} == {"vits14_lite2-672-diffused"}
-    box_run = plan.model_settings(plan.box_run)
-    assert (box_run.self_support, box_run.margin) == (True, 0.05)
-    assert (box_run.superpixels, box_run.closer) == (0, 0)
-    for spec in Plan(plan.experiment).evaluations.values():
-        inputs = plan.evaluation_inputs(spec)
-        looks = plan.model_settings(spec.run).closer > 0
-        assert looks == ("closer=0.0" not in spec.run.path)
-        assert inputs["boxes"] == ([plan.boxes("pascal", spec.shot)] if looks else [])
-        crops = {path.split("/")[-3] for path in inputs["crops"]}
-        kinds = ("", "-stem", "-diffused") if spec.run.is_tuned else ("-diffused",)
-        assert crops == {f"vits14_lite2-672-closer{kind}" for kind in kinds if looks}
-        assert not (looks and spec.run.raw)
 
 
 def test_a_run_that_tunes_reads_what_its_blocks_read_beside_the_rest():
@@ -311,7 +286,6 @@ def test_a_run_that_tunes_reads_what_its_blocks_read_beside_the_rest():
     spec = plan.evaluations[run.path, "pascal", 1]
     tested = {path.split("/")[-3] for path in plan.evaluation_inputs(spec)["features"]}
     assert tested == {f"vits14_lite2-672{kind}" for kind in ("", "-stem", "-diffused")}
-    assert plan.boxes("pascal", 1) in plan.evaluation_inputs(spec)["boxes"]  # of the frozen matcher
 
 
 def test_without_diffusion_tuned_blocks_have_two_levels():
@@ -324,26 +298,6 @@ def test_without_diffusion_tuned_blocks_have_two_levels():
     assert (mid, high) == (["residual6"], raw["features"]["model"]["high"])
     assert plan.tested_levels(run) == ["residual6"]
     assert len(plan.training_caches(run)) == len(plan.tested_caches(run, "pascal")) == 2
-
-
-def test_nobody_looks_closer_unless_asked_to(paper):
-    assert paper.experiment.model.closer == 0
-    assert not any(cache.closer for cache in paper.feature_caches)
-    for spec in paper.evaluations.values():
-        inputs = paper.evaluation_inputs(spec)
-        assert (inputs["boxes"], inputs["crops"]) == ([], [])
-    assert not any("boxes" in path for path in paper.episode_files)
-
-
-def test_live_crops_need_boxes_and_no_cache():
-    experiment = load_experiment("voc_cpu")
-    evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
-    plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
-    assert not any(cache.closer for cache in plan.feature_caches)
-    spec = plan.evaluations["prototype/training_free", "pascal", 1]
-    inputs = plan.evaluation_inputs(spec)
-    assert (len(inputs["boxes"]), inputs["crops"], inputs["features"]) == (1, [], [])
-    assert plan.box_inputs("pascal", 1)["map"] == [plan.diffusion_map]
 
 
 def test_a_raw_run_reads_the_features_before_diffusion():
@@ -415,12 +369,11 @@ def test_runs_that_differ_by_how_they_are_tested_share_their_weights():
     runs = [run for run in plan.sharing if run.model == "umtfss"]
     whole = plan.run_at("pascal/umtfss/unsup-all/seed0")
     assert whole in plan.trained_runs
-    for kind in ("closer=0.0", "closer=0.0+superpixels=0.0"):
-        run = plan.run_at(f"pascal/umtfss/unsup-all/seed0+{kind}")
-        assert run.trained_as == whole
-        assert run not in plan.trained_runs
-        assert plan.training_folder(run) == plan.training_folder(whole)
-        (spec,) = (one for one in plan.evaluations.values() if one.run == run)
-        assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
+    run = plan.run_at("pascal/umtfss/unsup-all/seed0+superpixels=0.0")
+    assert run.trained_as == whole
+    assert run not in plan.trained_runs
+    assert plan.training_folder(run) == plan.training_folder(whole)
+    (spec,) = (one for one in plan.evaluations.values() if one.run == run)
+    assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
     assert {run.trained_as for run in runs} == {r for r in plan.trained_runs if r in runs}
     assert all("superpixels" not in run.path for run in plan.trained_runs)

@@ -28,7 +28,7 @@ def tune(raw: dict[str, Any]) -> None:
     features["model"] = {**seen, "mid": ["diffused"], "high": "diffused"}
     settings = {"segments": 6, "neighbours": 5, "channels": 16}
     features |= {"diffusion": {"pool": "shapes", "level": "fused", **settings}, "mirrored": True}
-    raw["model"] |= {"self_support": True, "margin": 0.05, "superpixels": 0.5, "closer": 0.5}
+    raw["model"] |= {"self_support": True, "margin": 0.05, "superpixels": 0.5}
     table = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"], "ratios": [20, 100]}
     raw["tables"] = {"table2": table, "folds": [0]}
 
@@ -85,15 +85,14 @@ def test_stems_lie_beside_frozen_and_diffused_features(tuned):
     root = tuned.root / "results/tiny"
     names = {path.name for path in root.glob("features/shapes/*/*")}
     whole = {f"vits14_lite2-168{kind}" for kind in ("", "-stem", "-diffused")}
-    assert names == whole | {f"vits14_lite2-168-closer{k}" for k in ("", "-stem", "-diffused")}
+    assert names == whole
     facts = json.loads((root / f"evaluation/{RUN}/shapes-1shot.json").read_text())["facts"]
-    for key, caches in (("features", whole), ("crops", names - whole)):
-        digests = [
-            json.loads(path.read_text())["digest"]
-            for name in caches
-            for path in root.glob(f"features/shapes/val/{name}/shard*/manifest.json")
-        ]
-        assert sorted(facts[key]) == sorted(digests)
+    digests = [
+        json.loads(path.read_text())["digest"]
+        for name in whole
+        for path in root.glob(f"features/shapes/val/{name}/shard*/manifest.json")
+    ]
+    assert sorted(facts["features"]) == sorted(digests)
 
 
 def test_a_second_run_does_nothing(tuned):
@@ -105,9 +104,9 @@ def test_fewer_blocks_start_at_another_stem(tuned):
         "experiments/tiny.yaml", "  mirrored: true", "  mirrored: true\n  tuned_blocks: 2"
     ):
         jobs = tuned.planned("all_tables")
-    assert jobs["extract_features"] == 2 * 3  # shards; stems of both splits and of the crops
+    assert jobs["extract_features"] == 2 * 2  # shards; stems of both splits
     assert jobs["train_model"] == jobs["evaluate_run"] == 2
-    assert not {"map_pool", "diffuse_features", "draw_boxes", "draw_base_episodes"} & set(jobs)
+    assert not {"map_pool", "diffuse_features", "draw_base_episodes"} & set(jobs)
 
 
 def test_another_part_tests_again_and_makes_nothing_else(tuned):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,8 @@ from umtfss.data.dataset import Catalog, open_dataset
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import ImageSource
-from umtfss.evaluation.closer import Box, Crops, find_box, load_boxes, save_boxes
-from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
-from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
+from umtfss.evaluation.run import HowTested, TestImages, evaluate
 from umtfss.features.standard import Standardised
 from umtfss.features.store import FeatureSource
 from umtfss.features.tuned import Beside, TunedFeatures, read_beside
@@ -63,17 +60,15 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
         from umtfss.evaluation.squash import SquashedFeatures, SquashedImages  # as below
 
         extractor, small = model_extractor(plan, run, device), SquashedImages(catalog)
-        sources = _computed(plan, run, partial(SquashedFeatures, extractor), catalog)
-        features, crops = _whole_and_crops(plan, run, sources, device)
-        return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small), crops)
+        features = _computed(plan, run, SquashedFeatures(extractor, catalog), device)
+        return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small))
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
     if plan.tests_live:
-        live, crops = live_features(plan, run, catalog, device)
-        return TestImages(catalog, live, read_superpixels=read, crops=crops)
-    several = [plan.tested_caches(run, dataset), plan.crop_caches(run, dataset)]
-    sources = [read_beside([*map(plan.feature_manifests, one)]) for one in several if one]
-    features, crops = _whole_and_crops(plan, run, sources, device)
-    return TestImages(catalog, features, read_superpixels=read, crops=crops)
+        features = live_features(plan, run, catalog, device)
+        return TestImages(catalog, features, read_superpixels=read)
+    caches = plan.tested_caches(run, dataset)
+    features = _as_tested(plan, run, read_beside([*map(plan.feature_manifests, caches)]), device)
+    return TestImages(catalog, features, read_superpixels=read)
 
 
 def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.ndarray]:
@@ -84,11 +79,8 @@ def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.nda
 
 def live_features(
     plan: Plan, run: RunSpec, catalog: ImageSource, device: torch.device
-) -> tuple[FeatureSource, FeatureSource | None]:
+) -> FeatureSource:
     """The features of the catalog's images that the run reads, computed when they are read.
-
-    Returns:
-        Those of the images, and those of crops of them if the run looks closer.
 
     Raises:
         StoreError: They are diffused, and the map has not been made.
@@ -96,40 +88,37 @@ def live_features(
     from umtfss.episodes.live import LiveFeatures
 
     long_side = plan.experiment.features.model.long_side
-    computed = partial(LiveFeatures, model_extractor(plan, run, device), long_side=long_side)
-    return _whole_and_crops(plan, run, _computed(plan, run, computed, catalog), device)
+    features = LiveFeatures(model_extractor(plan, run, device), catalog, long_side)
+    return _computed(plan, run, features, device)
 
 
 def _computed(
-    plan: Plan, run: RunSpec, computed: Callable[[ImageSource], FeatureSource], catalog: ImageSource
-) -> list[FeatureSource]:
-    """Computed features of images and, if the run looks closer, of their crops."""
-    seen = [catalog, Crops(catalog)] if plan.looks_closer(run) else [catalog]
-    sources = [computed(one) for one in seen]
+    plan: Plan, run: RunSpec, features: FeatureSource, device: torch.device
+) -> FeatureSource:
+    """Features that are computed when they are read, as the run is tested on them."""
     if plan.diffuses(run):
         from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
 
         diffusion = DiffusionMap.load(plan.diffusion_map)
-        sources = [Beside([DiffusedFeatures(one, diffusion), one]) for one in sources]
-    return sources
+        features = Beside([DiffusedFeatures(features, diffusion), features])
+    return _as_tested(plan, run, features, device)
 
 
-def _whole_and_crops(
-    plan: Plan, run: RunSpec, sources: Sequence[FeatureSource], device: torch.device
-) -> tuple[FeatureSource, FeatureSource | None]:
-    """The features of images and of their crops, if there are any, as the run is tested on them."""
+def _as_tested(
+    plan: Plan, run: RunSpec, features: FeatureSource, device: torch.device
+) -> FeatureSource:
+    """The features as the run is tested on them: tuned, or on the scale of its training."""
     if run.is_tuned:
         from umtfss.models.tuned import TunedBackbone  # loads the backbones
 
         model = trained_model(plan, run).to(device).eval()
         assert isinstance(model, TunedBackbone)
         mid, high = plan.tested_levels(run), plan.experiment.features.tuned_level
-        sources = [TunedFeatures(one, mid, high, model.tokens, device) for one in sources]
-    elif run.is_trained:
+        return TunedFeatures(features, mid, high, model.tokens, device)
+    if run.is_trained:
         (manifest,) = plan.training_manifest(run)
-        scales = read_manifest(manifest, "training")["mid_scales"]
-        sources = [Standardised(one, scales) for one in sources]
-    return sources[0], sources[1] if len(sources) > 1 else None
+        return Standardised(features, read_manifest(manifest, "training")["mid_scales"])
+    return features
 
 
 def model_extractor(plan: Plan, run: RunSpec, device: torch.device) -> "Extractor":
@@ -145,40 +134,7 @@ def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> HowTested:
     """How the experiment tests a run."""
     mid, high = plan.model_levels(run)
     model, settings = plan.model_settings(run), plan.experiment.evaluation
-    return HowTested(
-        mid, high, settings.batch_size, device, settings.amp, model.superpixels, model.closer
-    )
-
-
-def found_boxes(
-    plan: Plan, images: TestImages, episodes: EpisodeList, device: torch.device
-) -> list[Box | None]:
-    """Where the queries of some episodes are looked at closer, as the matcher's score tells.
-
-    Args:
-        plan: The plan; `plan.box_run` names the matcher.
-        images: Features and labels of the images, as that run reads them.
-        episodes: The episodes.
-        device: Where the matcher runs.
-    """
-    how, matcher = how_tested(plan, plan.box_run, device), tested_model(plan, plan.box_run)
-    return [find_box(score) for score in predicted_scores(matcher, episodes, images, how)]
-
-
-def tested_boxes(
-    plan: Plan, spec: EvaluationSpec, episodes: EpisodeList
-) -> list[Box | None] | None:
-    """The boxes of some episodes of an evaluation; none if its run does not look closer."""
-    if not plan.looks_closer(spec.run):
-        return None
-    return load_boxes(plan.boxes(spec.dataset, spec.shot), episodes)
-
-
-def draw_boxes(plan: Plan, dataset: str, shot: int, device: torch.device, path: str | Path) -> None:
-    """Find the boxes of every test episode that is looked at closer, and write them to `path`."""
-    images = tested_images(plan, plan.box_run, dataset, device)
-    drawn = map(EpisodeList.load, plan.tests_looked_closer(dataset)[shot])
-    save_boxes(path, ((one, found_boxes(plan, images, one, device)) for one in drawn))
+    return HowTested(mid, high, settings.batch_size, device, settings.amp, model.superpixels)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:
@@ -195,11 +151,10 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
     inputs, dataset = plan.evaluation_inputs(spec), experiment.datasets[spec.dataset]
     how = how_tested(plan, spec.run, device)
 
-    def score(drawn: EpisodeList) -> EpisodeScores:
-        return evaluate(model, drawn, images, how, tested_boxes(plan, spec, drawn))
-
     scores = {
-        fold: {seed: score(episodes[fold, seed]) for seed in range(spec.seeds)}
+        fold: {
+            seed: evaluate(model, episodes[fold, seed], images, how) for seed in range(spec.seeds)
+        }
         for fold in spec.folds
     }
     classes: dict[int, Sequence[int]] = {
@@ -210,10 +165,6 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             drawn = [episodes[fold, seed].class_id.tolist() for seed in range(spec.seeds)]
             classes[fold] = sorted(set().union(*drawn))
     weights = [read_manifest(path, "training") for path in inputs["weights"]]
-    closer = {  # absent where nothing is looked at closer, as in files of before
-        "boxes": [digest_file(p) for p in inputs["boxes"]],
-        "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
-    }
     save_results(
         path,
         scores,
@@ -226,7 +177,6 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "protocol": experiment.evaluation.protocol,
             "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
-            **(closer if plan.looks_closer(spec.run) else {}),
             "weights": [one["digest"] for one in weights],
             "collapsed": any(one["collapsed"] for one in weights),
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],

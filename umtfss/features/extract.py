@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 
 DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
 WAITING_BATCHES = 8  # of images that wait for others of their size
-IMAGES_PER_RELEASE = 32  # takes 0.1 s, a hundredth of their time; crops have hundreds of sizes
+IMAGES_PER_RELEASE = 32  # takes 0.1 s, a hundredth of their time; photos have hundreds of sizes
 
 
 class NamedImages(Protocol):
-    """What is asked of a data set, or of crops of one."""
+    """What is asked of a data set."""
 
     name: str
 

@@ -11,7 +11,6 @@ from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.facts import BackboneFacts, backbone_facts
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation.closer import Box, Crops
 from umtfss.evaluation.job import live_superpixels
 from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
 from umtfss.evaluation.squash import SIDE, SquashedFeatures, SquashedImages, squash_label
@@ -117,25 +116,6 @@ def test_counts_are_those_at_400_px():
             one.shape == images.image(number).shape[:2] == images.mask(number).shape == (400, 400)
         )
         assert (one & (images.mask(number) == CLASS)).sum() == scores.intersection[place]
-
-
-def test_crops_are_those_of_the_original_image_squashed():
-    """Half of the image, squashed to the same side, has twice as many tokens."""
-    box = Box(0, 4, 8, 8)
-    whole, crops = (SquashedFeatures(extractor(), one) for one in (Catalog(), Crops(Catalog())))
-    images = TestImages(SquashedImages(Catalog()), whole, crops=crops)
-    how = HowTested(["colour"], "colour", 4, closer=1.0)
-    found = predicted_scores(IsRed(), episodes(), images, how, [box] * 4)
-    plain = predicted_scores(IsRed(), episodes(), images, how)
-    for number, score, unlooked in zip("0123", found, plain, strict=True):
-        photo = Catalog().image(number)
-        half = Image.fromarray(photo[:, round(photo.shape[1] / 2) :])
-        seen = np.asarray(half.resize((406, 406), Image.Resampling.BILINEAR), float)[..., 0]
-        red = seen.reshape(29, PATCH, 29, PATCH).mean((1, 3)) / 255
-        logit = torch.from_numpy(red - 0.5)[None, None]
-        expected = nnf.interpolate(logit, (400, 200), mode="bilinear")[0, 0].numpy()
-        assert (((score[:, 200:] > 0) != (expected > 0)).mean()) < 0.001
-        np.testing.assert_array_equal(score[:, :200], unlooked[:, :200])
 
 
 def test_supports_are_squashed_too():
