@@ -131,12 +131,10 @@ tested_sources = (
 def tested_settings(run):
     return {
         "code": code(*plan.model_sources(run)),
-        "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
         "model": plan.tested_model(run),
         "features": test_features,
-        "live": plan.live_test_backbone,
-        "superpixels": superpixel_settings if plan.squashes else None,
+        "live": plan.live_backbone,
         **plan.tested_part(run),
     }
 

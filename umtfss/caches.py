@@ -186,48 +186,27 @@ class Caches(Paths):
         """The cache that a diffused one is made of."""
         return self.feature_cache(cache.dataset, cache.split, cache.backbone, cache.long_side)
 
-    @property
-    def squashes(self) -> bool:
-        """Whether test images are squashed to a square."""
-        return self.experiment.evaluation.protocol == "squash400"
-
-    @property
-    def tests_live(self) -> bool:
-        """Whether features of test images are computed when read: a cache has another aspect."""
-        return self.squashes or not self.experiment.features.model.cache
-
     def test_caches(self, dataset: str, diffused: bool) -> list[FeatureCache]:
         """The caches of a data set's test images; empty if their features are live."""
-        return [] if self.tests_live else self.model_caches([self.tested_split(dataset)], diffused)
+        return self.model_caches([self.tested_split(dataset)], diffused)
 
     @cached_property
     def live_backbone(self) -> dict[str, Any]:
-        """What decides training features that are computed live; empty if they are cached."""
-        return {} if self.experiment.features.model.cache else self._backbone
-
-    @property
-    def live_test_backbone(self) -> dict[str, Any]:
-        """What decides test features that are computed live; empty if they are cached."""
-        return self._backbone if self.tests_live else {}
-
-    @cached_property
-    def _backbone(self) -> dict[str, Any]:
-        """What decides the model's features.
+        """What decides the model's features where they are live; empty if they are cached.
 
         A cache's manifest tells its readers of another backbone. Live features have none.
         """
         features = self.experiment.features
+        if features.model.cache:
+            return {}
         weights = {
             name: features.weights[name].model_dump(mode="json")
             for name in parts_of(features.model.backbone)
             if name in features.weights
         }
-        sources = ["umtfss/backbones"]
-        if features.diffusion is not None:
-            sources.append("umtfss/features/diffusion.py")
         return {
             "weights": weights or None,
             "mirrored": features.mirrored,
             "precision": features.precision,
-            "code": digest_code(*sources),
+            "code": digest_code("umtfss/backbones"),
         }

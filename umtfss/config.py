@@ -374,11 +374,6 @@ class TrainingConfig(Block):
 class EvaluationConfig(Block):
     """Testing (protocol section 6)."""
 
-    protocol: Literal["original", "squash400"] = Field(
-        "original",
-        description="where is counted: at the label's own size, or, to compare with HSNet "
-        "(arXiv:2104.01538), at 400 x 400 px with the aspect lost; its features are not cached",
-    )
     shots: Distinct[PositiveInt] = Field([1, 5], description="K at test")
     seeds: PositiveInt = Field(5, description="episode seeds of all tables but the ablations")
     training_seeds: PositiveInt = Field(

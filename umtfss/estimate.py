@@ -305,7 +305,7 @@ def estimate(plan: Plan) -> list[Cost]:
         elif spec.run.is_trained:
             channels, settings = plan.mid_channels(spec.run), plan.model_settings(spec.run)
             model = episode_gflop(settings, side * side, channels, spec.shot)
-            seen = (1 + spec.shot) * live(spec.dataset) if plan.tests_live else 0.0
+            seen = 0.0 if features.model.cache else (1 + spec.shot) * live(spec.dataset)
             tested += episodes * (core_seconds("evaluation", model) + seen)
     costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))
     return costs

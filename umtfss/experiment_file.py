@@ -20,6 +20,7 @@ EXTENDS = "extends"  # an experiment's file may name another one: all of that bu
 # Keys of older experiment files -> why they are gone, and what to write instead.
 REMOVED = {
     "model.closer": "removed: a query is tested once, as a whole; delete the line",
+    "evaluation.protocol": "removed: every label is counted at its own size; delete the line",
 }
 
 

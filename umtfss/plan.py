@@ -155,11 +155,8 @@ class Plan(RunSettings):
         return self.run_caches(run, self.tested_levels(run), partial(self.test_caches, dataset))
 
     def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
-        """The superpixels of a data set's test images; none if the run does not ask for them.
-
-        Squashed images have others, which are computed when they are read.
-        """
-        if self.squashes or not self.model_settings(run).superpixels:
+        """The superpixels of a data set's test images; none if the run does not ask for them."""
+        if not self.model_settings(run).superpixels:
             return []
         return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
 
@@ -265,7 +262,6 @@ class Plan(RunSettings):
         return {
             "weights": self.training_manifest(run),
             "features": self.feature_manifests(chain(*self.tested_caches(run, dataset))),
-            "map": [self.diffusion_map] if self.tests_live and self.diffuses(run) else [],
             "superpixels": self.test_superpixels(run, dataset),
             "index": self.test_index(spec.dataset),
             "episodes": self.tested_episodes(spec),

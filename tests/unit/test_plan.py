@@ -124,9 +124,8 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
     assert plan.mask_files == plan.pseudo_masks("shapes", ".json")
 
 
-def test_superpixels_of_test_images_are_made_for_runs_that_ask(tmp_path):
-    path = PACKAGE_ROOT / "experiments/voc_cpu.yaml"
-    plan = Plan(load_experiment(str(path)), ["headline"])
+def test_superpixels_of_test_images_are_made_for_runs_that_ask():
+    plan = Plan(load_experiment("voc_cpu"), ["headline"])
     made = plan.superpixels("pascal", "val")
     assert len(set(made)) == plan.experiment.features.shards
     for spec in plan.evaluations_of(plan.table_named("headline")):
@@ -134,11 +133,6 @@ def test_superpixels_of_test_images_are_made_for_runs_that_ask(tmp_path):
         assert asks == (not spec.run.raw)  # the floor does not
         assert plan.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
     assert set(made) < set(plan.mask_files)
-    raw = yaml.safe_load(path.read_text())
-    raw["evaluation"]["protocol"] = "squash400"
-    (tmp_path / "squash.yaml").write_text(yaml.safe_dump(raw))
-    squash = Plan(load_experiment(str(tmp_path / "squash.yaml")), ["headline"])
-    assert not any("superpixels" in path for path in squash.mask_files)
 
 
 def test_overrides_stand_in_the_path_only_where_they_differ(paper):

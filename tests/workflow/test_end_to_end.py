@@ -89,16 +89,6 @@ def test_a_changed_gallery_is_drawn_and_clusters_nothing(finished):
     assert set(jobs) == {"draw_cluster_gallery", "all_figures"}
 
 
-def test_another_protocol_tests_again_and_trains_nothing(finished):
-    squashed = "evaluation: {protocol: squash400, seeds: 1"
-    with finished.edited("experiments/tiny.yaml", "evaluation: {seeds: 1", squashed):
-        jobs = finished.planned("all_tables", "all_figures")
-        assert jobs["evaluate_run"] == 19
-        assert jobs["write_table"] == 7
-        assert jobs["draw_qualitative_panel"] == 1
-        assert not {"train_model", "extract_features"} & set(jobs)
-
-
 def test_a_killed_training_goes_on_to_the_same_bits(finished):
     """Snakemake and its jobs are killed hard in a training; the next call finishes it."""
     weights = finished.root / DEFAULT / "weights.safetensors"

@@ -126,19 +126,3 @@ def test_photos_are_segmented_by_a_tuned_backbone(tuned, tmp_path):
     tuned.run(*command, "--experiment", "tiny", "--run", RUN)
     found = np.array(Image.open(tmp_path / image.name))
     assert 0 < (found > 0).mean() < 1
-
-
-def test_squashed_images_are_tuned_when_they_are_read(tuned):
-    path = "experiments/tiny.yaml"
-    before = json.loads(
-        (tuned.root / f"results/tiny/evaluation/{RUN}/shapes-1shot.json").read_text()
-    )
-    with tuned.edited(path, "  shots:\n", "  protocol: squash400\n  shots:\n"):
-        tuned.snakemake(f"results/tiny/evaluation/{RUN}/shapes-1shot.json")
-    after = json.loads(
-        (tuned.root / f"results/tiny/evaluation/{RUN}/shapes-1shot.json").read_text()
-    )
-    assert after["facts"]["protocol"] == "squash400"
-    assert after["facts"]["features"] == []
-    assert len(after["facts"]["map"]) == 1
-    assert before["facts"]["weights"] == after["facts"]["weights"]

@@ -216,21 +216,13 @@ def prepare_image(
 ) -> Tensor:
     """The image as the backbone takes it, (3, H', W') float32 in [0, 1].
 
+    It is resized bilinearly and antialiased, and rounded to 8 bits.
+
     Args:
         image: (H, W, 3) uint8 RGB.
         extractor: Decides which sides are valid.
         long_side: Long side, px.
     """
     size = extractor.resized(image.shape[0], image.shape[1], long_side)
-    return resize_image(image, size).float() / 255
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """The image at another size, bilinear and antialiased, (3, H', W') uint8.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        size: (H', W').
-    """
     pixels = torch.tensor(image).permute(2, 0, 1)
-    return transforms.resize(pixels, list(size), antialias=True)
+    return transforms.resize(pixels, list(size), antialias=True).float() / 255

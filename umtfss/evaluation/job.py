@@ -29,8 +29,6 @@ from umtfss.training.checkpoint import load_weights
 if TYPE_CHECKING:
     from umtfss.backbones.extractor import Extractor
 
-LIVE_MEMORY_MB = 2048  # PASCAL-5i's test images at 29 x 29 tokens of 2 x 384 channels
-
 
 def trained_model(plan: Plan, run: RunSpec) -> MetaLearner:
     """The run's model with its trained weights, if it has any."""
@@ -56,14 +54,8 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
     """The test images' labels, and their features as the run reads them."""
     settings = plan.experiment.datasets[dataset]
     catalog = Catalog({dataset: open_dataset(dataset, settings, plan.dataset_root(dataset))})
-    if plan.experiment.evaluation.protocol == "squash400":
-        from umtfss.evaluation.squash import SquashedFeatures, SquashedImages  # as below
-
-        extractor, small = model_extractor(plan, run, device), SquashedImages(catalog)
-        features = _computed(plan, run, SquashedFeatures(extractor, catalog), device)
-        return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small))
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
-    if plan.tests_live:
+    if not plan.experiment.features.model.cache:
         features = live_features(plan, run, catalog, device)
         return TestImages(catalog, features, read_superpixels=read)
     caches = plan.tested_caches(run, dataset)
@@ -88,14 +80,8 @@ def live_features(
     from umtfss.episodes.live import LiveFeatures
 
     long_side = plan.experiment.features.model.long_side
-    features = LiveFeatures(model_extractor(plan, run, device), catalog, long_side)
-    return _computed(plan, run, features, device)
-
-
-def _computed(
-    plan: Plan, run: RunSpec, features: FeatureSource, device: torch.device
-) -> FeatureSource:
-    """Features that are computed when they are read, as the run is tested on them."""
+    extractor = model_extractor(plan, run, device)
+    features: FeatureSource = LiveFeatures(extractor, catalog, long_side)
     if plan.diffuses(run):
         from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
 
@@ -174,8 +160,6 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "dataset": spec.dataset,
             "shot": spec.shot,
             "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
-            "protocol": experiment.evaluation.protocol,
-            "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
             "weights": [one["digest"] for one in weights],
             "collapsed": any(one["collapsed"] for one in weights),
