@@ -1,11 +1,5 @@
 # The functions that rules take inputs and parameters from; each asks the plan.
 
-
-# test images have no augmented views
-test_features = experiment.features.model.model_dump(
-    mode="json", exclude={"views", "augment"}
-)
-
 # data
 
 
@@ -40,12 +34,6 @@ def raw_listing(wildcards):
 
 def cache_levels(wildcards):
     return plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).levels
-
-
-# How the images of a cache are augmented; plain ones are not.
-def cache_augment(wildcards):
-    view = plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).view
-    return settings["features"]["model"]["augment"] if view else None
 
 
 # clustering
@@ -133,7 +121,7 @@ def tested_settings(run):
         "code": code(*plan.model_sources(run)),
         "amp": settings["evaluation"]["amp"],
         "model": plan.tested_model(run),
-        "features": test_features,
+        "features": settings["features"]["model"],
         "live": plan.live_backbone,
         **plan.tested_part(run),
     }

@@ -6,7 +6,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from umtfss.backbones.facts import backbone_facts, parts_of, tail_of
@@ -145,42 +144,22 @@ class Caches(Paths):
             return []
         return self.model_caches(self.experiment.pools[diffusion.pool].images, diffused=False)
 
-    def view_caches(self, splits: Iterable[str]) -> list[list[FeatureCache]]:
-        """For every augmented view, the caches of `splits` that a training reads beside the plain.
-
-        Empty if there are none. Test images have no views.
-        """
-        model = self.experiment.features.model
-        levels = tuple(sorted({*model.mid, model.high}))
-        return [
-            [
-                FeatureCache(dataset, split, model.backbone, model.long_side, levels, view)
-                for dataset, split in pairs_of(splits)
-            ]
-            for view in range(1, model.views)
-        ]
-
     def cache_named(self, dataset: str, split: str, name: str) -> FeatureCache:
         """The cache of a split in the folder `name`.
 
         Raises:
-            ConfigError: The experiment has no such view.
+            ConfigError: The name is that of no cache.
         """
         if name.endswith(f"-{STEM}"):
             return self._stem(self.cache_named(dataset, split, name.removesuffix(f"-{STEM}")))
-        views = {one.name: one for one in chain(*self.view_caches([f"{dataset}/{split}"]))}
-        if name in views:
-            return views[name]
-        backbone, side, *view = name.split("-")
-        if view == [DIFFUSED]:
-            return self.feature_cache(dataset, split, backbone, int(side), diffused=True)
-        if view:
+        backbone, side, *kind = name.split("-")
+        if kind not in ([], [DIFFUSED]):
             raise ConfigError(
                 f"experiment {self.experiment.name} has no cache {name} of {dataset}/{split}",
-                expected=f"one of {sorted(views)}" if views else "no augmented view",
-                fix="raise features.model.views, or correct the path",
+                expected=f"<backbone>-<side> or <backbone>-<side>-{DIFFUSED}",
+                fix="correct the path",
             )
-        return self.feature_cache(dataset, split, backbone, int(side))
+        return self.feature_cache(dataset, split, backbone, int(side), diffused=bool(kind))
 
     def plain(self, cache: FeatureCache) -> FeatureCache:
         """The cache that a diffused one is made of."""

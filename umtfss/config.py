@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from umtfss.block import Block, Distinct, Fraction, Name, PositiveInt, SplitName, known
-from umtfss.features.settings import ViewConfig
+from umtfss.episodes.settings import AugmentConfig
 
 OFFICIAL_TEST_SPLIT = "val"
 PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
@@ -287,16 +287,6 @@ class ModelConfig(Block):
         if self.width % self.heads or self.width % 4:
             raise ValueError(f"width {self.width} must be a multiple of 4 and of heads")
         return self
-
-
-class AugmentConfig(ViewConfig):
-    """Augmentation of live training images; of cached features, flips and crop_foreground alone."""
-
-    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    vertical_flip: Fraction = Field(0.0, description="probability of a vertical flip; MaskSplit's")
-    jitter: Fraction = Field(0.0, description="probability of a colour jitter; MaskSplit's")
-    gray: Fraction = Field(0.0, description="probability of no colour; MaskSplit's")
-    crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
 
 
 LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many episodes are drawn

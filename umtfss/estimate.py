@@ -62,7 +62,7 @@ class TrainingFeatures:
 
     Attributes:
         way: "cache" or "live".
-        images: Images and views that the backbone sees.
+        images: Images that the backbone sees.
         hours: Time on this machine's CPU, all cores busy.
         gigabytes: Disk.
     """
@@ -156,9 +156,9 @@ def training_episodes(plan: Plan, run: RunSpec) -> int:
 
 
 def training_features(plan: Plan) -> list[TrainingFeatures]:
-    """What the features that trainings see cost from a cache of all views, and what live.
+    """What the features that trainings see cost from a cache, and what live.
 
-    A cache computes every view of every image once. Live features are computed for every image of
+    A cache computes every image once. Live features are computed for every image of
     every episode; they are augmented anew every time, and nothing is stored.
     """
     model, cores = plan.experiment.features.model, os.cpu_count() or 1
@@ -168,25 +168,19 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
     seen = {name: facts.resized(*size, model.long_side) for name, size in sizes.items()}
-    # an augmented image is padded to a square; the tokens of its padding are not stored
     passes = 1 + plan.experiment.features.mirrored
+    # a live image is padded to a square
     square = passes * facts.gflop(*facts.resized(1, 1, model.long_side), levels)
-    plain = {name: passes * facts.gflop(*size, levels) for name, size in seen.items()}
     rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
 
-    gflop = sum(n * (plain[name] + (model.views - 1) * square) for name, n in counts.items())
+    gflop = sum(n * passes * facts.gflop(*seen[name], levels) for name, n in counts.items())
     stored = sum(n * facts.image_bytes(*seen[name], levels) for name, n in counts.items())
     images = sum(
         training_episodes(plan, run) * (1 + plan.training_settings(run).shot)
         for run in plan.trained_runs
     )
     return [
-        TrainingFeatures(
-            "cache",
-            model.views * sum(counts.values()),
-            gflop / rate,
-            model.views * stored / 1e9,
-        ),
+        TrainingFeatures("cache", sum(counts.values()), gflop / rate, stored / 1e9),
         TrainingFeatures("live", images, images * square / rate, 0.0),
     ]
 
@@ -246,9 +240,8 @@ def estimate(plan: Plan) -> list[Cost]:
             h, w = facts.grid(*resized)
             work = images * h * w * DIFFUSION_GFLOP
             return work, images * h * w * features.diffusion.width * 2 / 1e9
-        padded = facts.resized(1, 1, cache.long_side) if cache.view else resized
         times = 1 if cache.stem else passes  # a stem is of the image alone
-        gflop = times * facts.gflop(*padded, cache.levels) * images
+        gflop = times * facts.gflop(*resized, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]

@@ -13,11 +13,9 @@ STEM = "stem"  # marks a cache of what tuned blocks read
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
-    """The frozen features of one split: one backbone, one image size, one or more levels, one view.
+    """The frozen features of one split: one backbone, one image size, one or more levels.
 
-    View 0 is the plain image. An augmented view is a cache of its own, so that more of them leave
-    those that are there as they are; so are features that are diffused, and the stem that tuned
-    blocks read.
+    Features that are diffused are a cache of their own, and so is the stem that tuned blocks read.
     """
 
     dataset: str
@@ -25,17 +23,14 @@ class FeatureCache:
     backbone: str
     long_side: int
     levels: tuple[str, ...]
-    view: int = 0
     stem: bool = False
 
     @property
     def name(self) -> str:
         """The cache's folder name."""
-        view = f"view{self.view}" if self.view else ""
         marks = {STEM: self.stem, DIFFUSED: self.diffused}
         kind = (mark for mark, marked in marks.items() if marked)
-        parts = (self.backbone, str(self.long_side), view, *kind)
-        return "-".join(filter(None, parts))
+        return "-".join((self.backbone, str(self.long_side), *kind))
 
     @property
     def diffused(self) -> bool:

@@ -128,7 +128,7 @@ class Plan(RunSettings):
         features = self.experiment.features
         caches: set[FeatureCache] = set()
         for run in self.trained_runs:
-            caches.update(*self.training_caches(run), *self.training_views(run))
+            caches.update(*self.training_caches(run))
             if run.tasks == "saliency":
                 caches.update(self.embedding_caches(run.pool, self.salient_embedding))
         for pool in self.pools:
@@ -142,13 +142,9 @@ class Plan(RunSettings):
         return sorted(caches)
 
     def training_caches(self, run: RunSpec) -> list[list[FeatureCache]]:
-        """The caches of plain images that a run is trained on; none if they are live."""
+        """The caches that a run is trained on; none if its features are live."""
         cached = partial(self.model_caches, self.training_splits(run))
         return self.run_caches(run, self.trained_levels(run)[0], cached)
-
-    def training_views(self, run: RunSpec) -> list[list[FeatureCache]]:
-        """The caches of augmented views beside these; a run that tunes sees none."""
-        return [] if run.is_tuned else self.view_caches(self.training_splits(run))
 
     def tested_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
         """The caches of a data set's test images that a run reads; none if they are live."""
@@ -243,7 +239,7 @@ class Plan(RunSettings):
         return {
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
-            "features": self.feature_manifests(chain(*caches, *self.training_views(run))),
+            "features": self.feature_manifests(chain(*caches)),
             "indexes": [self.index(*pair) for pair in pairs_of(splits)] if pixels else [],
             "initial": self.training_manifest(run.initial),
         }

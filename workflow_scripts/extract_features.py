@@ -29,6 +29,4 @@ with job_log(snakemake.log[0]):
         precision=settings.precision,
         part_mb=settings.part_mb,
         device=device,
-        view=cache.view,
-        augment=settings.model.augment,
     )

@@ -96,14 +96,6 @@ def test_backbones_and_levels_are_checked_before_anything_runs(
         load_experiment(changed(tmp_path, change))
 
 
-def test_views_without_a_cache_are_refused(tmp_path):
-    def change(raw):
-        raw["features"]["model"] |= {"views": 2, "cache": False, "mid_std": None}
-
-    with pytest.raises(ConfigError, match="views: 2 needs `cache: true`"):
-        load_experiment(changed(tmp_path, change))
-
-
 def test_a_misspelt_pool_is_refused(tmp_path):
     path = changed(tmp_path, lambda raw: raw["tables"]["table1"].update(pool="shape"))
     with pytest.raises(ConfigError, match="did you mean 'shapes'"):
@@ -119,7 +111,7 @@ def test_a_misspelt_pool_is_refused(tmp_path):
         (lambda raw: raw["evaluation"].update(shots=[1, 5, 1]), "1 is named twice"),
         (lambda raw: raw["training"]["shapes"].update(warmup_steps=10**6), "must be below steps"),
         (
-            lambda raw: raw["features"]["model"].update(augment={"scale_min": 2, "scale_max": 1}),
+            lambda raw: raw["training"]["shapes"].update(augment={"scale_min": 2, "scale_max": 1}),
             "scale_min 2.0 must not exceed scale_max 1.0",
         ),
         (
@@ -173,7 +165,7 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
         (("features", "diffusion", {"pool": "shapes", "level": "layer4"}), "no level layer4"),
         (("features", "diffusion", None), "level diffused needs a block `diffusion:`"),
         (("features", "model", "mid", ["block6"]), r"mid: \[diffused\] and high: diffused, not"),
-        (("features", "model", "views", 2), "needs model.cache: true and model.views: 1"),
+        (("features", "model", "cache", False), "mid_std needs `cache: true`"),
         (("features", "model", "long_side", 448), "must have the model's backbone and long_side"),
         (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
         (("pools", "shapes", "level", "layer4"), "'layer4' is not defined"),

@@ -1,5 +1,7 @@
 """What an experiment is said to cost."""
 
+from dataclasses import replace
+
 import pytest
 
 from umtfss.backbones.facts import backbone_facts
@@ -51,13 +53,6 @@ def test_disk_of_the_features_follows_from_grid_and_channels(plan):
     # 216x288 at long side 280: 193x257 px, 13x17 tokens of 16 px, levels of 120 and 352 channels
     assert features.gigabytes == pytest.approx(800 * 13 * 17 * (120 + 352) * 2 / 1e9)
     assert features.hours > 0
-
-
-def with_views(plan: Plan, views: int) -> Plan:
-    features = plan.experiment.features
-    model = features.model.model_copy(update={"views": views})
-    features = features.model_copy(update={"model": model})
-    return Plan(plan.experiment.model_copy(update={"features": features}))
 
 
 def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkeypatch):
@@ -120,39 +115,30 @@ def test_tuned_blocks_are_counted_on_images_and_not_on_episodes(monkeypatch):
     assert added == pytest.approx(stems)
 
 
-def test_views_add_their_disk_and_their_time(plan, monkeypatch):
+def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    one, four = (next(iter(estimate(with_views(plan, v)))) for v in (1, 4))
-    assert (one.jobs, four.jobs) == (4, 10)
-    # a view is a square of 257 px; 0.9 of the rate of a core is reached; two cores; 6 s of a start
-    image = 13 * 17 * (120 + 352) * 2 / 1e9
-    assert four.gigabytes - one.gigabytes == pytest.approx(3 * 600 * image)
-    gflop = backbone_facts("efficientnet_lite2").gflop(257, 257, ["block20"])
-    seconds = 3 * 600 * gflop / (100.0 * 0.9) + 3 * 2 * 6
-    assert 3600 * (four.hours - one.hours) == pytest.approx(seconds / 2)
-
-
-def test_a_cache_of_views_is_set_against_computing_live(plan, monkeypatch):
-    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
-    cache, live = training_features(with_views(plan, 4))
-    assert (cache.way, cache.images) == ("cache", 4 * 600)
-    assert cache.gigabytes == pytest.approx(4 * 600 * 13 * 17 * (120 + 352) * 2 / 1e9)
+    cache, live = training_features(plan)
+    assert (cache.way, cache.images) == ("cache", 600)
+    assert cache.gigabytes == pytest.approx(600 * 13 * 17 * (120 + 352) * 2 / 1e9)
     # every step has 4 episodes of a query and a support
     drawn = 0
     for run in plan.trained_runs:
         drawn += plan.training_settings(run).steps * 4 * 2
     assert (live.way, live.images) == ("live", drawn)
     assert live.gigabytes == 0
+    # a live image is a square of 257 px; 0.9 of the rate of a core is reached; two cores
+    gflop = backbone_facts("efficientnet_lite2").gflop(257, 257, ["block20"])
+    assert 3600 * live.hours == pytest.approx(drawn * gflop / (100.0 * 0.9 * 2))
     assert cheaper_features(plan, [cache, live], free=9.0) == (
-        f"cheaper is a cache, as it computes 2400 images, trainings draw {drawn}; "
+        f"cheaper is a cache, as it computes 600 images, trainings draw {drawn}; "
         "features.model.cache: true is set"
     )
-    assert "a cache of 0.5 GB exceeds the 0.4 GB free" in cheaper_features(
-        plan, [cache, live], free=0.4
+    assert "a cache of 0.1 GB exceeds the 0.0 GB free" in cheaper_features(
+        plan, [cache, live], free=0.04
     )
-    many = training_features(with_views(plan, 100))
-    assert cheaper_features(plan, many, free=99.0) == (
+    slow = replace(cache, images=60_000, hours=2 * live.hours)
+    assert cheaper_features(plan, [slow, live], free=99.0) == (
         f"cheaper is live, as trainings draw {drawn} images, a cache computes 60000; "
         "features.model.cache: false is not set"
     )

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from umtfss.errors import StoreError
-from umtfss.features.store import KIND, FeatureSource, FeatureStore, View
+from umtfss.features.store import KIND, FeatureSource
 from umtfss.features.tuned import Beside
 from umtfss.provenance import read_manifest
 
@@ -127,20 +127,3 @@ class Standardised(Beside):
         if level not in self.scales:
             return features
         return (features * np.float32(self.scales[level])).astype(np.float16)
-
-
-class StandardisedViews(Standardised):
-    """The same of a cache of augmented views.
-
-    Args:
-        store: The cache.
-        scales: Level -> number, that of the plain images.
-    """
-
-    def __init__(self, store: FeatureStore, scales: Mapping[str, float]) -> None:
-        super().__init__(store, scales)
-        self.store = store
-
-    def view(self, image_id: str) -> View | None:
-        """The geometry of the view; None if it is the plain image."""
-        return self.store.view(image_id)

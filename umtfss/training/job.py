@@ -22,8 +22,7 @@ from umtfss.episodes.loader import (
 )
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.experiment_file import load_experiment
-from umtfss.features.standard import Standardised, StandardisedViews, level_scales
-from umtfss.features.store import FeatureStore
+from umtfss.features.standard import Standardised, level_scales
 from umtfss.features.tuned import read_beside
 from umtfss.log import job_log
 from umtfss.models import build_model
@@ -127,7 +126,6 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 "umtfss/training",
                 "umtfss/episodes",
                 "umtfss/features/standard.py",
-                "umtfss/features/views.py",
                 "umtfss/clustering/hamming_kmeans.py",
                 "umtfss/linear.py",
             ),
@@ -160,7 +158,6 @@ def _episodes(
     masks = _masks(plan, run, catalog)
     target_side = settings.loss_side or features.long_side
     if features.cache:
-        views = plan.training_views(run)
         caches = map(plan.feature_manifests, plan.training_caches(run))
         cached = CachedEpisodes(
             episodes,
@@ -171,11 +168,6 @@ def _episodes(
             target_side=target_side,
             flip=settings.augment.flip,
             vertical_flip=settings.augment.vertical_flip,
-            views=[
-                StandardisedViews(FeatureStore(plan.feature_manifests(view)), scales)
-                for view in views
-            ],
-            keep=settings.augment.crop_foreground,
             support_target=support_target,
         )
         return {"episodes": cached, "collate": collate}
