@@ -123,7 +123,6 @@ def tested_settings(run):
         "model": plan.tested_model(run),
         "features": settings["features"]["model"],
         "live": plan.live_backbone,
-        **plan.tested_part(run),
     }
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
 
-from umtfss.backbones.facts import backbone_facts, tail_of
+from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.data.dataset import open_dataset
 from umtfss.errors import DataError
 from umtfss.paths import FeatureCache
 from umtfss.plan import Plan
-from umtfss.runs import FOLDS, RunSpec
+from umtfss.runs import RunSpec
 
 # A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
 TYPICAL_SIZE = (375, 500)
@@ -240,8 +240,7 @@ def estimate(plan: Plan) -> list[Cost]:
             h, w = facts.grid(*resized)
             work = images * h * w * DIFFUSION_GFLOP
             return work, images * h * w * features.diffusion.width * 2 / 1e9
-        times = 1 if cache.stem else passes  # a stem is of the image alone
-        gflop = times * facts.gflop(*resized, cache.levels) * images
+        gflop = passes * facts.gflop(*resized, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]
@@ -265,22 +264,12 @@ def estimate(plan: Plan) -> list[Cost]:
         resized = facts.resized(*size[dataset], features.model.long_side)
         return core_seconds("features", passes * facts.gflop(*resized, levels))
 
-    def tuned(dataset: str) -> float:
-        """GFLOP of the blocks that a run tunes on an image."""
-        tail = tail_of(features.model.backbone, features.tuned_level, features.tuned_blocks)
-        resized = facts.resized(*size[dataset], features.model.long_side)
-        blocks = (f"block{tail.last}", tail.stem)
-        whole, below = (facts.gflop(*resized, [level]) for level in blocks)
-        return whole - below
-
     trained = 0.0
     for run in plan.trained_runs:
         stage, splits = plan.training_settings(run), plan.training_splits(run)
         episodes = training_episodes(plan, run)
         channels, settings = plan.mid_channels(run), plan.model_settings(run)
         model = 3 * episode_gflop(settings, side * side, channels, stage.shot)
-        if run.is_tuned:
-            model = 3 * (1 + stage.shot) * tuned(run.pool)
         seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
         trained += episodes * (core_seconds("training", model) + seen)
     jobs = len(plan.trained_runs)
@@ -291,11 +280,7 @@ def estimate(plan: Plan) -> list[Cost]:
     for spec in specs:
         episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
         files += episodes
-        if spec.run.is_tuned:  # every image of the folds once, then nothing but cosines
-            photos = image_count(plan, *plan.tested_split(spec.dataset).split("/"))
-            seen = photos * len(spec.folds) / len(FOLDS)
-            tested += core_seconds("evaluation", seen * tuned(spec.dataset))
-        elif spec.run.is_trained:
+        if spec.run.is_trained:
             channels, settings = plan.mid_channels(spec.run), plan.model_settings(spec.run)
             model = episode_gflop(settings, side * side, channels, spec.shot)
             seen = 0.0 if features.model.cache else (1 + spec.shot) * live(spec.dataset)

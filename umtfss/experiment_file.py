@@ -20,6 +20,8 @@ EXTENDS = "extends"  # an experiment's file may name another one: all of that bu
 # Keys of older experiment files -> why they are gone, and what to write instead.
 REMOVED = {
     "model.closer": "removed: a query is tested once, as a whole; delete the line",
+    "features.tuned_blocks": "removed with the model `tuned`: no backbone is trained; delete it",
+    "features.tuned_part": "removed with the model `tuned`: no backbone is trained; delete it",
     "features.model.views": "removed: a cache holds plain images; to augment, write `cache: false`",
     "features.model.augment": "removed: write training.<pool>.augment and `cache: false`",
     "evaluation.protocol": "removed: every label is counted at its own size; delete the line",

@@ -8,14 +8,12 @@ from umtfss.experiment import Experiment
 from umtfss.features.settings import DIFFUSED
 from umtfss.runs import RunSpec
 
-STEM = "stem"  # marks a cache of what tuned blocks read
-
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
     """The frozen features of one split: one backbone, one image size, one or more levels.
 
-    Features that are diffused are a cache of their own, and so is the stem that tuned blocks read.
+    Features that are diffused are a cache of their own.
     """
 
     dataset: str
@@ -23,14 +21,12 @@ class FeatureCache:
     backbone: str
     long_side: int
     levels: tuple[str, ...]
-    stem: bool = False
 
     @property
     def name(self) -> str:
         """The cache's folder name."""
-        marks = {STEM: self.stem, DIFFUSED: self.diffused}
-        kind = (mark for mark, marked in marks.items() if marked)
-        return "-".join((self.backbone, str(self.long_side), *kind))
+        kind = [DIFFUSED] if self.diffused else []
+        return "-".join([self.backbone, str(self.long_side), *kind])
 
     @property
     def diffused(self) -> bool:

@@ -6,8 +6,7 @@ number lies (`umtfss/paths.py`).
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
 from typing import Any
 
 from umtfss.errors import ConfigError
@@ -128,7 +127,7 @@ class Plan(RunSettings):
         features = self.experiment.features
         caches: set[FeatureCache] = set()
         for run in self.trained_runs:
-            caches.update(*self.training_caches(run))
+            caches.update(self.training_caches(run))
             if run.tasks == "saliency":
                 caches.update(self.embedding_caches(run.pool, self.salient_embedding))
         for pool in self.pools:
@@ -136,19 +135,18 @@ class Plan(RunSettings):
                 caches.update(self.embedding_caches(pool, self.pool_embedding(pool, embedding)))
         for table in self.tables:
             for m in table.measurements:
-                caches.update(*self.tested_caches(m.run, m.dataset))
+                caches.update(self.tested_caches(m.run, m.dataset))
         caches.update(self.diffusion_sources)
         caches.update([self.plain(cache) for cache in caches if cache.diffused])
         return sorted(caches)
 
-    def training_caches(self, run: RunSpec) -> list[list[FeatureCache]]:
+    def training_caches(self, run: RunSpec) -> list[FeatureCache]:
         """The caches that a run is trained on; none if its features are live."""
-        cached = partial(self.model_caches, self.training_splits(run))
-        return self.run_caches(run, self.trained_levels(run)[0], cached)
+        return self.model_caches(self.training_splits(run), self.diffuses(run))
 
-    def tested_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
+    def tested_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
         """The caches of a data set's test images that a run reads; none if they are live."""
-        return self.run_caches(run, self.tested_levels(run), partial(self.test_caches, dataset))
+        return self.model_caches([self.tested_split(dataset)], self.diffuses(run))
 
     def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
         """The superpixels of a data set's test images; none if the run does not ask for them."""
@@ -234,12 +232,12 @@ class Plan(RunSettings):
 
     def training_inputs(self, run: RunSpec) -> dict[str, Any]:
         """Manifests and files that the training of a run reads."""
-        splits, caches = self.training_splits(run), self.training_caches(run)
+        splits = self.training_splits(run)
         pixels = run.tasks == "sup" or not self.experiment.features.model.cache
         return {
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
-            "features": self.feature_manifests(chain(*caches)),
+            "features": self.feature_manifests(self.training_caches(run)),
             "indexes": [self.index(*pair) for pair in pairs_of(splits)] if pixels else [],
             "initial": self.training_manifest(run.initial),
         }
@@ -257,7 +255,7 @@ class Plan(RunSettings):
         run, dataset = spec.run, spec.dataset
         return {
             "weights": self.training_manifest(run),
-            "features": self.feature_manifests(chain(*self.tested_caches(run, dataset))),
+            "features": self.feature_manifests(self.tested_caches(run, dataset)),
             "superpixels": self.test_superpixels(run, dataset),
             "index": self.test_index(spec.dataset),
             "episodes": self.tested_episodes(spec),

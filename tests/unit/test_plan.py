@@ -9,13 +9,12 @@ import yaml
 from umtfss.cli import sharing_rows
 from umtfss.config import TrainingConfig
 from umtfss.errors import ConfigError
-from umtfss.experiment import Experiment
 from umtfss.experiment_file import load_experiment
 from umtfss.features.settings import WeightsConfig
 from umtfss.models import build_model
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import FEW_KEYS, TUNED, RunSpec
+from umtfss.runs import MATCHER_KEYS, RunSpec
 
 
 class Few(SimpleNamespace):
@@ -207,13 +206,12 @@ def test_live_features_need_no_cache_for_the_model(paper):
     assert {cache.long_side for cache in paper.feature_caches} == {473, 640}
 
 
-@pytest.mark.parametrize("name", sorted(FEW_KEYS))
-def test_a_key_that_a_model_does_not_read_is_no_setting_of_its_runs(name):
-    build_model(name, Few(**dict.fromkeys(FEW_KEYS[name], 0.5)), 8)  # type: ignore[arg-type]
+def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
+    build_model("prototype", Few(**dict.fromkeys(MATCHER_KEYS, 0.5)), 8)  # type: ignore[arg-type]
     experiment = load_experiment("voc_cpu")
     model = experiment.model.model_copy(update={"k_fg": experiment.model.k_fg + 1})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
-    run = RunSpec(name, "pascal", "sup", "fold0") if name == TUNED else RunSpec(name)
+    run = RunSpec("prototype")
     assert before.tested_model(run) == after.tested_model(run)
     assert before.tested_model(before.main_run) != after.tested_model(after.main_run)
 
@@ -259,39 +257,12 @@ def test_diffused_features_are_caches_of_their_own():
     assert set(named) == {
         *((photos, "all", plain) for photos in ("coco", "imagenet")),
         *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
-        *(("pascal", split, f"{plain}-stem") for split in ("train", "val")),
     }
     for (dataset, split, name), cache in named.items():
         assert plan.cache_named(dataset, split, name) == cache
-        kind = "diffused" if cache.diffused else "residual6" if cache.stem else "fused"
+        kind = "diffused" if cache.diffused else "fused"
         assert cache.levels == (kind,)
     assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
-
-
-def test_a_run_that_tunes_reads_what_its_blocks_read_beside_the_rest():
-    plan = Plan(load_experiment("voc_cpu"))
-    run = plan.run_at("pascal/tuned/sup-fold0/seed0+labels=20")
-    assert plan.trained_levels(run) == (["residual6"], "fused")
-    assert plan.tested_levels(run) == ["residual6", "diffused"]
-    assert plan.model_levels(run) == (["tuned"], "tuned")
-    plain = "results/voc_cpu/features/pascal/train/vits14_lite2-672"
-    folders = {path.rsplit("/", 2)[0] for path in plan.training_inputs(run)["features"]}
-    assert folders == {plain, f"{plain}-stem"}
-    spec = plan.evaluations[run.path, "pascal", 1]
-    tested = {path.split("/")[-3] for path in plan.evaluation_inputs(spec)["features"]}
-    assert tested == {f"vits14_lite2-672{kind}" for kind in ("", "-stem", "-diffused")}
-
-
-def test_without_diffusion_tuned_blocks_have_two_levels():
-    raw = load_experiment("voc_dev").model_dump()
-    raw["tables"]["table2"] = {"dataset": "pascal", "pool": "pascal", "models": ["tuned"]}
-    raw["supervised"] = raw["fine_tuning"] = raw["training"]
-    plan = Plan(Experiment.model_validate(raw))
-    (run, *_) = (one for one in plan.trained_runs if one.is_tuned)
-    mid, high = plan.trained_levels(run)
-    assert (mid, high) == (["residual6"], raw["features"]["model"]["high"])
-    assert plan.tested_levels(run) == ["residual6"]
-    assert len(plan.training_caches(run)) == len(plan.tested_caches(run, "pascal")) == 2
 
 
 def test_a_raw_run_reads_the_features_before_diffusion():

@@ -1,7 +1,6 @@
 """One evaluation of the plan: a run tested on a data set with K shots, every fold and seed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,7 @@ from umtfss.episodes.loader import ImageSource
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.run import HowTested, TestImages, evaluate
 from umtfss.features.standard import Standardised
-from umtfss.features.store import FeatureSource
-from umtfss.features.tuned import Beside, TunedFeatures, read_beside
+from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
 from umtfss.paths import EvaluationSpec
@@ -32,22 +30,10 @@ if TYPE_CHECKING:
 
 def trained_model(plan: Plan, run: RunSpec) -> MetaLearner:
     """The run's model with its trained weights, if it has any."""
-    model = build_model(
-        run.model,
-        plan.model_settings(run),
-        plan.mid_channels(run),
-        features=plan.experiment.features,
-    )
+    model = build_model(run.model, plan.model_settings(run), plan.mid_channels(run))
     if run.is_trained:
         load_weights(model, Path(plan.training_folder(run)))
     return model
-
-
-def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
-    """What predicts: the run's model, or the matcher on features of the backbone that it tuned."""
-    return trained_model(
-        plan, replace(run, model="prototype", tasks="none") if run.is_tuned else run
-    )
 
 
 def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) -> TestImages:
@@ -58,8 +44,8 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
     if not plan.experiment.features.model.cache:
         features = live_features(plan, run, catalog, device)
         return TestImages(catalog, features, read_superpixels=read)
-    caches = plan.tested_caches(run, dataset)
-    features = _as_tested(plan, run, read_beside([*map(plan.feature_manifests, caches)]), device)
+    store = FeatureStore(plan.feature_manifests(plan.tested_caches(run, dataset)))
+    features = _on_trained_scale(plan, run, store)
     return TestImages(catalog, features, read_superpixels=read)
 
 
@@ -80,40 +66,30 @@ def live_features(
     from umtfss.episodes.live import LiveFeatures
 
     long_side = plan.experiment.features.model.long_side
-    extractor = model_extractor(plan, run, device)
+    extractor = model_extractor(plan, device)
     features: FeatureSource = LiveFeatures(extractor, catalog, long_side)
     if plan.diffuses(run):
         from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
 
         diffusion = DiffusionMap.load(plan.diffusion_map)
-        features = Beside([DiffusedFeatures(features, diffusion), features])
-    return _as_tested(plan, run, features, device)
+        features = DiffusedFeatures(features, diffusion)
+    return _on_trained_scale(plan, run, features)
 
 
-def _as_tested(
-    plan: Plan, run: RunSpec, features: FeatureSource, device: torch.device
-) -> FeatureSource:
-    """The features as the run is tested on them: tuned, or on the scale of its training."""
-    if run.is_tuned:
-        from umtfss.models.tuned import TunedBackbone  # loads the backbones
-
-        model = trained_model(plan, run).to(device).eval()
-        assert isinstance(model, TunedBackbone)
-        mid, high = plan.tested_levels(run), plan.experiment.features.tuned_level
-        return TunedFeatures(features, mid, high, model.tokens, device)
-    if run.is_trained:
-        (manifest,) = plan.training_manifest(run)
-        return Standardised(features, read_manifest(manifest, "training")["mid_scales"])
-    return features
+def _on_trained_scale(plan: Plan, run: RunSpec, features: FeatureSource) -> FeatureSource:
+    """The features on the scale that the run was trained at, if it was trained."""
+    if not run.is_trained:
+        return features
+    (manifest,) = plan.training_manifest(run)
+    return Standardised(features, read_manifest(manifest, "training")["mid_scales"])
 
 
-def model_extractor(plan: Plan, run: RunSpec, device: torch.device) -> "Extractor":
-    """The backbone whose features the run's model sees, and the stem that it tunes, if it does."""
+def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
+    """The backbone whose features meta-learners see."""
     # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_model_extractor
 
-    more = [plan.stem_level] if run.is_tuned else []
-    return build_model_extractor(plan.experiment.features, more).to(device)
+    return build_model_extractor(plan.experiment.features).to(device)
 
 
 def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> HowTested:
@@ -126,7 +102,7 @@ def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> HowTested:
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:
     """Test the run on every fold and seed, and write the counts to `path`."""
     experiment = plan.experiment
-    model = tested_model(plan, spec.run)
+    model = trained_model(plan, spec.run)
     images = tested_images(plan, spec.run, spec.dataset, device)
     files = {
         (fold, seed): plan.test_episodes(spec.dataset, fold, spec.shot, seed)

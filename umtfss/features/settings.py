@@ -93,13 +93,6 @@ class FeaturesConfig(Block):
         description="features are the mean of those of an image and of its mirror image, at twice "
         "the time; not in the paper",
     )
-    tuned_blocks: PositiveInt = Field(
-        3, description="last blocks of a ViT that the model `tuned` trains; not in the paper"
-    )
-    tuned_part: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3,
-        description="part of the cosine that is of the tuned backbone, beside diffused features",
-    )
     weights: dict[Name, WeightsConfig] = Field(
         default_factory=dict, description="backbone -> weights, where not the packaged default"
     )
@@ -162,9 +155,3 @@ class FeaturesConfig(Block):
         """The backbone's levels that `levels` are made of, sorted."""
         diffused = DIFFUSED if self.diffusion is None else self.diffusion.level
         return tuple(sorted({diffused if level == DIFFUSED else level for level in levels}))
-
-    @property
-    def tuned_level(self) -> str:
-        """The backbone's level whose last blocks the model `tuned` trains."""
-        (level,) = self.backbone_levels([self.model.high])
-        return level

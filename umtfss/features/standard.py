@@ -19,7 +19,6 @@ import numpy as np
 
 from umtfss.errors import StoreError
 from umtfss.features.store import KIND, FeatureSource
-from umtfss.features.tuned import Beside
 from umtfss.provenance import read_manifest
 
 
@@ -109,7 +108,7 @@ def level_scales(
     return scales
 
 
-class Standardised(Beside):
+class Standardised:
     """Features of which some levels are multiplied by a number each.
 
     Args:
@@ -118,12 +117,22 @@ class Standardised(Beside):
     """
 
     def __init__(self, source: FeatureSource, scales: Mapping[str, float]) -> None:
-        super().__init__([source])
-        self.scales = dict(scales)
+        self.source, self.scales = source, dict(scales)
+        self.channels, self.long_side = source.channels, source.long_side
+        self.stride, self.multiple = source.stride, source.multiple
+        self.align_corners = source.align_corners
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's un-padded grid (h, w)."""
+        return self.source.grid(image_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+        return self.source.image_size(image_id)
 
     def read(self, image_id: str, level: str) -> np.ndarray:
         """One level of one image, (h, w, C) float16."""
-        features = super().read(image_id, level)
+        features = self.source.read(image_id, level)
         if level not in self.scales:
             return features
         return (features * np.float32(self.scales[level])).astype(np.float16)

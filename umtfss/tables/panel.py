@@ -8,7 +8,7 @@ import torch
 from umtfss.data.dataset import open_dataset
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import GroundTruthMasks
-from umtfss.evaluation.job import how_tested, tested_images, tested_model
+from umtfss.evaluation.job import how_tested, tested_images, trained_model
 from umtfss.evaluation.run import predicted_scores
 from umtfss.plan import Plan
 from umtfss.tables.figures import PanelItem
@@ -24,7 +24,7 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
         device: Where the model runs.
     """
     spec = plan.panel
-    model, how = tested_model(plan, spec.run), how_tested(plan, spec.run, device)
+    model, how = trained_model(plan, spec.run), how_tested(plan, spec.run, device)
     images = tested_images(plan, spec.run, spec.dataset, device)
     root, settings = plan.dataset_root(spec.dataset), plan.experiment.datasets[spec.dataset]
     names = open_dataset(spec.dataset, settings, root).class_names
