@@ -32,6 +32,7 @@ rule make_shapes:
         "results/{experiment}/benchmarks/data/{dataset}-make_shapes.tsv"
     conda:
         environment
+    threads: 2
     params:
         code=code(
             "workflow_scripts/make_shapes.py",

@@ -48,7 +48,8 @@ class Caches(Paths):
             return FeatureCache(dataset, split, backbone, side, (DIFFUSED,))
         features = self.experiment.features
         embeddings, model = (features.clustering, features.assignment), features.model
-        uses = {(e.backbone, e.long_side, e.level) for e in embeddings}
+        own = [pool.embedding for pool in self.experiment.pools.values() if pool.embedding]
+        uses = {(e.backbone, e.long_side, e.level) for e in (*embeddings, *own)}
         uses |= {
             (e.backbone, e.long_side, pool.level)
             for pool in self.experiment.pools.values()
@@ -66,8 +67,11 @@ class Caches(Paths):
         return self.feature_cache(dataset, split, embedding.backbone, side, diffused)
 
     def pool_embedding(self, pool: str, embedding: EmbeddingConfig) -> EmbeddingConfig:
-        """The embedding of clustering or of assignment, at the pool's own level if it has one."""
-        level = self.experiment.pools[pool].level
+        """The embedding of clustering or of assignment, or the pool's own, or at its own level."""
+        settings = self.experiment.pools[pool]
+        if settings.embedding is not None:
+            return settings.embedding
+        level = settings.level
         return embedding.model_copy(update={"level": level}) if level else embedding
 
     def embedding_caches(self, pool: str, embedding: EmbeddingConfig) -> list[FeatureCache]:

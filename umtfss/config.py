@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from umtfss.block import Block, Distinct, Fraction, Name, PositiveInt, SplitName, known
 from umtfss.episodes.settings import AugmentConfig
+from umtfss.features.settings import EmbeddingConfig
 
 OFFICIAL_TEST_SPLIT = "val"
 PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
@@ -101,6 +102,17 @@ class PoolConfig(Block):
     level: Name | None = Field(
         None, description="level that is clustered, if another than the features block says"
     )
+    embedding: EmbeddingConfig | None = Field(
+        None,
+        description="pixel embedding of clustering and assignment, if another than the features "
+        "block says; for clusters of another network than the model's",
+    )
+
+    @model_validator(mode="after")
+    def _check_level(self) -> "PoolConfig":
+        if self.level is not None and self.embedding is not None:
+            raise ValueError("give either `level:` or `embedding:`, which has a level of its own")
+        return self
 
 
 class ClusteringConfig(Block):

@@ -121,7 +121,8 @@ def warnings(plan: Plan) -> list[str]:
         if image_count(plan, *name.split("/")) == 0
     ]
     features = experiment.features
-    for name in sorted({features.clustering.backbone, features.model.backbone}):
+    own = {pool.embedding.backbone for pool in plan.experiment.pools.values() if pool.embedding}
+    for name in sorted({features.clustering.backbone, features.model.backbone, *own}):
         facts = backbone_facts(name)
         if facts.source is None and name not in features.weights:
             lines.append(

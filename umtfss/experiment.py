@@ -75,6 +75,9 @@ class Experiment(Block):
                 known(name, self.datasets[dataset].splits, f"pools.{pool}.images: {dataset}")
             if diffusion is None or pool != diffusion.pool:
                 known(pool, self.training, f"pools.{pool} (it needs a block in training)")
+            if settings.embedding is not None:
+                facts = backbone_facts(settings.embedding.backbone)
+                known(settings.embedding.level, facts.channels, f"pools.{pool}.embedding.level")
             if settings.level == DIFFUSED:
                 known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
             elif settings.level is not None:

@@ -9,5 +9,5 @@ from umtfss.provenance import write_manifest
 
 with job_log(snakemake.log[0]):
     settings = ShapesConfig.model_validate(snakemake.params.settings)
-    digest = write_shapes(Path(snakemake.output[0]).parent / "raw", settings)
+    digest = write_shapes(Path(snakemake.output[0]).parent / "raw", settings, snakemake.threads)
     write_manifest(snakemake.output[0], "shapes", digest, settings=settings.model_dump())

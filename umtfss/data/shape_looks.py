@@ -126,7 +126,7 @@ Look = tuple[Part, Part]  # body and inlay of a class
 def class_looks(seed: int) -> list[Look]:
     """What the classes of a seed's world look like, in the order of `CLASS_NAMES`.
 
-    Bodies take every texture once before one comes again, inlays likewise, and never the body's.
+    Bodies take every texture once before one comes again. An inlay's texture is never its body's.
     The hues of all bodies are evenly spread, and so are those of the inlays.
     """
     rng, count = generator("shapes-looks", seed), len(CLASS_NAMES)

@@ -9,9 +9,11 @@ Shapes: H W pixels.
 import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from loky import ProcessPoolExecutor
 from PIL import Image
 from tqdm import tqdm
 
@@ -30,11 +32,16 @@ SPLITS = ("train", "val", "dev")
 MOST_OBJECTS = 2
 
 
-def write_shapes(root: Path, settings: ShapesConfig) -> str:
+def write_shapes(root: Path, settings: ShapesConfig, workers: int = 1) -> str:
     """The digest of the data set, drawn into the folder `root`; what is there already is kept.
 
     Files appear whole or not at all, and the lists of the splits come last. Images of another
     recipe (seed, size or version of the drawing) are deleted first.
+
+    Args:
+        root: The folder.
+        settings: What is drawn.
+        workers: Processes; the pixels do not depend on them.
 
     Raises:
         DataError: The folder holds files that are not ours.
@@ -55,13 +62,13 @@ def write_shapes(root: Path, settings: ShapesConfig) -> str:
         )
     write_json(root / RECIPE, recipe)
     for split, count in _counts(settings).items():
-        ids = [f"{split}_{number:05d}" for number in range(count)]
-        for number, image_id in enumerate(tqdm(ids, f"draw shapes/{split}", unit="image")):
-            paths = _image_path(root, image_id), _mask_path(root, image_id)
-            if not all(path.is_file() for path in paths):
-                for path, picture in zip(paths, _draw(settings, split, number), strict=True):
-                    with atomic_path(path) as temporary:
-                        picture.save(temporary, compress_level=3)
+        bar = partial(tqdm, total=count, desc=f"draw shapes/{split}", unit="image")
+        write = partial(_write_image, root, settings, split)
+        if workers == 1:
+            ids = [write(number) for number in bar(range(count))]
+        else:
+            with ProcessPoolExecutor(workers) as pool:
+                ids = list(bar(pool.map(write, range(count), chunksize=8)))
         with atomic_path(root / f"{split}.txt") as temporary:
             temporary.write_text("".join(f"{image_id}\n" for image_id in ids))
     return digest_json([recipe, _counts(settings)])
@@ -142,6 +149,17 @@ def object_classes(seed: int, split: str, number: int) -> list[int]:
     ]
     count = int(generator("shapes-count", seed, split, number).integers(1, MOST_OBJECTS + 1))
     return [layer + 1 for layer in layers[-count:]]
+
+
+def _write_image(root: Path, settings: ShapesConfig, split: str, number: int) -> str:
+    """The id of an image, which is drawn unless it is there."""
+    image_id = f"{split}_{number:05d}"
+    paths = _image_path(root, image_id), _mask_path(root, image_id)
+    if not all(path.is_file() for path in paths):
+        for path, picture in zip(paths, _draw(settings, split, number), strict=True):
+            with atomic_path(path) as temporary:
+                picture.save(temporary, compress_level=3)
+    return image_id
 
 
 def _draw(settings: ShapesConfig, split: str, number: int) -> tuple[Image.Image, Image.Image]:

@@ -40,7 +40,7 @@ from umtfss.randomness import generator
 
 KIND = FileKind("umtfss-diffusion", 2, "a diffusion map", "all_features")
 SOURCES = ("umtfss/features/diffusion.py", "umtfss/features/store.py")
-TOLERANCE = 1e-2  # relative, of the eigenvalues; docs/accuracy_log.md measured with it
+TOLERANCE = 1e-2  # relative, of the eigenvalues; docs/history/accuracy_log.md measured with it
 SEGMENTS_PER_CELL = 100
 PROBED = 16  # cells of the index that a search reads: 0.93 of the true neighbours are found
 

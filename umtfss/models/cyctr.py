@@ -216,8 +216,8 @@ class CycleAttention(MultiHeadAttention):
     """Multi-head attention to those support tokens that a cycle through the query returns to.
 
     In every head, a support token's best query token has a best support token itself. If one of
-    the two support tokens is foreground and the other background, the first is masked out; where
-    that leaves none, none is masked out.
+    the two support tokens is foreground and the other background, the first is masked out. Where
+    that and padding leave no token, none is masked out, padding neither.
 
     Args:
         width: d.
@@ -254,7 +254,7 @@ class CycleAttention(MultiHeadAttention):
         if self.training and self.spared > 0:
             consistent |= torch.rand(consistent.shape, device=x.device) < self.spared
         kept = consistent & shown[:, None]
-        kept = torch.where(kept.any(2, keepdim=True), kept, shown[:, None])
+        kept = torch.where(kept.any(2, keepdim=True), kept, there[:, None])
         return self._attend(q, k, v, kept[:, :, None])
 
 

@@ -22,7 +22,7 @@ def spectral_saliency(tokens: np.ndarray) -> np.ndarray:
     mean cosine of the image's tokens, so that it suits every backbone. The salient side is the
     one of which the smaller share lies on the image's border; a photo's subject seldom does.
 
-    What else was tried, on training images, stands in docs/accuracy_log.md.
+    What else was tried, on training images, stands in docs/history/accuracy_log.md.
 
     Args:
         tokens: (h, w, C) float; zero tokens are unlike all others.

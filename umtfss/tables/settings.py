@@ -20,6 +20,9 @@ class HeadlineConfig(TableConfig):
     seeds: PositiveInt | None = Field(
         None, description="episode seeds, if other than evaluation.seeds"
     )
+    other_pools: Distinct[Name] = Field(
+        [], description="further pools, a row of UMTFSS each; e.g. of other clusters"
+    )
 
 
 class Table1Config(TableConfig):
@@ -101,6 +104,9 @@ class TablesConfig(Block):
             table = getattr(self, name)
             if table is not None:
                 found.append((f"tables.{name}", table.dataset, table.pool))
+        if self.headline is not None:
+            where, dataset = "tables.headline.other_pools", self.headline.dataset
+            found += [(where, dataset, pool) for pool in self.headline.other_pools]
         if self.ablation is not None:
             where = "tables.ablation.paper_pool"
             found.append((where, self.ablation.dataset, self.ablation.paper_pool))

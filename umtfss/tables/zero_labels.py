@@ -35,6 +35,8 @@ def headline(experiment: Experiment) -> Table:
         MATCHER_ROW: matcher_run(experiment),
         ZERO_LABELS_ROW: unsupervised_run(experiment, settings.pool),
     }
+    for pool in settings.other_pools:
+        runs[f"UMTFSS (unsupervised, pool {pool})"] = unsupervised_run(experiment, pool)
     if runs[MATCHER_ROW] == runs[FLOOR_ROW]:
         del runs[MATCHER_ROW]
     cells: list[Cell] = []

@@ -52,6 +52,12 @@ def test_writing_goes_on_where_it_stopped(root):
     ShapesDataset("toys", root, SMALL)
 
 
+def test_processes_draw_the_same(root):
+    write_shapes(root.parent / "two", SMALL, workers=2)
+    for path in sorted(root.rglob("*.*")):
+        assert path.read_bytes() == (root.parent / "two" / path.relative_to(root)).read_bytes()
+
+
 def test_more_images_keep_the_first_ones(root):
     before = times(root)
     longer = SMALL.model_copy(update={"val_images": 4})

@@ -82,7 +82,7 @@ def test_attention_equals_softmax_with_a_mask() -> None:
 
 
 @torch.no_grad()
-def test_all_masked_out_falls_back_to_all_that_are_shown() -> None:
+def test_all_masked_out_falls_back_to_all_that_are_there() -> None:
     """NaN wins every argmax: the cycle of all tokens ends at the absent one, of the other kind."""
     layer = CycleAttention(4, 1)
     context = torch.randn(1, 4, 4)

@@ -133,6 +133,7 @@ class WholeScale:
     """A coarse grid of the whole token grid, padding included, as in PFENet's release.
 
     Means are adaptive average pooling; the other ways interpolate with corners aligned.
+    The number of cells is rounded down.
 
     Args:
         grid: (h, w).
@@ -142,7 +143,7 @@ class WholeScale:
 
     def __init__(self, grid: tuple[int, int], scale: float, like: Tensor) -> None:
         self.grid = grid
-        self.coarse = cells(grid[0], scale), cells(grid[1], scale)
+        self.coarse = self._whole_cells(grid[0], scale), self._whole_cells(grid[1], scale)
         self.inside = like.new_ones(len(like), *self.coarse, 1, dtype=torch.bool)
 
     def pool(self, grid: Tensor) -> Tensor:
@@ -156,6 +157,11 @@ class WholeScale:
     def grow(self, grid: Tensor) -> Tensor:
         """(B, h, w, d) interpolated."""
         return self._interpolated(grid, self.grid)
+
+    @staticmethod
+    def _whole_cells(side: int, scale: float) -> int:
+        """Cells of `side` tokens, rounded down; 1 where the release would have none."""
+        return max(1, floor(side * scale + _TOLERANCE))
 
     @staticmethod
     def _interpolated(grid: Tensor, size: tuple[int, int]) -> Tensor:

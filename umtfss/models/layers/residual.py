@@ -22,7 +22,7 @@ class MatcherResidual(nn.Module):
     Centred, the model's own part has mean 0 over the valid tokens of each query: it can move
     foreground about in an image, not make all of it smaller or larger. What a model learns of how
     sure to be holds for the classes of its training; on others it is too sure of background, be
-    the training classes true or pseudo (docs/accuracy_log.md).
+    the training classes true or pseudo (docs/history/accuracy_log.md).
 
     Args:
         settings: The model block of an experiment: `residual` ("none": the logits pass unchanged),
