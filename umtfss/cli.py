@@ -61,7 +61,7 @@ def plan(
     rows.add_row("all", str(sum(c.jobs for c in costs)), f"{hours:.2f}", f"{disk:.2f}")
     console.print(rows)
     features = Table(
-        "features", "images", "hours", "GB", title="Features that trainings see, either way",
+        "features", "images", "hours", "GB", title="Features of trainings, either way",
         title_justify="left",
     )  # fmt: skip
     for way in ways:
