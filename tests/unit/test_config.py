@@ -59,7 +59,7 @@ def test_a_removed_key_says_what_to_do(tmp_path, key, reason):
 def test_every_bad_key_is_reported_at_once(tmp_path):
     def change(raw):
         raw["model"]["width"] = -1
-        raw["training"]["shapes"]["batch_size"] = "many"
+        raw["supervised"]["shapes"]["batch_size"] = "many"
         del raw["pools"]
 
     with pytest.raises(ConfigError) as error:
@@ -197,6 +197,7 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
         raw["features"]["diffusion"]["pool"] = "all"
         raw["tables"] = {"table1": {"dataset": "shapes", "pool": pool}}
         raw["training"] = {training: raw["training"]["shapes"]}
+        del raw["pools"]["shapes_vit"]
 
     experiment = load_experiment(changed(tmp_path, change))
     runs = Plan(experiment).trained_runs

@@ -21,7 +21,7 @@ COLUMNS = (
 )
 COLLAPSED = (
     "† A training of this row found nothing on its own tasks (IoU below 0.05 over a tenth of its "
-    "steps)."
+    "steps, in its second half)."
 )
 SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -3,14 +3,16 @@
 from dataclasses import dataclass, field
 
 COLLAPSED_IOU = 0.05
+TENTHS = 10
 
 
 @dataclass
 class TaskIoU:
     """The IoU on training tasks by tenths of the training.
 
-    A training collapsed if its mean IoU over some tenth of the steps, the first tenth left out, is
-    below `COLLAPSED_IOU`: it has not started by then, or it has lost what it had.
+    A tenth is low if its mean IoU is below `COLLAPSED_IOU`. The first low tenth after the first
+    tenth is noticed at once. A training collapsed if a tenth of its second half is low: it never
+    started, or it has lost what it had. In a short training the second tenth may still be low.
 
     Attributes:
         steps: Steps of the training.
@@ -19,26 +21,31 @@ class TaskIoU:
     """
 
     steps: int
-    sums: list[float] = field(default_factory=lambda: [0.0] * 10)
-    counts: list[int] = field(default_factory=lambda: [0] * 10)
+    sums: list[float] = field(default_factory=lambda: [0.0] * TENTHS)
+    counts: list[int] = field(default_factory=lambda: [0] * TENTHS)
 
     def add(self, step: int, iou: float) -> bool:
-        """Count a step, from 0; whether it completes the first tenth that is too low."""
-        before = self.collapsed
-        tenth = 10 * step // self.steps
+        """Count a step, from 0; whether it completes the first low tenth after the first tenth."""
+        before = self._low_since(1)
+        tenth = TENTHS * step // self.steps
         self.sums[tenth] += iou
         self.counts[tenth] += 1
-        return self.collapsed and not before
+        return self._low_since(1) and not before
 
     @property
     def collapsed(self) -> bool:
-        """Whether the mean of a completed tenth, the first left out, is too low."""
+        """Whether a completed tenth of the second half is low."""
+        return self._low_since(TENTHS // 2)
+
+    def _low_since(self, first: int) -> bool:
         return any(
             count > 0 and count == self._size(tenth) and total / count < COLLAPSED_IOU
             for tenth, (total, count) in enumerate(zip(self.sums, self.counts, strict=True))
-            if tenth > 0
+            if tenth >= first
         )
 
     def _size(self, tenth: int) -> int:
-        """Number of steps s with 10 * s // steps equal to the tenth."""
-        return -(-(tenth + 1) * self.steps // 10) - -(-tenth * self.steps // 10)
+        """Number of steps s with TENTHS * s // steps equal to the tenth."""
+        ends = (-(-edge * self.steps // TENTHS) for edge in (tenth, tenth + 1))
+        start, stop = ends
+        return stop - start

@@ -46,7 +46,7 @@ from umtfss.training.schedule import main_rate, total_steps
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COLLAPSED = (
     "step %d of %d: the IoU on the training's own tasks is below %g over the last tenth of the "
-    "steps, so nothing is learned; look at the rates and at features.model.mid_std"
+    "steps; if it stays so, look at the rates, the number of steps and features.model.mid_std"
 )
 
 logger = logging.getLogger("umtfss")

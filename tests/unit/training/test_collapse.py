@@ -20,6 +20,11 @@ def test_a_training_that_has_not_started_says_so_once():
     assert follow(100 * [0.04]) == ([19], True)
 
 
+def test_a_training_that_starts_late_is_noticed_but_did_not_collapse():
+    assert follow(45 * [0.0] + 55 * [0.4]) == ([19], False)
+    assert follow(61 * [0.0] + 39 * [0.4]) == ([19], True)
+
+
 def test_a_training_that_loses_what_it_had_says_so():
     assert follow(50 * [0.5] + 50 * [0.0]) == ([59], True)
     assert follow(99 * [0.5] + [0.0]) == ([], False)  # one step of ten
