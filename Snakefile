@@ -40,7 +40,7 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     split="[a-z0-9_]+",
     pool="[a-z0-9_]+",
-    cache="[a-z0-9_]+-[0-9]+(-view[0-9]+|-closer)?(-stem)?",
+    cache="[a-z0-9_]+-[0-9]+",
     shard="[0-9]+",
     fold="all|fold[0-3]",
     seed="[0-9]+",

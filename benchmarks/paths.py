@@ -102,7 +102,6 @@ VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml
         self_support=True,
         margin=0.05,
         superpixels=0.5,
-        closer=0.5,
     ),
 )
 
@@ -202,7 +201,7 @@ class CachedRun:
         learning.step(collate([episodes[row] for row in range(batch_size)]), amp)
 
     def test(self, model: MetaLearner, count: int, amp: str, shot: int = 1) -> EpisodeScores:
-        """Test on `count` episodes; every image is read once, and nothing is looked at closer."""
+        """Test on `count` episodes; every image is read once."""
         return evaluate(
             model,
             draw_episodes(self.store.ids, count, shot),

@@ -1,11 +1,5 @@
 # The functions that rules take inputs and parameters from; each asks the plan.
 
-
-# test images have no augmented views
-test_features = experiment.features.model.model_dump(
-    mode="json", exclude={"views", "augment"}
-)
-
 # data
 
 
@@ -40,22 +34,6 @@ def raw_listing(wildcards):
 
 def cache_levels(wildcards):
     return plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).levels
-
-
-# How the images of a cache are augmented; plain ones are not.
-def cache_augment(wildcards):
-    view = plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).view
-    return settings["features"]["model"]["augment"] if view else None
-
-
-# The boxes that a cache of crops is of; others are of whole images.
-def crop_boxes(wildcards):
-    cache = plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache)
-    return plan.box_files(wildcards.dataset) if cache.closer else []
-
-
-def crop_code(wildcards):
-    return code("umtfss/evaluation/closer.py") if crop_boxes(wildcards) else None
 
 
 # clustering
@@ -126,10 +104,6 @@ def test_index(wildcards):
     return plan.test_index(wildcards.dataset)
 
 
-def box_inputs(wildcards):
-    return plan.box_inputs(wildcards.dataset, int(wildcards.shot))
-
-
 tested_sources = (
     "umtfss/evaluation",
     "umtfss/clustering/hamming_kmeans.py",
@@ -145,18 +119,11 @@ tested_sources = (
 def tested_settings(run):
     return {
         "code": code(*plan.model_sources(run)),
-        "protocol": settings["evaluation"]["protocol"],
         "amp": settings["evaluation"]["amp"],
         "model": plan.tested_model(run),
-        "features": test_features,
-        "live": plan.live_test_backbone,
-        "superpixels": superpixel_settings if plan.squashes else None,
-        **plan.tested_part(run),
+        "features": settings["features"]["model"],
+        "live": plan.live_backbone,
     }
-
-
-def box_settings(wildcards):
-    return tested_settings(plan.box_run)
 
 
 def episode_indexes(wildcards):

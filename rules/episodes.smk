@@ -37,32 +37,6 @@ rule draw_test_episodes:
         "../workflow_scripts/draw_test_episodes.py"
 
 
-# Where the training-free score finds something, the query is looked at closer.
-rule draw_boxes:
-    input:
-        unpack(box_inputs),
-    output:
-        "results/{experiment}/episodes/test/{dataset}/boxes-{shot}shot.h5",
-    log:
-        "results/{experiment}/logs/episodes/boxes-{dataset}-{shot}shot.log",
-    benchmark:
-        "results/{experiment}/benchmarks/episodes/boxes-{dataset}-{shot}shot.tsv"
-    conda:
-        environment
-    threads: 1
-    resources:
-        mem_mb=8000,
-    params:
-        code=code(
-            "workflow_scripts/draw_boxes.py",
-            "umtfss/evaluation",
-            "umtfss/episodes",
-        ),
-        settings=box_settings,
-    script:
-        "../workflow_scripts/draw_boxes.py"
-
-
 rule draw_pseudo_episodes:
     input:
         manifests=pool_manifests,

@@ -9,8 +9,7 @@ rule all_features:
 
 rule extract_features:
     input:
-        index="results/{experiment}/data/{dataset}/{split}.json",
-        boxes=crop_boxes,
+        "results/{experiment}/data/{dataset}/{split}.json",
     output:
         # The big part files lie beside the manifest. They are no outputs, because Snakemake
         # would delete them before a restart, and a restart goes on where the last one stopped.
@@ -31,13 +30,9 @@ rule extract_features:
             "umtfss/features/shard.py",
             "umtfss/features/standard.py",
             "umtfss/features/store.py",
-            "umtfss/features/views.py",
             "umtfss/backbones",
-            "umtfss/episodes/geometry.py",
         ),
-        crops=crop_code,
         levels=cache_levels,
-        augment=cache_augment,
         shards=lookup(dpath="features/shards", within=settings),
         precision=lookup(dpath="features/precision", within=settings),
         mirrored=lookup(dpath="features/mirrored", within=settings),

@@ -36,7 +36,6 @@ rule train_model:
             "umtfss/clustering/hamming_kmeans.py",
             "umtfss/episodes",
             "umtfss/features/standard.py",
-            "umtfss/features/views.py",
             "umtfss/linear.py",
         ),
         settings=training_settings,

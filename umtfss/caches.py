@@ -3,45 +3,27 @@
 `umtfss/paths.py` says where a cache lies, `umtfss/plan.py` which of them the tables need.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
-from umtfss.backbones.facts import backbone_facts, parts_of, tail_of
+from umtfss.backbones.facts import backbone_facts, parts_of
 from umtfss.errors import ConfigError
 from umtfss.features.settings import DIFFUSED, EmbeddingConfig
-from umtfss.paths import STEM, FeatureCache, Paths, pairs_of
+from umtfss.paths import FeatureCache, Paths, pairs_of
 from umtfss.provenance import digest_code
-from umtfss.runs import TUNED, RunSpec
-
-CachesOf = Callable[[bool], list[FeatureCache]]
+from umtfss.runs import RunSpec
 
 
 class Caches(Paths):
     """The frozen features of an experiment, as its models and its clustering read them."""
 
     def model_levels(self, run: RunSpec) -> tuple[list[str], str]:
-        """The levels of the mid and of the high feature that a run's model is tested on."""
+        """The levels of the mid and of the high feature that a run's model reads."""
         features = self.experiment.features
-        if run.is_tuned:
-            return [TUNED], TUNED
         if run.raw and features.diffusion is not None:
             return [features.diffusion.level], features.diffusion.level
         return features.model.mid, features.model.high
-
-    def trained_levels(self, run: RunSpec) -> tuple[list[str], str]:
-        """The levels that it is trained on: others, where it makes features of its own."""
-        if run.is_tuned:
-            return [self.stem_level], self.experiment.features.tuned_level
-        return self.model_levels(run)
-
-    @property
-    def stem_level(self) -> str:
-        """The level that tuned blocks read."""
-        features = self.experiment.features
-        return tail_of(features.model.backbone, features.tuned_level, features.tuned_blocks).stem
 
     def mid_channels(self, run: RunSpec) -> int:
         """The channels of the mid feature that a run's model reads."""
@@ -49,38 +31,11 @@ class Caches(Paths):
         channels = dict(backbone_facts(features.model.backbone).channels)
         if features.diffusion is not None:
             channels[DIFFUSED] = features.diffusion.width
-        return sum(channels[level] for level in self.trained_levels(run)[0])
+        return sum(channels[level] for level in self.model_levels(run)[0])
 
     def diffuses(self, run: RunSpec) -> bool:
-        """Whether a run's model is tested on diffused features, be it among others."""
-        return DIFFUSED in self.tested_levels(run)
-
-    def tested_levels(self, run: RunSpec) -> list[str]:
-        """The levels that its mid feature is made of at test: a run that tunes makes its own."""
-        diffused = [] if self.experiment.features.diffusion is None else [DIFFUSED]
-        return [self.stem_level, *diffused] if run.is_tuned else self.model_levels(run)[0]
-
-    def run_caches(
-        self, run: RunSpec, levels: Iterable[str], cached: CachesOf
-    ) -> list[list[FeatureCache]]:
-        """The caches that a run reads side by side; none if `cached` gives none.
-
-        Args:
-            run: The run. One that tunes reads frozen features and stems, and at test diffused ones.
-            levels: The levels of its mid feature, at training or at test.
-            cached: Gives the caches of some images, diffused or not.
-        """
-        diffused = DIFFUSED in levels
-        if not run.is_tuned:
-            several = [cached(diffused)]
-        else:
-            frozen = cached(False)
-            several = [frozen, [self._stem(cache) for cache in frozen]]
-            several += [cached(True)] if diffused else []
-        return [caches for caches in several if caches]
-
-    def _stem(self, cache: FeatureCache) -> FeatureCache:
-        return replace(cache, levels=(self.stem_level,), stem=True)
+        """Whether a run's model reads diffused features."""
+        return DIFFUSED in self.model_levels(run)[0]
 
     def feature_cache(
         self, dataset: str, split: str, backbone: str, side: int, diffused: bool = False
@@ -149,103 +104,42 @@ class Caches(Paths):
             return []
         return self.model_caches(self.experiment.pools[diffusion.pool].images, diffused=False)
 
-    def view_caches(self, splits: Iterable[str]) -> list[list[FeatureCache]]:
-        """For every augmented view, the caches of `splits` that a training reads beside the plain.
-
-        Empty if there are none. Test images have no views.
-        """
-        model = self.experiment.features.model
-        levels = tuple(sorted({*model.mid, model.high}))
-        return [
-            [
-                FeatureCache(dataset, split, model.backbone, model.long_side, levels, view)
-                for dataset, split in pairs_of(splits)
-            ]
-            for view in range(1, model.views)
-        ]
-
-    def crop_cache(self, dataset: str, diffused: bool) -> FeatureCache:
-        """The cache of the crops that a closer look takes of a data set's test images."""
-        features = self.experiment.features
-        model = features.model
-        levels = (DIFFUSED,) if diffused else features.backbone_levels([*model.mid, model.high])
-        ((name, split),) = pairs_of([self.tested_split(dataset)])
-        side = model.long_side
-        return FeatureCache(name, split, model.backbone, side, levels, closer=True)
-
     def cache_named(self, dataset: str, split: str, name: str) -> FeatureCache:
         """The cache of a split in the folder `name`.
 
         Raises:
-            ConfigError: The experiment has no such view.
+            ConfigError: The name is that of no cache.
         """
-        if name.endswith(f"-{STEM}"):
-            return self._stem(self.cache_named(dataset, split, name.removesuffix(f"-{STEM}")))
-        views = {one.name: one for one in chain(*self.view_caches([f"{dataset}/{split}"]))}
-        if name in views:
-            return views[name]
-        crops = (self.crop_cache(dataset, diffused) for diffused in (False, True))
-        if found := [one for one in crops if (one.split, one.name) == (split, name)]:
-            return found[0]
-        backbone, side, *view = name.split("-")
-        if view == [DIFFUSED]:
-            return self.feature_cache(dataset, split, backbone, int(side), diffused=True)
-        if view:
+        backbone, side, *kind = name.split("-")
+        if kind not in ([], [DIFFUSED]):
             raise ConfigError(
                 f"experiment {self.experiment.name} has no cache {name} of {dataset}/{split}",
-                expected=f"one of {sorted(views)}" if views else "no augmented view",
-                fix="raise features.model.views, or correct the path",
+                expected=f"<backbone>-<side> or <backbone>-<side>-{DIFFUSED}",
+                fix="correct the path",
             )
-        return self.feature_cache(dataset, split, backbone, int(side))
+        return self.feature_cache(dataset, split, backbone, int(side), diffused=bool(kind))
 
     def plain(self, cache: FeatureCache) -> FeatureCache:
         """The cache that a diffused one is made of."""
-        if cache.closer:
-            return self.crop_cache(cache.dataset, diffused=False)
         return self.feature_cache(cache.dataset, cache.split, cache.backbone, cache.long_side)
-
-    @property
-    def squashes(self) -> bool:
-        """Whether test images are squashed to a square."""
-        return self.experiment.evaluation.protocol == "squash400"
-
-    @property
-    def tests_live(self) -> bool:
-        """Whether features of test images are computed when read: a cache has another aspect."""
-        return self.squashes or not self.experiment.features.model.cache
-
-    def test_caches(self, dataset: str, diffused: bool) -> list[FeatureCache]:
-        """The caches of a data set's test images; empty if their features are live."""
-        return [] if self.tests_live else self.model_caches([self.tested_split(dataset)], diffused)
 
     @cached_property
     def live_backbone(self) -> dict[str, Any]:
-        """What decides training features that are computed live; empty if they are cached."""
-        return {} if self.experiment.features.model.cache else self._backbone
-
-    @property
-    def live_test_backbone(self) -> dict[str, Any]:
-        """What decides test features that are computed live; empty if they are cached."""
-        return self._backbone if self.tests_live else {}
-
-    @cached_property
-    def _backbone(self) -> dict[str, Any]:
-        """What decides the model's features.
+        """What decides the model's features where they are live; empty if they are cached.
 
         A cache's manifest tells its readers of another backbone. Live features have none.
         """
         features = self.experiment.features
+        if features.model.cache:
+            return {}
         weights = {
             name: features.weights[name].model_dump(mode="json")
             for name in parts_of(features.model.backbone)
             if name in features.weights
         }
-        sources = ["umtfss/backbones"]
-        if features.diffusion is not None:
-            sources.append("umtfss/features/diffusion.py")
         return {
             "weights": weights or None,
             "mirrored": features.mirrored,
             "precision": features.precision,
-            "code": digest_code(*sources),
+            "code": digest_code("umtfss/backbones"),
         }

@@ -60,14 +60,12 @@ def plan(
     hours, disk = sum(c.hours for c in costs), sum(c.gigabytes for c in costs)
     rows.add_row("all", str(sum(c.jobs for c in costs)), f"{hours:.2f}", f"{disk:.2f}")
     console.print(rows)
-    model = chosen.experiment.features.model
     features = Table(
-        "features", "images", "hours", "GB", title="Features that trainings see, either way",
+        "features", "images", "hours", "GB", title="Features of trainings, either way",
         title_justify="left",
     )  # fmt: skip
     for way in ways:
-        name = f"cache, {model.views} views" if way.way == "cache" else "live"
-        features.add_row(name, str(way.images), f"{way.hours:.2f}", f"{way.gigabytes:.2f}")
+        features.add_row(way.way, str(way.images), f"{way.hours:.2f}", f"{way.gigabytes:.2f}")
     console.print(features)
     for line in (cheaper_features(chosen, ways), *lacking):
         console.print(f"Note: {line}.", soft_wrap=True, markup=False, highlight=False)

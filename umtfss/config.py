@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from umtfss.block import Block, Distinct, Fraction, Name, PositiveInt, SplitName, known
-from umtfss.features.settings import EmbeddingConfig, ViewConfig
+from umtfss.episodes.settings import AugmentConfig
+from umtfss.features.settings import EmbeddingConfig
 
 OFFICIAL_TEST_SPLIT = "val"
 PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
@@ -259,11 +260,6 @@ class ModelConfig(Block):
         description="part of the tested score that is its mean over each superpixel of the query "
         "(those of pseudo_masks); not in the paper",
     )
-    closer: Fraction = Field(
-        0.0,
-        description="part of the tested score around what was found that comes from a second look "
-        "at the query, cropped there; not in the paper",
-    )
     ignore_in_loss: bool = Field(
         True,
         description="leave label 255 out of the dice loss; false: predictions there stay in its "
@@ -303,16 +299,6 @@ class ModelConfig(Block):
         if self.width % self.heads or self.width % 4:
             raise ValueError(f"width {self.width} must be a multiple of 4 and of heads")
         return self
-
-
-class AugmentConfig(ViewConfig):
-    """Augmentation of live training images; of cached features, flips and crop_foreground alone."""
-
-    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    vertical_flip: Fraction = Field(0.0, description="probability of a vertical flip; MaskSplit's")
-    jitter: Fraction = Field(0.0, description="probability of a colour jitter; MaskSplit's")
-    gray: Fraction = Field(0.0, description="probability of no colour; MaskSplit's")
-    crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
 
 
 LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many episodes are drawn
@@ -390,11 +376,6 @@ class TrainingConfig(Block):
 class EvaluationConfig(Block):
     """Testing (protocol section 6)."""
 
-    protocol: Literal["original", "squash400"] = Field(
-        "original",
-        description="where is counted: at the label's own size, or, to compare with HSNet "
-        "(arXiv:2104.01538), at 400 x 400 px with the aspect lost; its features are not cached",
-    )
     shots: Distinct[PositiveInt] = Field([1, 5], description="K at test")
     seeds: PositiveInt = Field(5, description="episode seeds of all tables but the ablations")
     training_seeds: PositiveInt = Field(

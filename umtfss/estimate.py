@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
 
-from umtfss.backbones.facts import backbone_facts, tail_of
+from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.data.dataset import open_dataset
 from umtfss.errors import DataError
 from umtfss.paths import FeatureCache
 from umtfss.plan import Plan
-from umtfss.runs import FOLDS, RunSpec
+from umtfss.runs import RunSpec
 
 # A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
 TYPICAL_SIZE = (375, 500)
@@ -35,8 +35,6 @@ EFFICIENCY = {
 PSEUDO_MASK_SECONDS = 0.073
 # What diffusing a token is worth, from a run of today's voc_cpu: 40 s a shard of 499 images.
 DIFFUSION_GFLOP = 0.015
-# What a closer look costs, from voc_cpu: crops a test image, and episodes whose query has one.
-CROPS_PER_IMAGE, CROPPED_EPISODES = 2.7, 0.6
 # Core-seconds until a job's imports are done.
 START_SECONDS = 6.0
 
@@ -64,7 +62,7 @@ class TrainingFeatures:
 
     Attributes:
         way: "cache" or "live".
-        images: Images and views that the backbone sees.
+        images: Images that the backbone sees.
         hours: Time on this machine's CPU, all cores busy.
         gigabytes: Disk.
     """
@@ -159,9 +157,9 @@ def training_episodes(plan: Plan, run: RunSpec) -> int:
 
 
 def training_features(plan: Plan) -> list[TrainingFeatures]:
-    """What the features that trainings see cost from a cache of all views, and what live.
+    """What the features that trainings see cost from a cache, and what live.
 
-    A cache computes every view of every image once. Live features are computed for every image of
+    A cache computes every image once. Live features are computed for every image of
     every episode; they are augmented anew every time, and nothing is stored.
     """
     model, cores = plan.experiment.features.model, os.cpu_count() or 1
@@ -171,25 +169,19 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
     seen = {name: facts.resized(*size, model.long_side) for name, size in sizes.items()}
-    # an augmented image is padded to a square; the tokens of its padding are not stored
     passes = 1 + plan.experiment.features.mirrored
+    # a live image is padded to a square
     square = passes * facts.gflop(*facts.resized(1, 1, model.long_side), levels)
-    plain = {name: passes * facts.gflop(*size, levels) for name, size in seen.items()}
     rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
 
-    gflop = sum(n * (plain[name] + (model.views - 1) * square) for name, n in counts.items())
+    gflop = sum(n * passes * facts.gflop(*seen[name], levels) for name, n in counts.items())
     stored = sum(n * facts.image_bytes(*seen[name], levels) for name, n in counts.items())
     images = sum(
         training_episodes(plan, run) * (1 + plan.training_settings(run).shot)
         for run in plan.trained_runs
     )
     return [
-        TrainingFeatures(
-            "cache",
-            model.views * sum(counts.values()),
-            gflop / rate,
-            model.views * stored / 1e9,
-        ),
+        TrainingFeatures("cache", sum(counts.values()), gflop / rate, stored / 1e9),
         TrainingFeatures("live", images, images * square / rate, 0.0),
     ]
 
@@ -243,17 +235,13 @@ def estimate(plan: Plan) -> list[Cost]:
     def cache_cost(cache: FeatureCache) -> tuple[float, float]:
         facts = backbone_facts(cache.backbone)
         resized = facts.resized(*size[cache.dataset], cache.long_side)
-        images: float = image_count(plan, cache.dataset, cache.split)
-        if cache.closer:
-            images *= CROPS_PER_IMAGE
+        images = image_count(plan, cache.dataset, cache.split)
         if cache.diffused:
             assert features.diffusion is not None
             h, w = facts.grid(*resized)
             work = images * h * w * DIFFUSION_GFLOP
             return work, images * h * w * features.diffusion.width * 2 / 1e9
-        padded = facts.resized(1, 1, cache.long_side) if cache.view else resized
-        times = 1 if cache.stem else passes  # a stem is of the image alone
-        gflop = times * facts.gflop(*padded, cache.levels) * images
+        gflop = passes * facts.gflop(*resized, cache.levels) * images
         return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]
@@ -277,22 +265,12 @@ def estimate(plan: Plan) -> list[Cost]:
         resized = facts.resized(*size[dataset], features.model.long_side)
         return core_seconds("features", passes * facts.gflop(*resized, levels))
 
-    def tuned(dataset: str) -> float:
-        """GFLOP of the blocks that a run tunes on an image."""
-        tail = tail_of(features.model.backbone, features.tuned_level, features.tuned_blocks)
-        resized = facts.resized(*size[dataset], features.model.long_side)
-        blocks = (f"block{tail.last}", tail.stem)
-        whole, below = (facts.gflop(*resized, [level]) for level in blocks)
-        return whole - below
-
     trained = 0.0
     for run in plan.trained_runs:
         stage, splits = plan.training_settings(run), plan.training_splits(run)
         episodes = training_episodes(plan, run)
         channels, settings = plan.mid_channels(run), plan.model_settings(run)
         model = 3 * episode_gflop(settings, side * side, channels, stage.shot)
-        if run.is_tuned:
-            model = 3 * (1 + stage.shot) * tuned(run.pool)
         seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
         trained += episodes * (core_seconds("training", model) + seen)
     jobs = len(plan.trained_runs)
@@ -303,18 +281,10 @@ def estimate(plan: Plan) -> list[Cost]:
     for spec in specs:
         episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
         files += episodes
-        if spec.run.is_tuned:  # every image of the folds once, then nothing but cosines
-            photos = image_count(plan, *plan.tested_split(spec.dataset).split("/"))
-            seen = photos * len(spec.folds) / len(FOLDS)
-            seen *= 1 + CROPS_PER_IMAGE * plan.looks_closer(spec.run)
-            tested += core_seconds("evaluation", seen * tuned(spec.dataset))
-        elif spec.run.is_trained:
+        if spec.run.is_trained:
             channels, settings = plan.mid_channels(spec.run), plan.model_settings(spec.run)
             model = episode_gflop(settings, side * side, channels, spec.shot)
-            seen = (1 + spec.shot) * live(spec.dataset) if plan.tests_live else 0.0
-            if plan.looks_closer(spec.run):
-                model *= 1 + CROPPED_EPISODES
-                seen += CROPPED_EPISODES * live(spec.dataset) if plan.tests_live else 0.0
+            seen = 0.0 if features.model.cache else (1 + spec.shot) * live(spec.dataset)
             tested += episodes * (core_seconds("evaluation", model) + seen)
     costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))
     return costs

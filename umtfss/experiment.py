@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from umtfss.backbones.facts import backbone_facts, tail_of
+from umtfss.backbones.facts import backbone_facts
 from umtfss.block import Block, Name, known
 from umtfss.config import (
     LENGTH,
@@ -22,10 +22,9 @@ from umtfss.config import (
     PseudoMasksConfig,
     TrainingConfig,
 )
-from umtfss.errors import ConfigError
 from umtfss.features.settings import DIFFUSED, FeaturesConfig
 from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import MASKSPLIT, MODELS, TRAINING_FREE, TUNED
+from umtfss.runs import MASKSPLIT, MODELS, TRAINING_FREE
 from umtfss.tables.settings import TablesConfig
 
 DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
@@ -97,8 +96,6 @@ class Experiment(Block):
         for where, names in models.items():
             for name in names:
                 known(name, trained, where)
-                if name == TUNED:
-                    self._check_tail(where)
         for where, dataset, pool in self.tables.tested:
             known(dataset, self.datasets, f"{where}.dataset")
             known(pool, self.pools, f"{where}.pool")
@@ -115,13 +112,6 @@ class Experiment(Block):
                             f"but pool {pool} holds {split}, which has none; write [all]"
                         )
         return self
-
-    def _check_tail(self, where: str) -> None:
-        features = self.features
-        try:
-            tail_of(features.model.backbone, features.tuned_level, features.tuned_blocks)
-        except ConfigError as error:
-            raise ValueError(f"{where}: {error.problem}; expected {error.expected}") from error
 
     @model_validator(mode="after")
     def _check_diffusion_pool(self) -> "Experiment":

@@ -17,6 +17,15 @@ from umtfss.experiment import Experiment
 from umtfss.provenance import PACKAGE_ROOT
 
 EXTENDS = "extends"  # an experiment's file may name another one: all of that but what it names
+# Keys of older experiment files -> why they are gone, and what to write instead.
+REMOVED = {
+    "model.closer": "removed: a query is tested once, as a whole; delete the line",
+    "features.tuned_blocks": "removed with the model `tuned`: no backbone is trained; delete it",
+    "features.tuned_part": "removed with the model `tuned`: no backbone is trained; delete it",
+    "features.model.views": "removed: a cache holds plain images; to augment, write `cache: false`",
+    "features.model.augment": "removed: write training.<pool>.augment and `cache: false`",
+    "evaluation.protocol": "removed: every label is counted at its own size; delete the line",
+}
 
 
 def experiment_file(name: str) -> Path:
@@ -165,6 +174,7 @@ def _explain(files: Mapping[Path, dict[str, Any]], error: ValidationError) -> st
             near = get_close_matches(str(problem["loc"][-1]), siblings, 1)
             message = "unknown key" + (f", did you mean {near[0]!r}?" if near else "")
             message += f" (known: {', '.join(siblings)})" if siblings else ""
+            message = REMOVED.get(key, message)
         elif problem["type"] == "missing":
             message = "required, but absent"
         elif not isinstance(problem["input"], dict):  # a whole block would hide the message

@@ -8,16 +8,12 @@ from umtfss.experiment import Experiment
 from umtfss.features.settings import DIFFUSED
 from umtfss.runs import RunSpec
 
-CLOSER, STEM = "closer", "stem"  # mark a cache of crops, and of what tuned blocks read
-
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
-    """The frozen features of one split: one backbone, one image size, one or more levels, one view.
+    """The frozen features of one split: one backbone, one image size, one or more levels.
 
-    View 0 is the plain image. An augmented view is a cache of its own, so that more of them leave
-    those that are there as they are; so are features that are diffused, and those of the crops
-    that a closer look takes of the split's images, and the stem that tuned blocks read.
+    Features that are diffused are a cache of their own.
     """
 
     dataset: str
@@ -25,18 +21,12 @@ class FeatureCache:
     backbone: str
     long_side: int
     levels: tuple[str, ...]
-    view: int = 0
-    closer: bool = False
-    stem: bool = False
 
     @property
     def name(self) -> str:
         """The cache's folder name."""
-        view = f"view{self.view}" if self.view else ""
-        marks = {CLOSER: self.closer, STEM: self.stem, DIFFUSED: self.diffused}
-        kind = (mark for mark, marked in marks.items() if marked)
-        parts = (self.backbone, str(self.long_side), view, *kind)
-        return "-".join(filter(None, parts))
+        kind = [DIFFUSED] if self.diffused else []
+        return "-".join([self.backbone, str(self.long_side), *kind])
 
     @property
     def diffused(self) -> bool:
@@ -171,10 +161,6 @@ class Paths:
     def test_episodes(self, dataset: str, fold: int, shot: int, seed: int) -> str:
         """The test episodes of a fold."""
         return f"{self.root}/episodes/test/{dataset}/fold{fold}-{shot}shot-seed{seed}.h5"
-
-    def boxes(self, dataset: str, shot: int) -> str:
-        """The boxes in which the queries of test episodes are looked at closer."""
-        return f"{self.root}/episodes/test/{dataset}/boxes-{shot}shot.h5"
 
     def training_folder(self, run: RunSpec) -> str:
         """The folder of a run's weights."""

@@ -6,8 +6,7 @@ number lies (`umtfss/paths.py`).
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
 from typing import Any
 
 from umtfss.errors import ConfigError
@@ -15,7 +14,7 @@ from umtfss.experiment import Experiment
 from umtfss.paths import EvaluationSpec, FeatureCache, pairs_of
 from umtfss.run_settings import RunSettings
 from umtfss.runs import RunSpec
-from umtfss.tables.cells import Table, matcher_run, unsupervised_run
+from umtfss.tables.cells import Table, unsupervised_run
 from umtfss.tables.layout import all_tables
 
 TRAIN = "train"  # the split whose labels are trained on
@@ -128,7 +127,7 @@ class Plan(RunSettings):
         features = self.experiment.features
         caches: set[FeatureCache] = set()
         for run in self.trained_runs:
-            caches.update(*self.training_caches(run), *self.training_views(run))
+            caches.update(self.training_caches(run))
             if run.tasks == "saliency":
                 caches.update(self.embedding_caches(run.pool, self.salient_embedding))
         for pool in self.pools:
@@ -136,71 +135,24 @@ class Plan(RunSettings):
                 caches.update(self.embedding_caches(pool, self.pool_embedding(pool, embedding)))
         for table in self.tables:
             for m in table.measurements:
-                caches.update(*self.tested_caches(m.run, m.dataset))
-                caches.update(*self.crop_caches(m.run, m.dataset))
+                caches.update(self.tested_caches(m.run, m.dataset))
         caches.update(self.diffusion_sources)
         caches.update([self.plain(cache) for cache in caches if cache.diffused])
         return sorted(caches)
 
-    def training_caches(self, run: RunSpec) -> list[list[FeatureCache]]:
-        """The caches of plain images that a run is trained on; none if they are live."""
-        cached = partial(self.model_caches, self.training_splits(run))
-        return self.run_caches(run, self.trained_levels(run)[0], cached)
+    def training_caches(self, run: RunSpec) -> list[FeatureCache]:
+        """The caches that a run is trained on; none if its features are live."""
+        return self.model_caches(self.training_splits(run), self.diffuses(run))
 
-    def training_views(self, run: RunSpec) -> list[list[FeatureCache]]:
-        """The caches of augmented views beside these; a run that tunes sees none."""
-        return [] if run.is_tuned else self.view_caches(self.training_splits(run))
-
-    def tested_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
+    def tested_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
         """The caches of a data set's test images that a run reads; none if they are live."""
-        return self.run_caches(run, self.tested_levels(run), partial(self.test_caches, dataset))
+        return self.model_caches([self.tested_split(dataset)], self.diffuses(run))
 
     def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
-        """The superpixels of a data set's test images; none if the run does not ask for them.
-
-        Squashed images have others, which are computed when they are read.
-        """
-        if self.squashes or not self.model_settings(run).superpixels:
+        """The superpixels of a data set's test images; none if the run does not ask for them."""
+        if not self.model_settings(run).superpixels:
             return []
         return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
-
-    def looks_closer(self, run: RunSpec) -> bool:
-        """Whether a run's model is shown the queries a second time, cropped."""
-        return self.model_settings(run).closer > 0
-
-    def crop_caches(self, run: RunSpec, dataset: str) -> list[list[FeatureCache]]:
-        """The caches of the crops that a run is shown of test images; none if they are live."""
-        if self.tests_live or not self.looks_closer(run):
-            return []
-        levels = self.tested_levels(run)
-        return self.run_caches(run, levels, lambda diffused: [self.crop_cache(dataset, diffused)])
-
-    @property
-    def box_run(self) -> RunSpec:
-        """The matcher whose score tells where to look closer."""
-        return matcher_run(self.experiment, superpixels=0.0, closer=0.0)
-
-    def tests_looked_closer(self, dataset: str) -> dict[int, list[str]]:
-        """Shot -> the files of test episodes whose queries some table looks at closer."""
-        files: dict[int, set[str]] = {}
-        for spec in self.evaluations.values():
-            if spec.dataset == dataset and self.looks_closer(spec.run):
-                files.setdefault(spec.shot, set()).update(self.tested_episodes(spec))
-        return {shot: sorted(paths) for shot, paths in sorted(files.items())}
-
-    def box_files(self, dataset: str) -> list[str]:
-        """The boxes of a data set's test episodes."""
-        return [self.boxes(dataset, shot) for shot in self.tests_looked_closer(dataset)]
-
-    def box_inputs(self, dataset: str, shot: int) -> dict[str, Any]:
-        """Manifests and files that finding the boxes reads."""
-        diffused = self.diffuses(self.box_run)
-        return {
-            "episodes": self.tests_looked_closer(dataset)[shot],
-            "features": self.feature_manifests(self.test_caches(dataset, diffused)),
-            "map": [self.diffusion_map] if self.tests_live and diffused else [],
-            "index": self.test_index(dataset),
-        }
 
     # Where it lies
 
@@ -249,7 +201,6 @@ class Plan(RunSettings):
         """Every episode file that the tables asked for read."""
         specs = [spec for table in self.tables for spec in self.evaluations_of(table)]
         test = {path for spec in specs for path in self.tested_episodes(spec)}
-        test.update(path for spec in specs for path in self.evaluation_inputs(spec)["boxes"])
         return sorted(test | {self.training_episodes(run, ".json") for run in self.trained_runs})
 
     def table_named(self, name: str) -> Table:
@@ -281,12 +232,12 @@ class Plan(RunSettings):
 
     def training_inputs(self, run: RunSpec) -> dict[str, Any]:
         """Manifests and files that the training of a run reads."""
-        splits, caches = self.training_splits(run), self.training_caches(run)
+        splits = self.training_splits(run)
         pixels = run.tasks == "sup" or not self.experiment.features.model.cache
         return {
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
-            "features": self.feature_manifests(chain(*caches, *self.training_views(run))),
+            "features": self.feature_manifests(self.training_caches(run)),
             "indexes": [self.index(*pair) for pair in pairs_of(splits)] if pixels else [],
             "initial": self.training_manifest(run.initial),
         }
@@ -304,11 +255,8 @@ class Plan(RunSettings):
         run, dataset = spec.run, spec.dataset
         return {
             "weights": self.training_manifest(run),
-            "features": self.feature_manifests(chain(*self.tested_caches(run, dataset))),
-            "map": [self.diffusion_map] if self.tests_live and self.diffuses(run) else [],
+            "features": self.feature_manifests(self.tested_caches(run, dataset)),
             "superpixels": self.test_superpixels(run, dataset),
-            "boxes": [self.boxes(dataset, spec.shot)] if self.looks_closer(run) else [],
-            "crops": self.feature_manifests(chain(*self.crop_caches(run, dataset))),
             "index": self.test_index(spec.dataset),
             "episodes": self.tested_episodes(spec),
         }

@@ -18,13 +18,7 @@ from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.data.images import read_image, read_object_mask
 from umtfss.episodes.episode import EpisodeList
 from umtfss.errors import DataError, StoreError
-from umtfss.evaluation.job import (
-    found_boxes,
-    how_tested,
-    live_features,
-    live_superpixels,
-    tested_model,
-)
+from umtfss.evaluation.job import how_tested, live_features, live_superpixels, trained_model
 from umtfss.evaluation.run import TestImages, predicted_scores
 from umtfss.plan import Plan
 from umtfss.provenance import atomic_path, read_manifest
@@ -208,18 +202,16 @@ def segment(
             fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
             f"{plan.diffusion_map}",
         )
-    model = tested_model(plan, run)
+    model = trained_model(plan, run)
     device = torch.device(device)
     how = how_tested(plan, run, device)
-    features, crops = live_features(plan, run, catalog, device)
+    features = live_features(plan, run, catalog, device)
     superpixels = live_superpixels(plan, catalog)
-    images = TestImages(catalog, features, read_superpixels=superpixels, crops=crops)
+    images = TestImages(catalog, features, read_superpixels=superpixels)
     rows = [list(range(1, len(masks) + 1))]
     for query in queries:
         episode = EpisodeList([str(query), *masks], [0], [OBJECT], rows, "predict")  # type: ignore[arg-type]
-        closer = plan.looks_closer(run)
-        boxes = found_boxes(plan, images, episode, device) if closer else None
-        yield next(predicted_scores(model, episode, images, how, boxes)) > 0
+        yield next(predicted_scores(model, episode, images, how)) > 0
 
 
 def _check_photos(paths: Sequence[Path]) -> None:

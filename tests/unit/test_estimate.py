@@ -1,17 +1,13 @@
 """What an experiment is said to cost."""
 
-import os
+from dataclasses import replace
 
 import pytest
 
 from umtfss.backbones.facts import backbone_facts
 from umtfss.config import ModelConfig
 from umtfss.estimate import (
-    CROPPED_EPISODES,
-    CROPS_PER_IMAGE,
-    EFFICIENCY,
     PSEUDO_MASK_SECONDS,
-    START_SECONDS,
     cheaper_features,
     episode_gflop,
     estimate,
@@ -59,13 +55,6 @@ def test_disk_of_the_features_follows_from_grid_and_channels(plan):
     assert features.hours > 0
 
 
-def with_views(plan: Plan, views: int) -> Plan:
-    features = plan.experiment.features
-    model = features.model.model_copy(update={"views": views})
-    features = features.model_copy(update={"model": model})
-    return Plan(plan.experiment.model_copy(update={"features": features}))
-
-
 def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkeypatch):
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
@@ -96,90 +85,34 @@ def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
         next(cost.gigabytes for cost in estimate(Plan(one)) if cost.arrow == "features")
         for one in (experiment, experiment.model_copy(update={"features": without}))
     ]
-    # train and val of 375x500 px, and val's crops: 18x24 tokens, each with 128 fp16 channels more
-    images = 100 * (2 + CROPS_PER_IMAGE)
-    assert disk[0] - disk[1] == pytest.approx(images * 18 * 24 * 128 * 2 / 1e9)
+    # train and val of 375x500 px: 18x24 tokens, each with 128 fp16 channels more
+    assert disk[0] - disk[1] == pytest.approx(200 * 18 * 24 * 128 * 2 / 1e9)
 
 
-def test_a_closer_look_takes_caches_of_crops_and_more_of_a_test(monkeypatch):
-    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: 100)
-    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
-    experiment = load_experiment("voc_cpu")
-    model = experiment.model.model_copy(update={"closer": 0.0})
-    tables = experiment.tables.model_copy(update={"ablation": None, "table2": None})
-    one = experiment.model_copy(update={"tables": tables})
-    other = one.model_copy(update={"model": model})
-    closer, plain = ({cost.arrow: cost for cost in estimate(Plan(e))} for e in (one, other))
-    assert closer["features"].jobs - plain["features"].jobs == 2 * 4  # diffused or not, shards
-    tokens = 100 * CROPS_PER_IMAGE * 18 * 24
-    added = closer["features"].gigabytes - plain["features"].gigabytes
-    assert added == pytest.approx(tokens * (736 + 384) * 2 / 1e9)
-    assert closer["training"].hours == pytest.approx(plain["training"].hours)
-    starts = plain["evaluation"].jobs * 6 / os.cpu_count() / 3600
-    # the floor alone is without it, and needs no time here
-    ratio = (closer["evaluation"].hours - starts) / (plain["evaluation"].hours - starts)
-    assert ratio == pytest.approx(1 + CROPPED_EPISODES)
-
-
-def test_tuned_blocks_are_counted_on_images_and_not_on_episodes(monkeypatch):
-    monkeypatch.setattr("umtfss.estimate.image_count", lambda plan, name, split: 100)
+def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
     monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    experiment = load_experiment("voc_cpu")
-    found = []
-    for models in (["tuned"], ["umtfss", "tuned"], ["umtfss"]):
-        table2 = experiment.tables.table2.model_copy(update={"models": models})
-        tables = TablesConfig(table2=table2, ablation_seeds=1)
-        one = experiment.model_copy(update={"tables": tables})
-        found.append({cost.arrow: cost for cost in estimate(Plan(one))})
-    alone, both, without = found
-    facts = backbone_facts("vits14_lite2")
-    size = facts.resized(375, 500, 672)
-    blocks = facts.gflop(*size, ["block9"]) - facts.gflop(*size, ["residual6"])
-    runs, episodes = 3 * 4, 120 * 4  # ratios, folds; 3: forward and backward, 2: query and support
-    seconds = runs * episodes * 3 * 2 * blocks / (100 * EFFICIENCY["training"])
-    assert 3600 * alone["training"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
-    images = runs * (100 / 4) * (1 + CROPS_PER_IMAGE)
-    seconds = images * blocks / (100 * EFFICIENCY["evaluation"])
-    assert 3600 * alone["evaluation"].hours == pytest.approx((seconds + runs * START_SECONDS) / 2)
-    stems = 100 * (2 + CROPS_PER_IMAGE) * 18 * 24 * 384 * 2 / 1e9  # both splits, crops
-    added = both["features"].gigabytes - without["features"].gigabytes
-    assert added == pytest.approx(stems)
-
-
-def test_views_add_their_disk_and_their_time(plan, monkeypatch):
-    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    one, four = (next(iter(estimate(with_views(plan, v)))) for v in (1, 4))
-    assert (one.jobs, four.jobs) == (6, 12)
-    # a view is a square of 257 px; 0.9 of the rate of a core is reached; two cores; 6 s of a start
-    image = 13 * 17 * (120 + 352) * 2 / 1e9
-    assert four.gigabytes - one.gigabytes == pytest.approx(3 * 600 * image)
-    gflop = backbone_facts("efficientnet_lite2").gflop(257, 257, ["block20"])
-    seconds = 3 * 600 * gflop / (100.0 * 0.9) + 3 * 2 * 6
-    assert 3600 * (four.hours - one.hours) == pytest.approx(seconds / 2)
-
-
-def test_a_cache_of_views_is_set_against_computing_live(plan, monkeypatch):
-    monkeypatch.setattr("umtfss.estimate.matmul_rate", lambda: 100.0)
-    cache, live = training_features(with_views(plan, 4))
-    assert (cache.way, cache.images) == ("cache", 4 * 600)
-    assert cache.gigabytes == pytest.approx(4 * 600 * 13 * 17 * (120 + 352) * 2 / 1e9)
+    cache, live = training_features(plan)
+    assert (cache.way, cache.images) == ("cache", 600)
+    assert cache.gigabytes == pytest.approx(600 * 13 * 17 * (120 + 352) * 2 / 1e9)
     # every step has 4 episodes of a query and a support
     drawn = 0
     for run in plan.trained_runs:
         drawn += plan.training_settings(run).steps * 4 * 2
     assert (live.way, live.images) == ("live", drawn)
     assert live.gigabytes == 0
+    # a live image is a square of 257 px; 0.9 of the rate of a core is reached; two cores
+    gflop = backbone_facts("efficientnet_lite2").gflop(257, 257, ["block20"])
+    assert 3600 * live.hours == pytest.approx(drawn * gflop / (100.0 * 0.9 * 2))
     assert cheaper_features(plan, [cache, live], free=9.0) == (
-        f"cheaper is a cache, as it computes 2400 images, trainings draw {drawn}; "
+        f"cheaper is a cache, as it computes 600 images, trainings draw {drawn}; "
         "features.model.cache: true is set"
     )
-    assert "a cache of 0.5 GB exceeds the 0.4 GB free" in cheaper_features(
-        plan, [cache, live], free=0.4
+    assert "a cache of 0.1 GB exceeds the 0.0 GB free" in cheaper_features(
+        plan, [cache, live], free=0.04
     )
-    many = training_features(with_views(plan, 100))
-    assert cheaper_features(plan, many, free=99.0) == (
+    slow = replace(cache, images=60_000, hours=2 * live.hours)
+    assert cheaper_features(plan, [slow, live], free=99.0) == (
         f"cheaper is live, as trainings draw {drawn} images, a cache computes 60000; "
         "features.model.cache: false is not set"
     )
@@ -223,7 +156,7 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         "tables": tables,
         "features": FeaturesConfig.model_validate(blocks),
         "pools": {"pascal": experiment.pools["pascal"]},
-        "model": experiment.model.model_copy(update={"superpixels": 0.0, "closer": 0.0}),
+        "model": experiment.model.model_copy(update={"superpixels": 0.0}),
     }
     measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}

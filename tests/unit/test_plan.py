@@ -9,13 +9,12 @@ import yaml
 from umtfss.cli import sharing_rows
 from umtfss.config import TrainingConfig
 from umtfss.errors import ConfigError
-from umtfss.experiment import Experiment
 from umtfss.experiment_file import load_experiment
 from umtfss.features.settings import WeightsConfig
 from umtfss.models import build_model
 from umtfss.plan import Plan, table_names
 from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import FEW_KEYS, TUNED, RunSpec
+from umtfss.runs import MATCHER_KEYS, RunSpec
 
 
 class Few(SimpleNamespace):
@@ -25,7 +24,7 @@ class Few(SimpleNamespace):
         return Few(**{**vars(self), **update})
 
 
-FLOOR_PATH = "prototype/training_free+raw+closer=0.0+margin=0.0+self_support=False+superpixels=0.0"
+FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False+superpixels=0.0"
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +123,8 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
     assert plan.mask_files == plan.pseudo_masks("shapes", ".json")
 
 
-def test_superpixels_of_test_images_are_made_for_runs_that_ask(tmp_path):
-    path = PACKAGE_ROOT / "experiments/voc_cpu.yaml"
-    plan = Plan(load_experiment(str(path)), ["headline"])
+def test_superpixels_of_test_images_are_made_for_runs_that_ask():
+    plan = Plan(load_experiment("voc_cpu"), ["headline"])
     made = plan.superpixels("pascal", "val")
     assert len(set(made)) == plan.experiment.features.shards
     for spec in plan.evaluations_of(plan.table_named("headline")):
@@ -134,11 +132,6 @@ def test_superpixels_of_test_images_are_made_for_runs_that_ask(tmp_path):
         assert asks == (not spec.run.raw)  # the floor does not
         assert plan.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
     assert set(made) < set(plan.mask_files)
-    raw = yaml.safe_load(path.read_text())
-    raw["evaluation"]["protocol"] = "squash400"
-    (tmp_path / "squash.yaml").write_text(yaml.safe_dump(raw))
-    squash = Plan(load_experiment(str(tmp_path / "squash.yaml")), ["headline"])
-    assert not any("superpixels" in path for path in squash.mask_files)
 
 
 def test_overrides_stand_in_the_path_only_where_they_differ(paper):
@@ -214,13 +207,12 @@ def test_live_features_need_no_cache_for_the_model(paper):
     assert {cache.long_side for cache in paper.feature_caches} == {473, 640}
 
 
-@pytest.mark.parametrize("name", sorted(FEW_KEYS))
-def test_a_key_that_a_model_does_not_read_is_no_setting_of_its_runs(name):
-    build_model(name, Few(**dict.fromkeys(FEW_KEYS[name], 0.5)), 8)  # type: ignore[arg-type]
+def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
+    build_model("prototype", Few(**dict.fromkeys(MATCHER_KEYS, 0.5)), 8)  # type: ignore[arg-type]
     experiment = load_experiment("voc_cpu")
     model = experiment.model.model_copy(update={"k_fg": experiment.model.k_fg + 1})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
-    run = RunSpec(name, "pascal", "sup", "fold0") if name == TUNED else RunSpec(name)
+    run = RunSpec("prototype")
     assert before.tested_model(run) == after.tested_model(run)
     assert before.tested_model(before.main_run) != after.tested_model(after.main_run)
 
@@ -267,85 +259,12 @@ def test_diffused_features_are_caches_of_their_own():
     assert set(named) == {
         *((photos, "all", plain) for photos in ("coco", "imagenet")),
         *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
-        *(("pascal", "val", f"{plain}-closer{kind}") for kind in ("", "-stem", "-diffused")),
-        *(("pascal", split, f"{plain}-stem") for split in ("train", "val")),
     }
     for (dataset, split, name), cache in named.items():
         assert plan.cache_named(dataset, split, name) == cache
-        kind = "diffused" if cache.diffused else "residual6" if cache.stem else "fused"
+        kind = "diffused" if cache.diffused else "fused"
         assert cache.levels == (kind,)
     assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
-
-
-def test_crops_are_of_the_queries_of_runs_that_look_closer():
-    plan = Plan(load_experiment("voc_cpu"), ["table4"])
-    assert plan.box_files("pascal") == [
-        f"results/voc_cpu/episodes/test/pascal/boxes-{shot}shot.h5" for shot in (1, 5)
-    ]  # whatever was asked for: another table's 5-shot episodes share the crops
-    assert plan.boxes("pascal", 1) in plan.episode_files
-    for shot in (1, 5):
-        inputs = plan.box_inputs("pascal", shot)
-        assert len(inputs["episodes"]) == 4 * 5  # folds, the headline's seeds
-        assert {path.split("/")[-3] for path in inputs["features"]} == {"vits14_lite2-672-diffused"}
-    box_run = plan.model_settings(plan.box_run)
-    assert (box_run.self_support, box_run.margin) == (True, 0.05)
-    assert (box_run.superpixels, box_run.closer) == (0, 0)
-    for spec in Plan(plan.experiment).evaluations.values():
-        inputs = plan.evaluation_inputs(spec)
-        looks = plan.model_settings(spec.run).closer > 0
-        assert looks == ("closer=0.0" not in spec.run.path)
-        assert inputs["boxes"] == ([plan.boxes("pascal", spec.shot)] if looks else [])
-        crops = {path.split("/")[-3] for path in inputs["crops"]}
-        kinds = ("", "-stem", "-diffused") if spec.run.is_tuned else ("-diffused",)
-        assert crops == {f"vits14_lite2-672-closer{kind}" for kind in kinds if looks}
-        assert not (looks and spec.run.raw)
-
-
-def test_a_run_that_tunes_reads_what_its_blocks_read_beside_the_rest():
-    plan = Plan(load_experiment("voc_cpu"))
-    run = plan.run_at("pascal/tuned/sup-fold0/seed0+labels=20")
-    assert plan.trained_levels(run) == (["residual6"], "fused")
-    assert plan.tested_levels(run) == ["residual6", "diffused"]
-    assert plan.model_levels(run) == (["tuned"], "tuned")
-    plain = "results/voc_cpu/features/pascal/train/vits14_lite2-672"
-    folders = {path.rsplit("/", 2)[0] for path in plan.training_inputs(run)["features"]}
-    assert folders == {plain, f"{plain}-stem"}
-    spec = plan.evaluations[run.path, "pascal", 1]
-    tested = {path.split("/")[-3] for path in plan.evaluation_inputs(spec)["features"]}
-    assert tested == {f"vits14_lite2-672{kind}" for kind in ("", "-stem", "-diffused")}
-    assert plan.boxes("pascal", 1) in plan.evaluation_inputs(spec)["boxes"]  # of the frozen matcher
-
-
-def test_without_diffusion_tuned_blocks_have_two_levels():
-    raw = load_experiment("voc_dev").model_dump()
-    raw["tables"]["table2"] = {"dataset": "pascal", "pool": "pascal", "models": ["tuned"]}
-    raw["supervised"] = raw["fine_tuning"] = raw["training"]
-    plan = Plan(Experiment.model_validate(raw))
-    (run, *_) = (one for one in plan.trained_runs if one.is_tuned)
-    mid, high = plan.trained_levels(run)
-    assert (mid, high) == (["residual6"], raw["features"]["model"]["high"])
-    assert plan.tested_levels(run) == ["residual6"]
-    assert len(plan.training_caches(run)) == len(plan.tested_caches(run, "pascal")) == 2
-
-
-def test_nobody_looks_closer_unless_asked_to(paper):
-    assert paper.experiment.model.closer == 0
-    assert not any(cache.closer for cache in paper.feature_caches)
-    for spec in paper.evaluations.values():
-        inputs = paper.evaluation_inputs(spec)
-        assert (inputs["boxes"], inputs["crops"]) == ([], [])
-    assert not any("boxes" in path for path in paper.episode_files)
-
-
-def test_live_crops_need_boxes_and_no_cache():
-    experiment = load_experiment("voc_cpu")
-    evaluation = experiment.evaluation.model_copy(update={"protocol": "squash400"})
-    plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
-    assert not any(cache.closer for cache in plan.feature_caches)
-    spec = plan.evaluations["prototype/training_free", "pascal", 1]
-    inputs = plan.evaluation_inputs(spec)
-    assert (len(inputs["boxes"]), inputs["crops"], inputs["features"]) == (1, [], [])
-    assert plan.box_inputs("pascal", 1)["map"] == [plan.diffusion_map]
 
 
 def test_a_raw_run_reads_the_features_before_diffusion():
@@ -369,30 +288,10 @@ def test_the_floor_of_an_experiment_without_diffusion_is_the_plain_matcher(paper
     assert runs == {RunSpec("prototype")}
 
 
-def test_a_view_is_a_cache_of_its_own_for_training_images_alone(tmp_path):
-    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
-    raw["features"]["model"]["views"] = 3
-    path = tmp_path / "views.yaml"
-    path.write_text(yaml.safe_dump(raw))
-    plan = Plan(load_experiment(str(path)))
-    plain = "efficientnet_lite2-280"
-    found = [one for one in plan.feature_caches if one.backbone == "efficientnet_lite2"]
-    named = {(cache.split, cache.name): cache for cache in found}
-    assert set(named) == {
-        ("val", plain),
-        *(("train", name) for name in (plain, f"{plain}-view1", f"{plain}-view2")),
-    }
-    for (split, name), cache in named.items():
-        assert plan.cache_named("shapes", split, name) == cache
-    with pytest.raises(ConfigError, match=r"has no cache .*-view3 of shapes/train(?s:.*)view2"):
-        plan.cache_named("shapes", "train", f"{plain}-view3")
-    for run in plan.trained_runs:
-        manifests = plan.training_inputs(run)["features"]
-        assert list(dict.fromkeys(path.split("/")[-3] for path in manifests)) == [
-            plain, f"{plain}-view1", f"{plain}-view2"
-        ]  # fmt: skip
-    for spec in plan.evaluations.values():
-        assert all("/val/" in manifest for manifest in plan.evaluation_inputs(spec)["features"])
+def test_a_folder_of_another_form_is_no_cache():
+    plan = Plan(load_experiment("demo"))
+    with pytest.raises(ConfigError, match=r"no cache efficientnet_lite2-280-view1 of shapes/train"):
+        plan.cache_named("shapes", "train", "efficientnet_lite2-280-view1")
 
 
 def test_no_two_outputs_share_a_path(paper):
@@ -418,12 +317,11 @@ def test_runs_that_differ_by_how_they_are_tested_share_their_weights():
     runs = [run for run in plan.sharing if run.model == "umtfss"]
     whole = plan.run_at("pascal/umtfss/unsup-all/seed0")
     assert whole in plan.trained_runs
-    for kind in ("closer=0.0", "closer=0.0+superpixels=0.0"):
-        run = plan.run_at(f"pascal/umtfss/unsup-all/seed0+{kind}")
-        assert run.trained_as == whole
-        assert run not in plan.trained_runs
-        assert plan.training_folder(run) == plan.training_folder(whole)
-        (spec,) = (one for one in plan.evaluations.values() if one.run == run)
-        assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
+    run = plan.run_at("pascal/umtfss/unsup-all/seed0+superpixels=0.0")
+    assert run.trained_as == whole
+    assert run not in plan.trained_runs
+    assert plan.training_folder(run) == plan.training_folder(whole)
+    (spec,) = (one for one in plan.evaluations.values() if one.run == run)
+    assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
     assert {run.trained_as for run in runs} == {r for r in plan.trained_runs if r in runs}
     assert all("superpixels" not in run.path for run in plan.trained_runs)

@@ -80,20 +80,6 @@ def test_the_object_is_found_at_the_photos_size(plan, tmp_path):
     np.testing.assert_array_equal(alone, found[1])  # it does not depend on the other photos
 
 
-def test_a_small_object_is_outlined_closer_if_asked_for(plan, tmp_path):
-    """Tokens of 10 px of a photo at 280 px tell the edges of a crop of it better."""
-    true = photo(tmp_path / "query.png", (500, 300, 560, 360), (1000, 600))
-    model = plan.experiment.model.model_copy(update={"closer": 1.0})
-    closer = Plan(plan.experiment.model_copy(update={"model": model}))
-    coarse, fine = (
-        next(segment(one, MATCHER, [support(tmp_path)], [tmp_path / "query.png"]))
-        for one in (plan, closer)
-    )
-    assert fine.shape == coarse.shape == true.shape
-    assert iou(coarse, true) + 0.05 < iou(fine, true)
-    assert iou(fine, true) > 0.8
-
-
 def test_photos_are_turned_upright(plan, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying: to be turned by 90 degrees

@@ -1,4 +1,4 @@
-"""Diffused features and a closer look in the pipeline, run for real: ablation, prediction."""
+"""Diffused features in the pipeline, run for real: ablation, prediction."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.workflow.conftest import Project, changed_project
-from umtfss.evaluation.closer import crop_ids
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 from umtfss.provenance import digest_file
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def diffuse(raw: dict[str, Any]) -> None:
-    """`tiny` with diffused features, superpixels and a closer look."""
+    """`tiny` with diffused features and superpixels."""
     features = raw["features"]
     features["clustering"] |= {"level": "diffused"}
     features["assignment"] |= {"level": "diffused"}
@@ -27,7 +26,7 @@ def diffuse(raw: dict[str, Any]) -> None:
     raw["training"]["paper"] = raw["training"]["shapes"]
     features["mirrored"] = True
     raw["model"] |= {"residual": "centred", "self_support": True, "margin": 0.05}
-    raw["model"] |= {"superpixels": 0.5, "closer": 0.5}
+    raw["model"] |= {"superpixels": 0.5}
     pools = {"dataset": "shapes", "pool": "shapes"}
     raw["tables"] = {
         "headline": {**pools, "seeds": 2},
@@ -53,7 +52,7 @@ def rows(project: Project, table: str) -> dict[str, float]:
 
 def test_the_rows_are_different_models(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    for name, count in (("headline", 3), ("ablation", 13)):
+    for name, count in (("headline", 3), ("ablation", 11)):
         table = plan.table_named(name)
         assert list(rows(diffused, name)) == list(table.rows)
         assert len({m.run for m in table.measurements}) == len(table.rows) == count
@@ -63,7 +62,6 @@ def test_the_rows_are_different_models(diffused):
     assert ablation["matcher"] != ablation["matcher, diffused"]
     fine = ablation["UMTFSS + matcher, diffused, self-support, superpixels"]
     assert fine != ablation["UMTFSS + matcher, diffused, self-support"]
-    assert fine != ablation["UMTFSS + matcher, diffused, self-support, superpixels, closer look"]
 
 
 def test_each_run_reads_its_own_features(diffused):
@@ -91,24 +89,6 @@ def test_only_runs_that_ask_read_superpixels(diffused):
         assert sorted(read) == (sorted(map(digest_file, files)) if asks else [])
 
 
-def test_only_runs_that_ask_look_closer(diffused):
-    root = diffused.root / "results/tiny"
-    plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    crops = sorted(root.glob("features/shapes/val/*-160-closer-diffused/shard*/manifest.json"))
-    digests = sorted(json.loads(path.read_text())["digest"] for path in crops)
-    shots = plan.experiment.evaluation.shots
-    boxes = {shot: root / f"episodes/test/shapes/boxes-{shot}shot.h5" for shot in shots}
-    assert len(crop_ids(boxes.values())) == sum(
-        json.loads(path.read_text())["images"] for path in crops
-    )
-    for spec in plan.evaluations.values():
-        path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
-        facts = json.loads(path.read_text())["facts"]
-        asks = plan.model_settings(spec.run).closer > 0
-        assert sorted(facts.get("crops", [])) == (digests if asks else [])
-        assert facts.get("boxes", []) == ([digest_file(boxes[spec.shot])] if asks else [])
-
-
 def test_a_second_run_does_nothing(diffused):
     assert "Nothing to be done" in diffused.snakemake("all_tables")
 
@@ -117,38 +97,28 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
     with diffused.edited("experiments/tiny.yaml", "channels: 16", "channels: 12"):
         jobs = diffused.planned("all_tables")
     assert jobs["map_pool"] == 1
-    shots = load_experiment(str(diffused.root / "experiments/tiny.yaml")).evaluation.shots
-    assert jobs["draw_boxes"] == len(shots)  # another score finds something else
-    assert jobs["extract_features"] == 2  # shards of the crops, and of nothing else
-    assert jobs["diffuse_features"] == 2 * 2 + 2  # splits, shards; shards of the crops
+    assert "extract_features" not in jobs
+    assert jobs["diffuse_features"] == 2 * 2  # splits, shards
     # all but the floor (of 2 shots) and the two runs of the paper
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
     assert jobs["evaluate_run"] == len([s for s in plan.evaluations.values() if not s.run.raw])
 
 
-@pytest.mark.parametrize("key", ["superpixels", "closer"])
-def test_another_part_of_a_score_tests_again_and_makes_nothing_else(diffused, key):
+def test_another_part_of_a_score_tests_again_and_makes_nothing_else(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    asking = [s for s in plan.evaluations.values() if getattr(plan.model_settings(s.run), key)]
-    with diffused.edited("experiments/tiny.yaml", f"{key}: 0.5", f"{key}: 0.4"):
+    asking = [s for s in plan.evaluations.values() if plan.model_settings(s.run).superpixels]
+    with diffused.edited("experiments/tiny.yaml", "superpixels: 0.5", "superpixels: 0.4"):
         jobs = diffused.planned("all_tables", "all_figures")
     assert jobs["evaluate_run"] == len(asking)
     assert jobs["draw_qualitative_panel"] == 1
-    made = {"make_superpixels", "draw_boxes", "extract_features", "diffuse_features", "train_model"}
+    made = {"make_superpixels", "extract_features", "diffuse_features", "train_model"}
     assert not made & set(jobs)
-
-
-def test_crops_follow_what_a_box_means(diffused):
-    closer = "umtfss/evaluation/closer.py"
-    with diffused.edited(closer, "round(start * side / PARTS)", "int(start * side / PARTS)"):
-        jobs = diffused.planned("all_tables")
-    assert jobs["extract_features"] == 2  # shards of the crops, and of nothing else
 
 
 def test_features_of_plain_images_are_others_than_mirrored_ones(diffused):
     with diffused.edited("experiments/tiny.yaml", "mirrored: true", "mirrored: false"):
         jobs = diffused.planned("all_tables")
-    assert jobs["extract_features"] == 2 * 2 + 2  # splits, shards; shards of the crops
+    assert jobs["extract_features"] == 2 * 2  # splits, shards
 
 
 def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):

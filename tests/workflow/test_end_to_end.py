@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.workflow.conftest import copy_project
 from umtfss.provenance import digest_file
 
 pytestmark = pytest.mark.slow
@@ -89,16 +88,6 @@ def test_a_changed_gallery_is_drawn_and_clusters_nothing(finished):
     assert set(jobs) == {"draw_cluster_gallery", "all_figures"}
 
 
-def test_another_protocol_tests_again_and_trains_nothing(finished):
-    squashed = "evaluation: {protocol: squash400, seeds: 1"
-    with finished.edited("experiments/tiny.yaml", "evaluation: {seeds: 1", squashed):
-        jobs = finished.planned("all_tables", "all_figures")
-        assert jobs["evaluate_run"] == 19
-        assert jobs["write_table"] == 7
-        assert jobs["draw_qualitative_panel"] == 1
-        assert not {"train_model", "extract_features"} & set(jobs)
-
-
 def test_a_killed_training_goes_on_to_the_same_bits(finished):
     """Snakemake and its jobs are killed hard in a training; the next call finishes it."""
     weights = finished.root / DEFAULT / "weights.safetensors"
@@ -147,24 +136,3 @@ def test_the_users_own_photos_are_segmented(finished, tmp_path, run):
     assert refused.returncode == 1
     assert "nothing.jpg is no photo" in refused.stderr
     assert "Traceback" not in refused.stderr
-
-
-def test_training_on_augmented_views(tmp_path):
-    """Features, episodes and a training of three views; a fourth leaves their caches alone."""
-    project = copy_project(tmp_path / "umtfss")
-    plain = "high: block15"
-    project.edit("experiments/tiny.yaml", plain, f"{plain}\n    views: 3")
-    weights = project.root / DEFAULT / "weights.safetensors"
-    project.snakemake(str(weights.relative_to(project.root)))
-    assert weights.is_file()
-    name, caches = "efficientnet_lite0-160", project.root / "results/tiny/features/shapes/train"
-    assert sorted(path.name for path in caches.iterdir()) == [
-        name,
-        f"{name}-view1",
-        f"{name}-view2",
-    ]
-    project.edit("experiments/tiny.yaml", "views: 3", "views: 4")
-    jobs = project.planned(str(weights.relative_to(project.root)))
-    assert jobs["extract_features"] == 2  # shards of one view
-    assert jobs["train_model"] == 1
-    assert not {"cluster_pixels", "make_pseudo_masks"} & set(jobs)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones import efficientnet, resnet, vit
-from umtfss.backbones.facts import FUSED, PAIRS, BackboneFacts, backbone_facts, is_residual
+from umtfss.backbones.facts import FUSED, PAIRS, BackboneFacts, backbone_facts
 from umtfss.backbones.pair import Pair
 from umtfss.backbones.weights import (
     State,
@@ -43,8 +43,7 @@ class Extractor(nn.Module):
         multiple: Sides are multiples of it (plus 1 px where `align_corners`).
         align_corners: How the grid lies on the pixels; see `BackboneFacts`.
         digest: sha256 of the backbone's weights, whatever the levels.
-        mirrored: Whether features are the mean of those of an image and of its mirror image; what
-            further blocks read (`residual..`) is of the image alone.
+        mirrored: Whether features are the mean of those of an image and of its mirror image.
         precision: Autocast precision; None: that of whoever calls it.
     """
 
@@ -94,17 +93,15 @@ class Extractor(nn.Module):
                 f"but got {tuple(images.shape[2:])}"
             )
         images = (images - self.mean) / self.std
-        averaged = [level for level in self.levels if self.mirrored and not is_residual(level)]
         context: AbstractContextManager = nullcontext()
         if self.precision is not None:
             context = torch.autocast(images.device.type, self.precision)
         with context:
             found = self.network(images)
-            other = self.network(images.flip(3)) if averaged else {}
-        return {
-            level: (found[level] + other[level].flip(3)) / 2 if level in averaged else found[level]
-            for level in self.levels
-        }
+            if not self.mirrored:
+                return {level: found[level] for level in self.levels}
+            other = self.network(images.flip(3))
+        return {level: (found[level] + other[level].flip(3)) / 2 for level in self.levels}
 
     def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
         """The size (H', W') at which an image of H x W px is seen."""
@@ -150,12 +147,11 @@ def build_extractor(
     return Extractor(facts, levels, network, digest_state(state), mirrored, precision)
 
 
-def build_model_extractor(features: FeaturesConfig, more: Sequence[str] = ()) -> Extractor:
+def build_model_extractor(features: FeaturesConfig) -> Extractor:
     """The backbone whose features the meta-learner sees, for those that are not cached.
 
     Args:
         features: The features block of an experiment.
-        more: Further levels of it.
 
     Raises:
         WeightsError: The weights are missing, altered or of another network.
@@ -163,7 +159,7 @@ def build_model_extractor(features: FeaturesConfig, more: Sequence[str] = ()) ->
     model = features.model
     return build_extractor(
         model.backbone,
-        [*features.backbone_levels([*model.mid, model.high]), *more],
+        features.backbone_levels([*model.mid, model.high]),
         features.weights,
         features.mirrored,
         PRECISIONS.get(features.precision),
@@ -216,21 +212,13 @@ def prepare_image(
 ) -> Tensor:
     """The image as the backbone takes it, (3, H', W') float32 in [0, 1].
 
+    It is resized bilinearly and antialiased, and rounded to 8 bits.
+
     Args:
         image: (H, W, 3) uint8 RGB.
         extractor: Decides which sides are valid.
         long_side: Long side, px.
     """
     size = extractor.resized(image.shape[0], image.shape[1], long_side)
-    return resize_image(image, size).float() / 255
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """The image at another size, bilinear and antialiased, (3, H', W') uint8.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        size: (H', W').
-    """
     pixels = torch.tensor(image).permute(2, 0, 1)
-    return transforms.resize(pixels, list(size), antialias=True)
+    return transforms.resize(pixels, list(size), antialias=True).float() / 255

@@ -126,7 +126,7 @@ class BackboneFacts:
 def _vit(name: str, title: str, blocks: int, source: str | None, official: str) -> BackboneFacts:
     """A ViT-S/14: per block 24 D^2 FLOP a token (qkv, projection, MLP) and 4 D a token pair."""
     width, patch = 384, 14
-    levels = {f"{kind}{i}": i for i in range(blocks) for kind in ("residual", "block")}
+    levels = {f"block{i}": i for i in range(blocks)}
     embed = 2 * 3 * width
     return BackboneFacts(
         name=name,
@@ -253,48 +253,6 @@ BACKBONES: Mapping[str, BackboneFacts] = {
 def parts_of(name: str) -> tuple[str, ...]:
     """The backbones, each with weights of its own, that a backbone is made of."""
     return tuple(part for part, _ in PAIRS.get(name, ((name, ""),)))
-
-
-def is_residual(level: str) -> bool:
-    """Whether a level is what the ViT's next block reads, and no feature to compare."""
-    return level.startswith("residual")
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The last blocks of a ViT, which a model may train, and what they read.
-
-    Attributes:
-        backbone: The ViT, also where it is one of a pair.
-        first: Number of the first of them.
-        last: Number of the last.
-        stem: Level that the first of them reads.
-    """
-
-    backbone: str
-    first: int
-    last: int
-    stem: str
-
-
-def tail_of(name: str, level: str, blocks: int) -> Tail:
-    """The last `blocks` blocks that `level` of a backbone is made of.
-
-    Raises:
-        ConfigError: It is made of no ViT, or of one with fewer blocks.
-    """
-    vit = name
-    if name in PAIRS and level == FUSED:
-        vit, level = PAIRS[name][0]
-    last = int(level.removeprefix("block")) if "vit" in vit and level.startswith("block") else -1
-    if last < blocks:
-        raise ConfigError(
-            f"the last {blocks} blocks of the level {level} of {name} cannot be tuned",
-            expected=f"a level of a ViT, such as block{blocks} or a later one, or fused of a pair",
-            found=f"{level} of {name}",
-            fix="choose another features.model.backbone or level, or fewer features.tuned_blocks",
-        )
-    return Tail(vit, last - blocks + 1, last, f"residual{last - blocks}")
 
 
 def backbone_facts(name: str) -> BackboneFacts:

@@ -23,8 +23,7 @@ class ViT(nn.Module):
     """Patch tokens after chosen blocks.
 
     Args:
-        levels: "block0" .. "block11", layer-normalised without learnt scale and shift, or
-            "residual0" .. "residual11", as the next block reads them.
+        levels: "block0" .. "block11", layer-normalised without learnt scale and shift.
         depth: Number of blocks kept.
     """
 
@@ -50,10 +49,8 @@ class ViT(nn.Module):
         out = {}
         for index, block in enumerate(self.network.blocks):
             x = block(x)
-            if f"residual{index}" in self.levels:
-                out[f"residual{index}"] = x[:, 1:].transpose(1, 2).unflatten(2, (h, w))
             if f"block{index}" in self.levels:
-                tokens = level_tokens(x[:, 1:])
+                tokens = F.layer_norm(x[:, 1:], (width,), eps=1e-6)
                 out[f"block{index}"] = tokens.transpose(1, 2).unflatten(2, (h, w))
         return out
 
@@ -69,11 +66,6 @@ class ViT(nn.Module):
         if (h, w) != (side, side):
             grid = F.interpolate(grid, size=(h, w), mode="bicubic", align_corners=False)
         return torch.cat([embedding[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
-
-
-def level_tokens(residual: Tensor) -> Tensor:
-    """What a level shows of the tokens (B, T, D) behind its block, of the same shape."""
-    return F.layer_norm(residual, (residual.shape[2],), eps=1e-6)
 
 
 def rename_dinov2(content: Mapping[str, object]) -> State:

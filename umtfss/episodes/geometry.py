@@ -9,21 +9,11 @@ depends on the size that the backbone saw.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from umtfss.data.images import IGNORE
 from umtfss.errors import StoreError
-
-
-class Window(NamedTuple):
-    """A crop of an un-padded grid, in tokens."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 def grid_side(long_side: int, multiple: int, stride: int, align: bool) -> int:
@@ -163,20 +153,12 @@ def crop_corner(
 
 @lru_cache(maxsize=4096)
 def target_index(
-    target: int,
-    side: int,
-    tokens: int,
-    pixels: int,
-    align: bool,
-    first: int = 0,
-    count: int | None = None,
+    target: int, side: int, tokens: int, pixels: int, align: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which pixel every row (or column) of the target shows.
 
     The loss upsamples the padded grid bilinearly to the target, its corners aligned if the
-    backbone's are; the target shows the label where those pixels fall. A crop of the tokens is
-    padded like a smaller image: it ends where its last token's patch does, or, corners aligned,
-    half a pixel beyond its last token.
+    backbone's are; the target shows the label where those pixels fall.
 
     Args:
         target: S.
@@ -184,8 +166,6 @@ def target_index(
         tokens: Tokens of the whole image along the axis.
         pixels: Pixels of the whole image along the axis.
         align: Whether the grid aligns corners.
-        first: First token of the crop.
-        count: Tokens of the crop; none: all.
 
     Returns:
         (target,) int64 pixel; (target,) bool, True inside the image.
@@ -195,25 +175,15 @@ def target_index(
         token *= (side - 1) / max(target - 1, 1)
     else:
         token = (token + 0.5) * (side / target) - 0.5
-    pixel = np.floor(token_to_pixel(token + first, tokens, pixels, align) + 0.5)
+    pixel = np.floor(token_to_pixel(token, tokens, pixels, align) + 0.5)
     inside = (pixel >= 0) & (pixel < pixels)
-    if count is not None and count < tokens:
-        beyond, last = 0.5, count - 1
-        if align:
-            beyond *= (tokens - 1) / max(pixels - 1, 1)
-        inside &= (token >= -beyond) & (token < last + beyond)
     return pixel.clip(0, pixels - 1).astype(np.int64), inside
 
 
 def mask_to_target(
-    mask: np.ndarray,
-    grid: tuple[int, int],
-    side: int,
-    target: int,
-    align: bool,
-    window: Window | None = None,
+    mask: np.ndarray, grid: tuple[int, int], side: int, target: int, align: bool
 ) -> np.ndarray:
-    """The mask where the loss sees it, (target, target) uint8; 255 outside the image or crop.
+    """The mask where the loss sees it, (target, target) uint8; 255 outside the image.
 
     Args:
         mask: (H, W) uint8 in {0, 1, 255}.
@@ -221,11 +191,9 @@ def mask_to_target(
         side: Side of the padded grid.
         target: Side S of the target.
         align: Whether the grid aligns corners.
-        window: The crop of the grid that is padded; none: all of it.
     """
-    top, left, height, width = window or Window(0, 0, *grid)
-    row, row_inside = target_index(target, side, grid[0], mask.shape[0], align, top, height)
-    column, column_inside = target_index(target, side, grid[1], mask.shape[1], align, left, width)
+    row, row_inside = target_index(target, side, grid[0], mask.shape[0], align)
+    column, column_inside = target_index(target, side, grid[1], mask.shape[1], align)
     sampled = mask[row[:, None], column]
     sampled[~(row_inside[:, None] & column_inside)] = IGNORE
     return sampled

@@ -20,12 +20,12 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones.extractor import Extractor, prepare_image
-from umtfss.config import AugmentConfig
+from umtfss.episodes.augment import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.geometry import IGNORE, cell_weights, crop_corner, target_index, token_pixels
 from umtfss.episodes.loader import ImageSource, LabelledImages, MaskSource, episode_key
-from umtfss.features.views import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
+from umtfss.episodes.settings import AugmentConfig
 from umtfss.randomness import generator
 
 JITTER = 0.2
@@ -130,7 +130,7 @@ def augmented(
         (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}.
     """
     size = mask.shape[0], mask.shape[1]
-    view, position = draw_view(settings, random, size, pixels, settings.flip)
+    view, position = draw_view(settings, random, size, pixels)
     if random.random() < settings.vertical_flip:
         image, mask = image[::-1], mask[::-1]
     image = recoloured(image, settings, random)

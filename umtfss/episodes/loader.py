@@ -1,10 +1,10 @@
 """Episodes from cached features: from an `EpisodeList` to `EpisodeBatch`es.
 
-Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, H W pixels, P P
-augmented view, h w un-padded grid, g g padded square grid, S S target.
+Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, H W pixels, h w
+un-padded grid, g g padded square grid, S S target.
 
 Every random choice is keyed by (seed, episode index, role), so neither workers nor the order of
-calls matter. Cached features know the two flips and the views that the cache holds.
+calls matter. Cached features know no augmentation but the two flips.
 """
 
 from abc import ABC, abstractmethod
@@ -21,23 +21,14 @@ from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import Episode, EpisodeList
 from umtfss.episodes.geometry import (
     IGNORE,
-    Window,
     check_grid,
     grid_side,
     mask_to_grid,
     mask_to_target,
     sampled_mask,
-    square_pixels,
 )
-from umtfss.features.store import FeatureSource, View
+from umtfss.features.store import FeatureSource
 from umtfss.randomness import generator, seed64
-
-
-class ViewSource(FeatureSource, Protocol):
-    """What is asked of the features of augmented views; `FeatureStore` has it."""
-
-    def view(self, image_id: str) -> View | None:
-        """The geometry of the view; None if it is the plain image."""
 
 
 class LabelMaps(Protocol):
@@ -138,25 +129,6 @@ class ImageItem:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What is shown of an image in one role.
-
-    Attributes:
-        source: Its features, of the plain image or of a view.
-        grid: (h, w) of them.
-        frame: The grid that the mask lies on: (h, w), or (g, g) of a view, which is padded.
-        mask: (H, W) or of a view (P, P) uint8 in {0, 1, 255}; None where nothing asks for it.
-        inside: (h, w) bool, False where a view shows what lies outside the image; None: nowhere.
-    """
-
-    source: FeatureSource
-    grid: tuple[int, int]
-    frame: tuple[int, int]
-    mask: np.ndarray | None
-    inside: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class EpisodeItem:
     """One episode before it is padded.
 
@@ -186,13 +158,10 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         mid: Levels of the mid feature.
         high: Level of the prior mask.
         masks: Masks of the episodes' classes.
-        seed: Keys the views, the flips and the models' random choices.
+        seed: Keys the flips and the models' random choices.
         target_side: S, px; None for no target.
         flip: Probability of a horizontal flip, per image.
         vertical_flip: Probability of a vertical flip, per image.
-        views: Features of augmented views of the same images. Every image of an episode is drawn
-            from the plain features and these, alike.
-        keep: Part of the foreground that a view must show; else the plain image is taken.
         support_target: Whether the supports have targets, too.
     """
 
@@ -208,8 +177,6 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         target_side: int | None = None,
         flip: float = 0.0,
         vertical_flip: float = 0.0,
-        views: Sequence[ViewSource] = (),
-        keep: float = 0.0,
         support_target: bool = False,
     ) -> None:
         self.support_target = support_target
@@ -217,7 +184,6 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         self.mid, self.high = tuple(mid), high
         self.seed, self.target_side = seed, target_side
         self.flip, self.vertical_flip = flip, vertical_flip
-        self.views, self.keep = tuple(views), keep
         self.side = grid_side(store.long_side, store.multiple, store.stride, store.align_corners)
 
     def __len__(self) -> int:
@@ -225,19 +191,18 @@ class CachedEpisodes(Dataset[EpisodeItem]):
 
     def __getitem__(self, index: int) -> EpisodeItem:
         episode = self.episodes[index]
-        shown = self._shown(episode, "query")
-        query = self._image(episode, "query", shown)
-        target = None
+        query, target = self._image(episode, "query", None), None
         if self.target_side is not None:
-            target = self._target(episode, "query", self.target_side, shown)
+            mask = self.masks.episode_mask(episode, "query")
+            target = self._target(episode, "query", mask, self.target_side)
         supports, targets = [], []
         for role in episode.roles:
             if role == "query":
                 continue
-            shown = self._shown(episode, role)
-            supports.append(self._image(episode, role, shown))
+            mask = self.masks.episode_mask(episode, role)
+            supports.append(self._image(episode, role, mask))
             if self.support_target and self.target_side is not None:
-                targets.append(self._target(episode, role, self.target_side, shown))
+                targets.append(self._target(episode, role, mask, self.target_side))
         key = episode_key(self.episodes, index, self.seed)
         together = np.stack(targets) if targets else None
         return EpisodeItem(query, tuple(supports), key, self.side, target, together)
@@ -249,77 +214,26 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         drawn = generator("augment", self.seed, episode.index, role).random(2)
         return bool(drawn[0] < self.flip), bool(drawn[1] < self.vertical_flip)
 
-    def _shown(self, episode: Episode, role: str) -> Shown:
-        """The plain image or one of its views, with the mask there."""
-        image_id = episode.roles[role]
-        mask, grid = None, self.store.grid(image_id)
-        if role != "query" or self.target_side is not None:
-            mask = self.masks.episode_mask(episode, role)
-        plain = Shown(self.store, grid, grid, mask)
-        if not self.views or mask is None:
-            return plain
-        number = generator("view", self.seed, episode.index, role).integers(len(self.views) + 1)
-        return self._seen(self.views[number - 1], image_id, mask) or plain if number else plain
+    def _target(
+        self, episode: Episode, role: str, mask: np.ndarray, target_side: int
+    ) -> np.ndarray:
+        """The mask (H, W) of the image in a role where the loss sees it, (S, S) uint8."""
+        mask = _flipped(mask, *self._flips(episode, role))
+        grid = self.store.grid(episode.roles[role])
+        return mask_to_target(mask, grid, self.side, target_side, self.store.align_corners)
 
-    def _seen(self, source: ViewSource, image_id: str, mask: np.ndarray) -> Shown | None:
-        """The image in a view; None if the view lost too much of the foreground."""
-        # Imported here: torchvision takes a second to load, and only views need it.
-        from umtfss.features.views import OUTSIDE, area_scale, view_mask
-
-        view, grid, align = source.view(image_id), source.grid(image_id), source.align_corners
-        assert view is not None  # a cache of views holds nothing else
-        pixels = square_pixels(source.long_side, source.multiple, align)
-        seen = view_mask(mask, view, pixels)
-        size = mask.shape[0], mask.shape[1]
-        whole = (mask == 1).sum() * area_scale(size, view, pixels)
-        if (seen == 1).sum() < self.keep * whole:
-            return None
-        frame = self.side, self.side
-        outside = seen == OUTSIDE
-        _, inside = mask_to_grid(np.where(outside, IGNORE, 0), frame, align)
-        seen = np.where(outside, IGNORE, seen).astype(np.uint8)
-        return Shown(source, grid, frame, seen, inside[: grid[0], : grid[1]])
-
-    def _on_grid(self, shown: Shown) -> tuple[np.ndarray, ...]:
-        """What `mask_to_grid` says of the tokens shown."""
-        assert shown.mask is not None
-        h, w = shown.grid
-        part, valid = mask_to_grid(shown.mask, shown.frame, self.store.align_corners)
-        return part[:h, :w], valid[:h, :w]
-
-    def _target(self, episode: Episode, role: str, target_side: int, shown: Shown) -> np.ndarray:
-        assert shown.mask is not None
-        (height, width), frame = shown.grid, shown.frame
-        top, left = 0, 0
-        flips, flips_vertically = self._flips(episode, role)
-        mask = _flipped(shown.mask, flips, flips_vertically)
-        if flips:  # what lies beyond the tokens at the right is at the left now
-            left = frame[1] - width
-        if flips_vertically:
-            top = frame[0] - height
-        window = Window(top, left, height, width)
-        align = self.store.align_corners
-        return mask_to_target(mask, frame, self.side, target_side, align, window)
-
-    def _image(self, episode: Episode, role: str, shown: Shown) -> ImageItem:
-        image_id = episode.roles[role]
-        levels = [shown.source.read(image_id, level) for level in (*self.mid, self.high)]
+    def _image(self, episode: Episode, role: str, mask: np.ndarray | None) -> ImageItem:
+        """The image in a role; its mask (H, W) is None for the query, which must not show it."""
+        image_id, align = episode.roles[role], self.store.align_corners
+        levels = [self.store.read(image_id, level) for level in (*self.mid, self.high)]
         grid = levels[0].shape[:2]
         check_grid(grid, self.side, image_id)
-        part, valid = np.zeros(grid, np.float32), np.ones(grid, bool)
-        pixels = None
-        if role != "query":
-            part, valid = self._on_grid(shown)
-            assert shown.mask is not None
-            pixels = sampled_mask(shown.mask, shown.frame, self.store.align_corners)
-            pixels = pixels[:, : grid[0], : grid[1]]
-        elif shown.inside is not None:
-            valid = shown.inside
         flips = self._flips(episode, role)
         *mid, high = (_flipped(level, *flips) for level in levels)
-        part, valid = _flipped(part, *flips), _flipped(valid, *flips)
-        if pixels is not None:
-            pixels = np.stack([_flipped(one, *flips) for one in pixels])
+        if mask is None:
+            return ImageItem(tuple(mid), high, np.zeros(grid, np.float32), np.ones(grid, bool))
+        part, valid = (_flipped(one, *flips) for one in mask_to_grid(mask, grid, align))
+        pixels = np.stack([_flipped(one, *flips) for one in sampled_mask(mask, grid, align)])
         return ImageItem(tuple(mid), high, part, valid, pixels)
 
 

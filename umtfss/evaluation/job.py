@@ -1,8 +1,6 @@
 """One evaluation of the plan: a run tested on a data set with K shots, every fold and seed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +11,10 @@ from umtfss.data.dataset import Catalog, open_dataset
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import ImageSource
-from umtfss.evaluation.closer import Box, Crops, find_box, load_boxes, save_boxes
-from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
-from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
+from umtfss.evaluation.run import HowTested, TestImages, evaluate
 from umtfss.features.standard import Standardised
-from umtfss.features.store import FeatureSource
-from umtfss.features.tuned import Beside, TunedFeatures, read_beside
+from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models import build_model
 from umtfss.models.base import MetaLearner
 from umtfss.paths import EvaluationSpec
@@ -32,48 +27,26 @@ from umtfss.training.checkpoint import load_weights
 if TYPE_CHECKING:
     from umtfss.backbones.extractor import Extractor
 
-LIVE_MEMORY_MB = 2048  # PASCAL-5i's test images at 29 x 29 tokens of 2 x 384 channels
-
 
 def trained_model(plan: Plan, run: RunSpec) -> MetaLearner:
     """The run's model with its trained weights, if it has any."""
-    model = build_model(
-        run.model,
-        plan.model_settings(run),
-        plan.mid_channels(run),
-        features=plan.experiment.features,
-    )
+    model = build_model(run.model, plan.model_settings(run), plan.mid_channels(run))
     if run.is_trained:
         load_weights(model, Path(plan.training_folder(run)))
     return model
-
-
-def tested_model(plan: Plan, run: RunSpec) -> MetaLearner:
-    """What predicts: the run's model, or the matcher on features of the backbone that it tuned."""
-    return trained_model(
-        plan, replace(run, model="prototype", tasks="none") if run.is_tuned else run
-    )
 
 
 def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) -> TestImages:
     """The test images' labels, and their features as the run reads them."""
     settings = plan.experiment.datasets[dataset]
     catalog = Catalog({dataset: open_dataset(dataset, settings, plan.dataset_root(dataset))})
-    if plan.experiment.evaluation.protocol == "squash400":
-        from umtfss.evaluation.squash import SquashedFeatures, SquashedImages  # as below
-
-        extractor, small = model_extractor(plan, run, device), SquashedImages(catalog)
-        sources = _computed(plan, run, partial(SquashedFeatures, extractor), catalog)
-        features, crops = _whole_and_crops(plan, run, sources, device)
-        return TestImages(small, features, LIVE_MEMORY_MB, live_superpixels(plan, small), crops)
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
-    if plan.tests_live:
-        live, crops = live_features(plan, run, catalog, device)
-        return TestImages(catalog, live, read_superpixels=read, crops=crops)
-    several = [plan.tested_caches(run, dataset), plan.crop_caches(run, dataset)]
-    sources = [read_beside([*map(plan.feature_manifests, one)]) for one in several if one]
-    features, crops = _whole_and_crops(plan, run, sources, device)
-    return TestImages(catalog, features, read_superpixels=read, crops=crops)
+    if not plan.experiment.features.model.cache:
+        features = live_features(plan, run, catalog, device)
+        return TestImages(catalog, features, read_superpixels=read)
+    store = FeatureStore(plan.feature_manifests(plan.tested_caches(run, dataset)))
+    features = _on_trained_scale(plan, run, store)
+    return TestImages(catalog, features, read_superpixels=read)
 
 
 def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.ndarray]:
@@ -84,11 +57,8 @@ def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.nda
 
 def live_features(
     plan: Plan, run: RunSpec, catalog: ImageSource, device: torch.device
-) -> tuple[FeatureSource, FeatureSource | None]:
+) -> FeatureSource:
     """The features of the catalog's images that the run reads, computed when they are read.
-
-    Returns:
-        Those of the images, and those of crops of them if the run looks closer.
 
     Raises:
         StoreError: They are diffused, and the map has not been made.
@@ -96,95 +66,43 @@ def live_features(
     from umtfss.episodes.live import LiveFeatures
 
     long_side = plan.experiment.features.model.long_side
-    computed = partial(LiveFeatures, model_extractor(plan, run, device), long_side=long_side)
-    return _whole_and_crops(plan, run, _computed(plan, run, computed, catalog), device)
-
-
-def _computed(
-    plan: Plan, run: RunSpec, computed: Callable[[ImageSource], FeatureSource], catalog: ImageSource
-) -> list[FeatureSource]:
-    """Computed features of images and, if the run looks closer, of their crops."""
-    seen = [catalog, Crops(catalog)] if plan.looks_closer(run) else [catalog]
-    sources = [computed(one) for one in seen]
+    extractor = model_extractor(plan, device)
+    features: FeatureSource = LiveFeatures(extractor, catalog, long_side)
     if plan.diffuses(run):
         from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
 
         diffusion = DiffusionMap.load(plan.diffusion_map)
-        sources = [Beside([DiffusedFeatures(one, diffusion), one]) for one in sources]
-    return sources
+        features = DiffusedFeatures(features, diffusion)
+    return _on_trained_scale(plan, run, features)
 
 
-def _whole_and_crops(
-    plan: Plan, run: RunSpec, sources: Sequence[FeatureSource], device: torch.device
-) -> tuple[FeatureSource, FeatureSource | None]:
-    """The features of images and of their crops, if there are any, as the run is tested on them."""
-    if run.is_tuned:
-        from umtfss.models.tuned import TunedBackbone  # loads the backbones
-
-        model = trained_model(plan, run).to(device).eval()
-        assert isinstance(model, TunedBackbone)
-        mid, high = plan.tested_levels(run), plan.experiment.features.tuned_level
-        sources = [TunedFeatures(one, mid, high, model.tokens, device) for one in sources]
-    elif run.is_trained:
-        (manifest,) = plan.training_manifest(run)
-        scales = read_manifest(manifest, "training")["mid_scales"]
-        sources = [Standardised(one, scales) for one in sources]
-    return sources[0], sources[1] if len(sources) > 1 else None
+def _on_trained_scale(plan: Plan, run: RunSpec, features: FeatureSource) -> FeatureSource:
+    """The features on the scale that the run was trained at, if it was trained."""
+    if not run.is_trained:
+        return features
+    (manifest,) = plan.training_manifest(run)
+    return Standardised(features, read_manifest(manifest, "training")["mid_scales"])
 
 
-def model_extractor(plan: Plan, run: RunSpec, device: torch.device) -> "Extractor":
-    """The backbone whose features the run's model sees, and the stem that it tunes, if it does."""
+def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
+    """The backbone whose features meta-learners see."""
     # Imported here: libraries that take a second to load, and only live features need.
     from umtfss.backbones.extractor import build_model_extractor
 
-    more = [plan.stem_level] if run.is_tuned else []
-    return build_model_extractor(plan.experiment.features, more).to(device)
+    return build_model_extractor(plan.experiment.features).to(device)
 
 
 def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> HowTested:
     """How the experiment tests a run."""
     mid, high = plan.model_levels(run)
     model, settings = plan.model_settings(run), plan.experiment.evaluation
-    return HowTested(
-        mid, high, settings.batch_size, device, settings.amp, model.superpixels, model.closer
-    )
-
-
-def found_boxes(
-    plan: Plan, images: TestImages, episodes: EpisodeList, device: torch.device
-) -> list[Box | None]:
-    """Where the queries of some episodes are looked at closer, as the matcher's score tells.
-
-    Args:
-        plan: The plan; `plan.box_run` names the matcher.
-        images: Features and labels of the images, as that run reads them.
-        episodes: The episodes.
-        device: Where the matcher runs.
-    """
-    how, matcher = how_tested(plan, plan.box_run, device), tested_model(plan, plan.box_run)
-    return [find_box(score) for score in predicted_scores(matcher, episodes, images, how)]
-
-
-def tested_boxes(
-    plan: Plan, spec: EvaluationSpec, episodes: EpisodeList
-) -> list[Box | None] | None:
-    """The boxes of some episodes of an evaluation; none if its run does not look closer."""
-    if not plan.looks_closer(spec.run):
-        return None
-    return load_boxes(plan.boxes(spec.dataset, spec.shot), episodes)
-
-
-def draw_boxes(plan: Plan, dataset: str, shot: int, device: torch.device, path: str | Path) -> None:
-    """Find the boxes of every test episode that is looked at closer, and write them to `path`."""
-    images = tested_images(plan, plan.box_run, dataset, device)
-    drawn = map(EpisodeList.load, plan.tests_looked_closer(dataset)[shot])
-    save_boxes(path, ((one, found_boxes(plan, images, one, device)) for one in drawn))
+    return HowTested(mid, high, settings.batch_size, device, settings.amp, model.superpixels)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:
     """Test the run on every fold and seed, and write the counts to `path`."""
     experiment = plan.experiment
-    model = tested_model(plan, spec.run)
+    model = trained_model(plan, spec.run)
     images = tested_images(plan, spec.run, spec.dataset, device)
     files = {
         (fold, seed): plan.test_episodes(spec.dataset, fold, spec.shot, seed)
@@ -195,11 +113,10 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
     inputs, dataset = plan.evaluation_inputs(spec), experiment.datasets[spec.dataset]
     how = how_tested(plan, spec.run, device)
 
-    def score(drawn: EpisodeList) -> EpisodeScores:
-        return evaluate(model, drawn, images, how, tested_boxes(plan, spec, drawn))
-
     scores = {
-        fold: {seed: score(episodes[fold, seed]) for seed in range(spec.seeds)}
+        fold: {
+            seed: evaluate(model, episodes[fold, seed], images, how) for seed in range(spec.seeds)
+        }
         for fold in spec.folds
     }
     classes: dict[int, Sequence[int]] = {
@@ -210,10 +127,6 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             drawn = [episodes[fold, seed].class_id.tolist() for seed in range(spec.seeds)]
             classes[fold] = sorted(set().union(*drawn))
     weights = [read_manifest(path, "training") for path in inputs["weights"]]
-    closer = {  # absent where nothing is looked at closer, as in files of before
-        "boxes": [digest_file(p) for p in inputs["boxes"]],
-        "crops": [read_manifest(p, "features")["digest"] for p in inputs["crops"]],
-    }
     save_results(
         path,
         scores,
@@ -223,10 +136,7 @@ def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: s
             "dataset": spec.dataset,
             "shot": spec.shot,
             "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
-            "protocol": experiment.evaluation.protocol,
-            "map": [digest_file(p) for p in inputs["map"]],
             "superpixels": [digest_file(p) for p in inputs["superpixels"]],
-            **(closer if plan.looks_closer(spec.run) else {}),
             "weights": [one["digest"] for one in weights],
             "collapsed": any(one["collapsed"] for one in weights),
             "features": [read_manifest(p, "features")["digest"] for p in inputs["features"]],

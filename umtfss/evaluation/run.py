@@ -9,10 +9,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from threading import RLock
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,28 +22,13 @@ from tqdm import tqdm
 
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.loader import (
-    CachedEpisodes,
-    GroundTruthMasks,
-    ImageItem,
-    LabelledImages,
-    collate,
-)
-from umtfss.evaluation.closer import Box, crop_id
+from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, LabelledImages, collate
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.features.store import FeatureSource
 from umtfss.pseudo_masks.superpixels import blend_means
 
 BATCHES_AHEAD = 2
 Read = TypeVar("Read")
-
-
-class Look(NamedTuple):
-    """A closer look at a query: the box, and the grid (h, w) of its crop."""
-
-    box: Box
-    h: int
-    w: int
 
 
 class TestImages:
@@ -56,7 +41,6 @@ class TestImages:
         store: Features by qualified image id: a `FeatureStore` or `LiveFeatures`.
         memory_mb: What is kept, the most recently used.
         read_superpixels: Gives the superpixels of an image, (H, W) int; only for models that ask.
-        crops: Features of crops by `crop_id`; only for models that look closer.
     """
 
     __test__ = False  # not a test class, whatever its name
@@ -67,10 +51,8 @@ class TestImages:
         store: FeatureSource,
         memory_mb: int = 1536,
         read_superpixels: Callable[[str], np.ndarray] | None = None,
-        crops: FeatureSource | None = None,
     ) -> None:
         self.catalog, self.store, self._read_superpixels = catalog, store, read_superpixels
-        self.crops = crops
         self.channels, self.long_side = store.channels, store.long_side
         self.stride, self.multiple = store.stride, store.multiple
         self.align_corners = store.align_corners
@@ -89,12 +71,6 @@ class TestImages:
     def read(self, image_id: str, level: str) -> np.ndarray:
         """One level of one image, (h, w, C) float16."""
         return self._get((image_id, level), lambda: self.store.read(image_id, level))
-
-    def read_crop(self, crop: str, level: str) -> np.ndarray:
-        """One level of one crop, (h, w, C) float16."""
-        crops = self.crops
-        assert crops is not None  # whoever makes the images knows the model
-        return self._get((crop, level), lambda: crops.read(crop, level))
 
     def image(self, qualified: str) -> np.ndarray:
         """The image, (H, W, 3) uint8 RGB; not kept."""
@@ -134,7 +110,6 @@ class HowTested:
         device: Where the model runs; it is moved there.
         amp: Mixed precision.
         superpixels: Part of the score that is its mean over each superpixel of the query.
-        closer: Part of the score in a box that comes from the box alone, see `closer.py`.
     """
 
     mid: Sequence[str]
@@ -143,7 +118,6 @@ class HowTested:
     device: torch.device | str = "cpu"
     amp: Literal["off", "bf16", "fp16"] = "off"
     superpixels: float = 0.0
-    closer: float = 0.0
 
 
 def evaluate(
@@ -151,7 +125,6 @@ def evaluate(
     episodes: EpisodeList,
     images: TestImages,
     how: HowTested,
-    boxes: Sequence[Box | None] | None = None,
     progress: bool = True,
 ) -> EpisodeScores:
     """The counts of every episode.
@@ -161,12 +134,11 @@ def evaluate(
         episodes: Test episodes.
         images: Features and labels of their images.
         how: Batches, precision and what is done to the score.
-        boxes: For every episode, where the model looks closer; none: nowhere.
         progress: Whether to show a bar.
     """
     masks = GroundTruthMasks(images)
     score = SegmentationScore(sorted(set(episodes.class_id.tolist())))
-    found = predicted_scores(model, episodes, images, how, boxes)
+    found = predicted_scores(model, episodes, images, how)
     bar = tqdm(found, total=len(episodes), unit="episode", disable=not progress)
     for episode, predicted in zip(episodes, bar, strict=True):
         label = masks.mask(episode.query, episode.class_id)
@@ -179,7 +151,6 @@ def predicted_scores(
     episodes: EpisodeList,
     images: TestImages,
     how: HowTested,
-    boxes: Sequence[Box | None] | None = None,
     rows: Sequence[int] | None = None,
 ) -> Iterator[np.ndarray]:
     """The scores of queries, (H, W) float32 each: positive is foreground.
@@ -189,51 +160,27 @@ def predicted_scores(
         episodes: Episodes.
         images: Features of their images, and labels of the supports.
         how: Batches, precision and what is done to the score.
-        boxes: For every episode, where the model looks closer; none: nowhere.
         rows: Which episodes, in this order; none: all.
     """
     rows = range(len(episodes)) if rows is None else rows
     dataset = CachedEpisodes(episodes, images, how.mid, how.high, GroundTruthMasks(images))
     model, align = model.to(how.device).eval(), images.align_corners
 
-    def look(batch: EpisodeBatch) -> Tensor:
-        return _foreground_minus_background(model, batch, how.device, how.amp)
-
-    def read(batch: Sequence[int]) -> tuple[EpisodeBatch, EpisodeBatch | None, dict[int, Look]]:
-        """A batch, its queries' crops as another, and the place of each -> where it lies."""
-        items = [dataset[row] for row in batch]
-        closer, looks = [], {}
-        for place, row in enumerate(batch):
-            box = boxes[row] if boxes is not None else None
-            if box is not None:
-                crop = _read_crop(images, crop_id(episodes[row].query, box), how)
-                closer.append(replace(items[place], query=crop))
-                looks[place] = Look(box, crop.valid.shape[0], crop.valid.shape[1])
-        return collate(items), collate(closer) if closer else None, looks
+    def read(batch: Sequence[int]) -> EpisodeBatch:
+        return collate([dataset[row] for row in batch])
 
     starts = range(0, len(rows), how.batch_size)
     batches = [rows[start : start + how.batch_size] for start in starts]
-    for batch, (whole, crops, looks) in zip(batches, _ahead(read, batches), strict=True):
-        differences, closer = look(whole), iter(look(crops) if crops is not None else ())
-        for place, difference in enumerate(differences):
-            query = episodes[batch[place]].query
-            size, grid = images.image_size(query), images.grid(query)
-            score = _at_original_size(difference, grid, size, align)
-            if place in looks:
-                box, *grid_of_crop = looks[place]
-                part = score[box.pixels(size)]
-                seen = _at_original_size(next(closer), grid_of_crop, part.shape, align)
-                part += how.closer * (seen - part)
+    for batch, inputs in zip(batches, _ahead(read, batches), strict=True):
+        differences = _foreground_minus_background(model, inputs, how.device, how.amp)
+        for row, difference in zip(batch, differences, strict=True):
+            query = episodes[row].query
+            score = _at_original_size(
+                difference, images.grid(query), images.image_size(query), align
+            )
             if how.superpixels:
                 score = blend_means(score, images.superpixels(query), how.superpixels)
             yield score
-
-
-def _read_crop(images: TestImages, crop: str, how: HowTested) -> ImageItem:
-    """A crop as the query of an episode."""
-    *mid, high = [images.read_crop(crop, level) for level in (*how.mid, how.high)]
-    grid = high.shape[:2]
-    return ImageItem(tuple(mid), high, np.zeros(grid, np.float32), np.ones(grid, bool))
 
 
 def _ahead(

@@ -1,6 +1,6 @@
 """From images to a shard of the feature cache.
 
-Shapes: B batch, H W original pixels, H' W' resized pixels, P P view, h w grid, C channels.
+Shapes: B batch, H W original pixels, H' W' resized pixels, h w grid, C channels.
 """
 
 import logging
@@ -18,23 +18,20 @@ from torch import Tensor
 from umtfss.backbones.extractor import PRECISIONS, Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
 from umtfss.device import release_freed_memory
-from umtfss.episodes.geometry import square_pixels
 from umtfss.errors import StoreError
-from umtfss.features.settings import ViewConfig
 from umtfss.features.shard import write_shard
-from umtfss.features.store import FeatureSpec, ImageFeatures, View
-from umtfss.features.views import cached_view, crop, shown_grid, uncropped_image
+from umtfss.features.store import FeatureSpec, ImageFeatures
 from umtfss.provenance import digest_code, digest_json
 
 logger = logging.getLogger(__name__)
 
 DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
 WAITING_BATCHES = 8  # of images that wait for others of their size
-IMAGES_PER_RELEASE = 32  # takes 0.1 s, a hundredth of their time; crops have hundreds of sizes
+IMAGES_PER_RELEASE = 32  # takes 0.1 s, a hundredth of their time; photos have hundreds of sizes
 
 
 class NamedImages(Protocol):
-    """What is asked of a data set, or of crops of one."""
+    """What is asked of a data set."""
 
     name: str
 
@@ -48,14 +45,12 @@ class Prepared(NamedTuple):
     Attributes:
         image_id: Qualified id.
         size: (H, W).
-        pixels: (3, H', W') float32 in [0, 1]; (3, P, P) of a view.
-        view: The augmented view that the pixels are of; None: the plain image.
+        pixels: (3, H', W') float32 in [0, 1].
     """
 
     image_id: str
     size: tuple[int, int]
     pixels: Tensor
-    view: View | None
 
 
 def estimate_bytes(facts: BackboneFacts, levels: Sequence[str], long_side: int, images: int) -> int:
@@ -75,8 +70,6 @@ def extract_features(
     precision: str = "fp32",
     part_mb: int = 256,
     device: torch.device | str = "cpu",
-    view: int = 0,
-    augment: ViewConfig | None = None,
     progress: bool = True,
 ) -> Path:
     """Write the features of `ids` as a shard, and return its manifest's path.
@@ -94,8 +87,6 @@ def extract_features(
         precision: "fp32", or the autocast precision "bf16" or "fp16".
         part_mb: Largest size of a part, MB (one image is never split).
         device: Where the backbone runs.
-        view: Number of the augmented view whose features are written; 0: the plain image.
-        augment: How the view is drawn; needed if there is one.
         progress: Show a bar.
 
     Raises:
@@ -112,13 +103,10 @@ def extract_features(
         stride=extractor.stride,
         multiple=extractor.multiple,
         align_corners=extractor.align_corners,
-        view=view,
-        augment=augment.model_dump() if view and augment else None,
         mirrored=extractor.mirrored,
     )
-    own = (f"umtfss/features/{name}.py" for name in ("extract", "store", "views"))
-    code = digest_code("umtfss/backbones", *own, "umtfss/episodes/geometry.py")
-    origin = digest_json([source, code])
+    own = (f"umtfss/features/{name}.py" for name in ("extract", "store"))
+    origin = digest_json([source, digest_code("umtfss/backbones", *own)])
     if device.type == "cpu" and precision != "fp32":
         _warn_slow_precision(precision)
     extractor.to(device)
@@ -156,8 +144,6 @@ def _prepared(
     ahead: int,
 ) -> Iterator[Prepared]:
     """The images in order, decoded up to `ahead` of their use in background threads."""
-    side = square_pixels(spec.long_side, spec.multiple, spec.align_corners)
-    augment = ViewConfig.model_validate(spec.augment) if spec.augment is not None else None
 
     def prepare(image_id: str) -> Prepared:
         name, _, own_id = image_id.partition("/")
@@ -168,11 +154,7 @@ def _prepared(
             )
         image = dataset.image(own_id)
         size = image.shape[0], image.shape[1]
-        if augment is None:
-            return Prepared(image_id, size, prepare_image(image, extractor, spec.long_side), None)
-        view = cached_view(image_id, spec.view, size, augment, side)
-        whole = uncropped_image(image, view, side, list(extractor.facts.padding))
-        return Prepared(image_id, size, crop(whole, view, side), view)
+        return Prepared(image_id, size, prepare_image(image, extractor, spec.long_side))
 
     waiting: deque[Future[Prepared]] = deque()
     todo = iter(ids)
@@ -238,8 +220,4 @@ def _forward(
             )
     for row, image in enumerate(batch):
         one = {k: v[row] for k, v in levels.items()}
-        if image.view is not None:
-            pixel_side, side = pixels.shape[-1], next(iter(one.values())).shape[0]
-            h, w = shown_grid(image.size, image.view, pixel_side, side, spec.align_corners)
-            one = {k: np.ascontiguousarray(v[:h, :w]) for k, v in one.items()}
-        yield ImageFeatures(image.image_id, image.size, one, image.view)
+        yield ImageFeatures(image.image_id, image.size, one)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from umtfss.backbones.facts import BACKBONES, PAIRS, backbone_facts
-from umtfss.block import Block, Fraction, Name, PositiveInt, known
+from umtfss.block import Block, Name, PositiveInt, known
 from umtfss.errors import ConfigError
 
 
@@ -25,29 +25,6 @@ class EmbeddingConfig(Block):
     long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
 
 
-class ViewConfig(Block):
-    """How an augmented view of a training image is drawn (protocol section 5)."""
-
-    scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
-    scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
-    scale_of: Literal["original", "fitted"] = Field(
-        "fitted",
-        description="what is scaled: the original image, as in the releases, or the image whose "
-        "long side has been brought to the model's",
-    )
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
-    rotate: Fraction = Field(0.5, description="probability of a rotation")
-    blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
-
-    @model_validator(mode="after")
-    def _check_range(self) -> "ViewConfig":
-        if self.scale_min > self.scale_max:
-            raise ValueError(
-                f"scale_min {self.scale_min} must not exceed scale_max {self.scale_max}"
-            )
-        return self
-
-
 class ModelFeaturesConfig(Block):
     """Features that the meta-learner sees (protocol section 4)."""
 
@@ -61,13 +38,6 @@ class ModelFeaturesConfig(Block):
         description="standard deviation that every mid level is brought to, by the images trained "
         "on; null: as the backbone gives them (paper, whose ResNet-50 has about 0.35)",
     )
-    views: PositiveInt = Field(
-        1,
-        description="of a training image in the cache: itself and views - 1 augmented ones",
-    )
-    augment: ViewConfig = Field(
-        default_factory=ViewConfig, description="augmented views of the cache; live: training's own"
-    )
 
     @model_validator(mode="after")
     def _check_scale(self) -> "ModelFeaturesConfig":
@@ -75,15 +45,6 @@ class ModelFeaturesConfig(Block):
             raise ValueError(
                 "mid_std needs `cache: true`, as the scale follows from cached features; write "
                 "`mid_std: null` for live ones"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_views(self) -> "ModelFeaturesConfig":
-        if self.views > 1 and not self.cache:
-            raise ValueError(
-                f"views: {self.views} needs `cache: true`; live features are augmented anew every "
-                "time, so leave views out"
             )
         return self
 
@@ -132,13 +93,6 @@ class FeaturesConfig(Block):
         description="features are the mean of those of an image and of its mirror image, at twice "
         "the time; not in the paper",
     )
-    tuned_blocks: PositiveInt = Field(
-        3, description="last blocks of a ViT that the model `tuned` trains; not in the paper"
-    )
-    tuned_part: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.3,
-        description="part of the cosine that is of the tuned backbone, beside diffused features",
-    )
     weights: dict[Name, WeightsConfig] = Field(
         default_factory=dict, description="backbone -> weights, where not the packaged default"
     )
@@ -169,8 +123,8 @@ class FeaturesConfig(Block):
                 f"with a block `diffusion:` the model's levels are mid: [{DIFFUSED}] and "
                 f"high: {DIFFUSED}, not {model.mid} and {model.high}"
             )
-        if not model.cache or model.views > 1:
-            raise ValueError("diffusion needs model.cache: true and model.views: 1")
+        if not model.cache:
+            raise ValueError("diffusion needs model.cache: true")
         for one in embeddings:
             if (one.backbone, one.long_side) != (model.backbone, model.long_side):
                 raise ValueError(
@@ -201,9 +155,3 @@ class FeaturesConfig(Block):
         """The backbone's levels that `levels` are made of, sorted."""
         diffused = DIFFUSED if self.diffusion is None else self.diffusion.level
         return tuple(sorted({diffused if level == DIFFUSED else level for level in levels}))
-
-    @property
-    def tuned_level(self) -> str:
-        """The backbone's level whose last blocks the model `tuned` trains."""
-        (level,) = self.backbone_levels([self.model.high])
-        return level

@@ -18,8 +18,7 @@ import h5py
 import numpy as np
 
 from umtfss.errors import StoreError
-from umtfss.features.store import KIND, FeatureSource, FeatureStore, View
-from umtfss.features.tuned import Beside
+from umtfss.features.store import KIND, FeatureSource
 from umtfss.provenance import read_manifest
 
 
@@ -109,7 +108,7 @@ def level_scales(
     return scales
 
 
-class Standardised(Beside):
+class Standardised:
     """Features of which some levels are multiplied by a number each.
 
     Args:
@@ -118,29 +117,22 @@ class Standardised(Beside):
     """
 
     def __init__(self, source: FeatureSource, scales: Mapping[str, float]) -> None:
-        super().__init__([source])
-        self.scales = dict(scales)
+        self.source, self.scales = source, dict(scales)
+        self.channels, self.long_side = source.channels, source.long_side
+        self.stride, self.multiple = source.stride, source.multiple
+        self.align_corners = source.align_corners
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's un-padded grid (h, w)."""
+        return self.source.grid(image_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+        return self.source.image_size(image_id)
 
     def read(self, image_id: str, level: str) -> np.ndarray:
         """One level of one image, (h, w, C) float16."""
-        features = super().read(image_id, level)
+        features = self.source.read(image_id, level)
         if level not in self.scales:
             return features
         return (features * np.float32(self.scales[level])).astype(np.float16)
-
-
-class StandardisedViews(Standardised):
-    """The same of a cache of augmented views.
-
-    Args:
-        store: The cache.
-        scales: Level -> number, that of the plain images.
-    """
-
-    def __init__(self, store: FeatureStore, scales: Mapping[str, float]) -> None:
-        super().__init__(store, scales)
-        self.store = store
-
-    def view(self, image_id: str) -> View | None:
-        """The geometry of the view; None if it is the plain image."""
-        return self.store.view(image_id)

@@ -5,7 +5,6 @@ A shard is a folder: part000.h5, part001.h5, ... and manifest.json, written last
     sizes     (n, 4) int32: H, W of the original image, h, w of its grid
     digests   (n,) str, sha256 of the image's features
     features/<level>/<image id>   (h, w, C) float16, un-padded, contiguous
-    views     (n, 6) float64, the fields of `View`; only in a cache of augmented views
 and the attributes format, version, spec (JSON of `FeatureSpec`) and origin (what it was made of:
 a part of another origin is not kept when a stopped job goes on).
 
@@ -17,10 +16,10 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -32,26 +31,6 @@ from umtfss.provenance import atomic_path, read_manifest, write_manifest
 KIND = FileKind("umtfss-features", 1, "a feature file", "all_features")
 MANIFEST = "manifest.json"
 OPEN_FILES = 16
-
-
-class View(NamedTuple):
-    """The geometry of an augmented view; `umtfss/features/views.py` applies it.
-
-    Attributes:
-        scale: Of the long side over P.
-        angle: Counter-clockwise, degrees; 0 is no rotation.
-        blur: Whether it is blurred.
-        flip: Whether it is mirrored.
-        top: First row of the crop, px.
-        left: First column of the crop, px.
-    """
-
-    scale: float
-    angle: float
-    blur: bool
-    flip: bool
-    top: int
-    left: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +46,6 @@ class FeatureSpec:
         stride: Distance of tokens, px.
         multiple: What sides are multiples of, px.
         align_corners: How the grid lies on the pixels.
-        view: Number of the augmented view; 0 is the plain image.
-        augment: How the view was drawn (`ViewConfig`); None for the plain image.
         mirrored: Whether they are the mean of those of the image and of its mirror image.
     """
 
@@ -80,8 +57,6 @@ class FeatureSpec:
     stride: int
     multiple: int
     align_corners: bool
-    view: int = 0
-    augment: dict[str, float] | None = None
     mirrored: bool = False
 
 
@@ -93,13 +68,11 @@ class ImageFeatures:
         image_id: Qualified id, "<dataset>/<image id>".
         size: (H, W) of the original image.
         levels: Level -> (h, w, C) float16.
-        view: The augmented view that they are of; None: the plain image.
     """
 
     image_id: str
     size: tuple[int, int]
     levels: Mapping[str, np.ndarray]
-    view: View | None = None
 
 
 def part_name(index: int) -> str:
@@ -107,9 +80,9 @@ def part_name(index: int) -> str:
     return f"part{index:03d}.h5"
 
 
-def digest_features(levels: Mapping[str, np.ndarray], view: View | None = None) -> str:
-    """The sha256 of one image's features: level names, shapes and values, and its view."""
-    digest = sha256(b"" if view is None else np.array(view, dtype=np.float64).tobytes())
+def digest_features(levels: Mapping[str, np.ndarray]) -> str:
+    """The sha256 of one image's features: level names, shapes and values."""
+    digest = sha256()
     for level, values in levels.items():
         digest.update(f"{level}{values.shape}".encode())
         digest.update(np.ascontiguousarray(values, dtype=np.float16).data)
@@ -134,7 +107,6 @@ def write_part(
     """
     rows = {image_id: row for row, image_id in enumerate(ids)}
     sizes = np.zeros((len(ids), 4), dtype=np.int32)
-    views = np.zeros((len(ids), len(View._fields)))
     digests = [""] * len(ids)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         KIND.mark(file)
@@ -144,15 +116,12 @@ def write_part(
                 file.create_dataset(f"features/{level}/{image.image_id}", data=values)
             row = rows.pop(image.image_id)
             sizes[row] = *image.size, *values.shape[:2]
-            views[row] = image.view or 0
-            digests[row] = digest_features(image.levels, image.view)
+            digests[row] = digest_features(image.levels)
         if rows:
             raise ValueError(f"expected the features of all of `ids`, but {len(rows)} are absent")
         file.create_dataset("ids", data=list(ids), dtype=h5py.string_dtype())
         file.create_dataset("digests", data=digests, dtype=h5py.string_dtype())
         file.create_dataset("sizes", data=sizes)
-        if spec.view:
-            file.create_dataset("views", data=views)
 
 
 def finished_digests(
@@ -165,9 +134,9 @@ def finished_digests(
             if made_of != (asdict(spec), origin) or list(file["ids"].asstr()[()]) != list(ids):
                 return None
             digests = list(file["digests"].asstr()[()])
-            for image_id, digest, view in zip(ids, digests, _read_views(file), strict=True):
+            for image_id, digest in zip(ids, digests, strict=True):
                 levels = {v: file[f"features/{v}/{image_id}"][()] for v in spec.channels}
-                if digest_features(levels, view) != digest:
+                if digest_features(levels) != digest:
                     return None
     except (StoreError, OSError, KeyError, ValueError):
         return None
@@ -204,16 +173,6 @@ def write_feature_manifest(
     return path
 
 
-def _read_views(file: h5py.File) -> list[View | None]:
-    """The view of every image of a part; None for plain images."""
-    if "views" not in file:
-        return [None] * len(file["ids"])
-    return [
-        View(scale, angle, bool(blur), bool(flip), int(top), int(left))
-        for scale, angle, blur, flip, top, left in file["views"][()].tolist()
-    ]
-
-
 class FeatureStore:
     """The features of one or more shards, read as one.
 
@@ -234,7 +193,6 @@ class FeatureStore:
         self.spec: FeatureSpec | None = None
         self._parts: list[Path] = []
         self._rows: dict[str, tuple[int, int, int, int, int]] = {}  # id -> part, H, W, h, w
-        self._views: dict[str, View | None] = {}
         self._local = threading.local()
         for path in map(Path, manifests):
             self._add(path)
@@ -248,6 +206,13 @@ class FeatureStore:
 
     def _add(self, path: Path) -> None:
         manifest = read_manifest(path, "features")
+        if manifest["spec"].keys() != {field.name for field in fields(FeatureSpec)}:
+            raise StoreError(
+                f"{path} was written by another version of this package",
+                expected=f"a spec of {', '.join(field.name for field in fields(FeatureSpec))}",
+                found=", ".join(manifest["spec"]),
+                fix=f"delete its folder and run {KIND.command(path)}",
+            )
         spec = FeatureSpec(**manifest["spec"])
         if self.spec is None:
             self.spec = spec
@@ -271,8 +236,7 @@ class FeatureStore:
                 )
             with KIND.open(file_path) as file:
                 ids, sizes = file["ids"].asstr()[()], file["sizes"][()].tolist()
-                views = _read_views(file)
-            for image_id, size_row, view in zip(ids, sizes, views, strict=True):
+            for image_id, size_row in zip(ids, sizes, strict=True):
                 if image_id in self._rows:
                     raise StoreError(
                         f"the image {image_id} occurs twice",
@@ -280,7 +244,6 @@ class FeatureStore:
                         fix="give every shard once",
                     )
                 self._rows[image_id] = (len(self._parts), *size_row)
-                self._views[image_id] = view
             self._parts.append(file_path)
 
     def __len__(self) -> int:
@@ -296,11 +259,6 @@ class FeatureStore:
     def image_size(self, image_id: str) -> tuple[int, int]:
         """The original size (H, W) of an image, px."""
         return self._row(image_id)[1:3]
-
-    def view(self, image_id: str) -> View | None:
-        """The augmented view that the features of an image are of; None: the plain image."""
-        self._row(image_id)
-        return self._views[image_id]
 
     def read(self, image_id: str, level: str) -> np.ndarray:
         """The features of an image, (h, w, C) float16.

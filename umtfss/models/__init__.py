@@ -4,19 +4,14 @@ from importlib import import_module
 
 from umtfss.config import ModelConfig
 from umtfss.errors import ConfigError
-from umtfss.features.settings import FeaturesConfig
 from umtfss.models.base import MetaLearner
-from umtfss.runs import MODELS, TUNED
+from umtfss.runs import MODELS
 
 __all__ = ["MetaLearner", "build_model"]
 
 
 def build_model(
-    name: str,
-    settings: ModelConfig,
-    mid_channels: int,
-    align_corners: bool = False,
-    features: FeaturesConfig | None = None,
+    name: str, settings: ModelConfig, mid_channels: int, align_corners: bool = False
 ) -> MetaLearner:
     """The meta-learner of that name, untrained.
 
@@ -25,7 +20,6 @@ def build_model(
         settings: The model block of an experiment.
         mid_channels: Channels of the mid feature.
         align_corners: How the backbone's grid maps to pixels; decides the loss.
-        features: The features block, for the model that tunes the backbone's last blocks.
 
     Raises:
         ConfigError: There is no such meta-learner.
@@ -38,7 +32,6 @@ def build_model(
             fix="correct the run's model, or add it as docs/add_a_model.md says",
         )
     kind = getattr(import_module(f"umtfss.models.{name}"), MODELS[name])
-    more = {"features": features} if name == TUNED else {}
-    model: MetaLearner = kind(settings, mid_channels, **more)
+    model: MetaLearner = kind(settings, mid_channels)
     model.align_corners = align_corners
     return model

@@ -16,7 +16,6 @@ PLAIN_MATCHER: dict[str, Any] = {
     "self_support": False,
     "margin": 0.0,
     "superpixels": 0.0,
-    "closer": 0.0,
 }
 
 

@@ -19,9 +19,6 @@ COLUMNS = (
     *("row", "column", "metric", "value", "low", "high"),
     *("fb_iou", "paper", "episodes", "seeds", "trainings", "collapsed"),
 )
-SQUASHED = (
-    "Images and labels squashed to 400 × 400 px and counted there, as by HSNet (arXiv:2104.01538)."
-)
 COLLAPSED = (
     "† A training of this row found nothing on its own tasks (IoU below 0.05 over a tenth of its "
     "steps, in its second half)."
@@ -147,8 +144,6 @@ def caption(table: Table, values: Iterable[Value]) -> str:
             f"mIoU in percent with its {coverages} bootstrap interval over {sample} per fold; "
             "training, of one seed, is not covered."
         )
-    if any(value.protocol == "squash400" for value in values):
-        parts.append(SQUASHED)
     if any(cell.paper is not None for cell in table.cells):
         parts.append("In parentheses: the paper's number.")
     if any(value.collapsed for value in values):

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from umtfss.experiment import Experiment
-from umtfss.runs import ALL_LABELS, MASKSPLIT, MODELS, TUNED, RunSpec
+from umtfss.runs import ALL_LABELS, MASKSPLIT, MODELS, RunSpec
 from umtfss.tables.cells import (
     Cell,
     Table,
@@ -97,10 +97,7 @@ def table2(experiment: Experiment) -> Table:
     assert settings is not None
     printed, cells, rows = paper_numbers()["table2"], [], []
     for model in settings.models:
-        starts = {"scratch": "", "unsup_init": settings.pool}
-        if model == TUNED:  # its scratch is the pretrained backbone
-            del starts["unsup_init"]
-        for start, init in starts.items():
+        for start, init in (("scratch", ""), ("unsup_init", settings.pool)):
             row = start_row(MODELS[model], start)
             rows.append(row)
             if init:
@@ -118,11 +115,10 @@ def table2(experiment: Experiment) -> Table:
                 cells.append(Cell(row, f"{ratio} %", measured, number))
     columns = ("0 %", *(f"{ratio} %" for ratio in settings.ratios))
     title = f"Meta-training on a part of the labels, 1-shot, tested on {settings.dataset}."
-    fine_tuned = [model for model in settings.models if model != TUNED]
     stages = [
-        ("Training without labels", "training", settings.pool, fine_tuned),
+        ("Training without labels", "training", settings.pool, settings.models),
         ("Training from scratch", "supervised", settings.dataset, settings.models),
-        ("Fine-tuning", "fine_tuning", settings.dataset, fine_tuned),
+        ("Fine-tuning", "fine_tuning", settings.dataset, settings.models),
     ]
     notes = [*printed["notes"], schedule_note(experiment, stages)]
     note = " ".join(["The paper tests on PASCAL-5i.", *notes])

@@ -8,7 +8,7 @@ import torch
 from umtfss.data.dataset import open_dataset
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.loader import GroundTruthMasks
-from umtfss.evaluation.job import how_tested, tested_boxes, tested_images, tested_model
+from umtfss.evaluation.job import how_tested, tested_images, trained_model
 from umtfss.evaluation.run import predicted_scores
 from umtfss.plan import Plan
 from umtfss.tables.figures import PanelItem
@@ -24,7 +24,7 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
         device: Where the model runs.
     """
     spec = plan.panel
-    model, how = tested_model(plan, spec.run), how_tested(plan, spec.run, device)
+    model, how = trained_model(plan, spec.run), how_tested(plan, spec.run, device)
     images = tested_images(plan, spec.run, spec.dataset, device)
     root, settings = plan.dataset_root(spec.dataset), plan.experiment.datasets[spec.dataset]
     names = open_dataset(spec.dataset, settings, root).class_names
@@ -34,8 +34,7 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
         episodes = EpisodeList.load(plan.test_episodes(spec.dataset, fold, spec.shot, 0))
         classes = episodes.class_id.tolist()
         rows = [classes.index(class_id) for class_id in sorted(set(classes))[:CLASSES_PER_FOLD]]
-        boxes = tested_boxes(plan, spec, episodes)
-        scores = predicted_scores(model, episodes, images, how, boxes, rows)
+        scores = predicted_scores(model, episodes, images, how, rows)
         for row, score in zip(rows, scores, strict=True):
             episode = episodes[row]
             class_id, support = episode.class_id, episode.supports[0]

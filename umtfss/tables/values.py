@@ -26,7 +26,6 @@ class Value:
         seeds: Episode seeds pooled.
         coverage: Of the interval, e.g. 0.95.
         fb_iou: Percent, mean IoU of foreground and background; the same mean.
-        protocol: Where was counted, `evaluation.protocol`.
         trainings: Training seeds; 0 where nothing is trained.
         collapsed: Whether a training behind it found nothing on its own tasks (`TaskIoU`).
     """
@@ -38,7 +37,6 @@ class Value:
     seeds: int
     coverage: float
     fb_iou: float
-    protocol: str = "original"
     trainings: int = 1
     collapsed: bool = False
 
@@ -68,15 +66,6 @@ def table_values(table: Table, plan: Plan) -> Values:
         )
     results = {key: load_result(path) for key, path in paths.items()}
     settings = plan.experiment.evaluation
-    for key, result in results.items():
-        found = result.facts.get("protocol", "original")
-        if found != settings.protocol:
-            raise TableError(
-                f"{paths[key]} was counted by another protocol",
-                expected=settings.protocol,
-                found=found,
-                fix="run snakemake --cores all all_tables, which tests again",
-            )
     return {
         (cell.row, cell.column): cell_value(
             cell,
@@ -84,7 +73,6 @@ def table_values(table: Table, plan: Plan) -> Values:
             folds=table.folds,
             resamples=settings.bootstrap,
             coverage=settings.interval,
-            protocol=settings.protocol,
         )
         for cell in table.cells
         if cell.measurements
@@ -98,7 +86,6 @@ def cell_value(
     folds: Sequence[int],
     resamples: int,
     coverage: float,
-    protocol: str = "original",
 ) -> Value:
     """The mean over the cell's measurements, or how much it is above another, and its interval.
 
@@ -108,7 +95,6 @@ def cell_value(
         folds: The folds that a mean of this table covers.
         resamples: Of the bootstrap.
         coverage: Of the interval.
-        protocol: Where was counted.
 
     Raises:
         TableError: The cell is a mean over some of the folds only, or an evaluation lacks its
@@ -151,7 +137,6 @@ def cell_value(
         seeds,
         coverage,
         100 * fb_iou,
-        protocol,
         len(trainings) if cell.measurements[0].run.is_trained else 0,
         collapsed,
     )

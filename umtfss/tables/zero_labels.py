@@ -64,14 +64,10 @@ def ablation(experiment: Experiment) -> Table:
     assert settings is not None
     pool, own = settings.pool, settings.paper_pool
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
-    # what is done to a score, step by step -> what is not done yet
-    off: dict[str, Any] = {"superpixels": 0.0, "closer": 0.0}
-    steps, title = {"": dict(off)}, ""
-    for key, name in (("superpixels", "superpixels"), ("closer", "closer look")):
-        del off[key]
-        if getattr(experiment.model, key):
-            title += f", {name}"
-            steps[title] = dict(off)
+    # what is done to a score -> the keys that leave the rest out
+    steps: dict[str, dict[str, Any]] = {"": {"superpixels": 0.0}}
+    if experiment.model.superpixels:
+        steps[", superpixels"] = {}
     runs = {
         "matcher": floor_run(experiment),
         "matcher, self-support": replace(matcher_run(experiment, **steps[""]), raw=True),

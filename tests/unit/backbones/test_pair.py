@@ -47,6 +47,14 @@ def test_the_cosine_of_fused_features_is_the_mean_of_the_cosines(pair):
     torch.testing.assert_close(unit @ unit.T, mean, atol=1e-5, rtol=0)
 
 
+def test_a_level_of_the_vit_alone_needs_no_second_network(pair):
+    alone = build_extractor("vits14_lite2", ["block6"])
+    assert alone.network.maps is None
+    assert alone.digest == pair.digest
+    images = torch.rand(1, 3, 112, 84)
+    torch.testing.assert_close(alone(images)["block6"], pair(images)["block6"])
+
+
 def test_mirrored_features_are_the_mean_of_an_image_and_its_mirror_image(pair):
     mirrored = build_extractor("vits14_lite2", ["block6", "fused"], mirrored=True)
     images = torch.rand(2, 3, 56, 84)

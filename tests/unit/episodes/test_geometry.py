@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as nnf
 
 from umtfss.episodes.geometry import (
-    Window,
     cell_weights,
     check_grid,
     crop_corner,
@@ -138,7 +137,7 @@ def test_every_good_crop_is_drawn() -> None:
 
 
 def exact_rows(target: int, side: int, step: int, pixels: int, align: bool) -> list[int | None]:
-    """The pixel of a small image that each row of the target shows, in exact arithmetic.
+    """The pixel of an image that each row of the target shows, in exact arithmetic.
 
     Tokens lie `step` px apart. -1 is outside; none: halfway between two pixels.
     """
@@ -162,38 +161,19 @@ def exact_rows(target: int, side: int, step: int, pixels: int, align: bool) -> l
     st.booleans(),
     st.integers(0, 10_000),
 )
-def test_the_target_of_a_crop_is_that_of_the_cropped_mask(
+def test_the_target_shows_the_pixels_that_exact_arithmetic_names(
     grid: tuple[int, int], step: int, target: int, align: bool, seed: int
 ) -> None:
-    """Tokens a whole number of pixels apart: the raw mask can be cropped exactly."""
-    rng = np.random.default_rng(seed)
-    height, width = (int(rng.integers(2, side + 1)) for side in grid)
-    top, left = int(rng.integers(grid[0] - height + 1)), int(rng.integers(grid[1] - width + 1))
-
-    def pixels(tokens: int) -> int:
-        return (tokens - 1) * step + 1 if align else tokens * step
-
-    mask = rng.integers(0, 3, (pixels(grid[0]), pixels(grid[1]))).astype(np.uint8)
+    """Tokens a whole number of pixels apart: the places have exact fractions."""
+    pixels = [(tokens - 1) * step + 1 if align else tokens * step for tokens in grid]
+    mask = np.random.default_rng(seed).integers(0, 3, pixels).astype(np.uint8)
     mask[mask == 2] = 255
-    shown = mask_to_target(mask, grid, 6, target, align, Window(top, left, height, width))
-    down, right = top * step, left * step
-    cropped = mask[down : down + pixels(height), right : right + pixels(width)]
-    rows = exact_rows(target, 6, step, pixels(height), align)
-    columns = exact_rows(target, 6, step, pixels(width), align)
+    shown = mask_to_target(mask, grid, 6, target, align)
+    rows, columns = (exact_rows(target, 6, step, length, align) for length in pixels)
     for row, y in enumerate(rows):
         for column, x in enumerate(columns):
             if y is not None and x is not None:
-                expected = 255 if min(x, y) < 0 else cropped[y, x]
-                assert shown[row, column] == expected
-
-
-@pytest.mark.parametrize("align", [False, True])
-def test_a_crop_of_everything_is_no_crop(align: bool) -> None:
-    mask = np.random.default_rng(0).integers(0, 2, (37, 53)).astype(np.uint8)
-    whole = mask_to_target(mask, (7, 9), 10, 48, align)
-    np.testing.assert_array_equal(
-        mask_to_target(mask, (7, 9), 10, 48, align, Window(0, 0, 7, 9)), whole
-    )
+                assert shown[row, column] == (255 if min(x, y) < 0 else mask[y, x])
 
 
 @pytest.mark.parametrize("align", [False, True])

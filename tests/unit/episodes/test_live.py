@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.backbones.facts import BackboneFacts
-from umtfss.config import AugmentConfig
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.live import (
     OUTSIDE,
@@ -25,6 +24,7 @@ from umtfss.episodes.live import (
 )
 from umtfss.episodes.loader import GroundTruthMasks, PseudoMasks
 from umtfss.episodes.mask_split import SplitMasks
+from umtfss.episodes.settings import AugmentConfig
 from umtfss.randomness import generator
 
 MEAN = [0.2, 0.4, 0.6]

@@ -1,29 +1,18 @@
 """Episodes from cached features."""
 
 import pickle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
 from torch.utils.data import DataLoader
 
-from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.facts import BackboneFacts
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.geometry import mask_to_target, sampled_mask
-from umtfss.episodes.live import Featuriser, LiveBatch
 from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, PseudoMasks, collate
 from umtfss.episodes.mask_split import SplitMasks
-from umtfss.features.extract import extract_features
-from umtfss.features.settings import ViewConfig
-from umtfss.features.store import FeatureStore
-from umtfss.features.views import crop, uncropped_image, view_mask
-from umtfss.randomness import generator
 
 SIZES = {"a/0": (40, 60), "a/1": (60, 30), "a/2": (60, 60), "b/3": (20, 60)}
 CHANNELS = {"low": 3, "middle": 2, "top": 4}
@@ -305,175 +294,5 @@ def test_splits_are_the_same_in_every_process() -> None:
             )
         )
         for n in (0, 2)
-    )
-    assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
-
-
-class Pooled(nn.Module):
-    """The colours of patches, or around the pixels of tokens where corners are aligned."""
-
-    def __init__(self, align: bool) -> None:
-        super().__init__()
-        self.align = align
-
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        size, padding = (3, 1) if self.align else (10, 0)
-        pooled = F.avg_pool2d(images, size, 10, padding)
-        return {"low": pooled, "middle": 2 * pooled, "top": 3 * pooled}
-
-
-class Pictures:
-    """Random images and labels; a data set and a catalog."""
-
-    name = "a"
-
-    def image(self, image_id: str) -> np.ndarray:
-        height, width = SIZES["a/" + image_id.removeprefix("a/")]
-        random = np.random.default_rng(height + width)
-        return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-    def mask(self, qualified: str) -> np.ndarray:
-        mask = np.zeros(SIZES[qualified], np.uint8)
-        mask[12:30, 8:25] = 7
-        mask[30:36, 8:25] = 255
-        return mask
-
-
-ANY_VIEW = ViewConfig(scale_min=0.8, scale_max=1.3, rotate_degrees=25, rotate=0.8)
-
-
-def augmented_episodes(
-    folder: Path, align: bool = False, views: int = 1, **settings: Any
-) -> tuple[CachedEpisodes, Extractor]:
-    facts = BackboneFacts(
-        name="fake",
-        title="fake",
-        stride=10,
-        multiple=10,
-        align_corners=align,
-        mean=(0.2, 0.4, 0.6),
-        std=(1, 1, 1),
-        channels={"low": 3, "middle": 3, "top": 3},
-        pixel_flop={},
-        token_flop={},
-        source=None,
-        official="",
-    )
-    extractor = Extractor(facts, ["low", "middle", "top"], Pooled(align), "digest")
-    names = ["a/0", "a/1", "a/2"]
-    stores = [
-        FeatureStore([
-            extract_features(
-                Pictures(), names, extractor, 61, folder / str(view), source="", batch_size=2,
-                view=view, augment=ANY_VIEW, progress=False,
-            )
-        ])
-        for view in range(views + 1)
-    ]  # fmt: skip
-    rows = [(i % 3, (i + 1) % 3) for i in range(24)]
-    listed = EpisodeList(tuple(names), [q for q, _ in rows], [7] * 24, [[s] for _, s in rows], "t")
-    masks = GroundTruthMasks(Pictures())
-    dataset = CachedEpisodes(
-        listed, stores[0], ["low", "middle"], "top", masks, views=stores[1:], **settings
-    )
-    return dataset, extractor
-
-
-def number(dataset: CachedEpisodes, index: int, role: str) -> int:
-    return int(generator("view", dataset.seed, index, role).integers(len(dataset.views) + 1))
-
-
-@pytest.mark.parametrize("align", [False, True])
-def test_a_cached_view_is_what_the_live_path_makes_of_its_geometry(
-    tmp_path: Path, align: bool
-) -> None:
-    dataset, extractor = augmented_episodes(tmp_path, align, target_side=120)
-    featuriser = Featuriser(extractor, ["low", "middle"], "top", 120)
-    pixels, pictures, compared = (61 if align else 60), Pictures(), 0
-    masks = GroundTruthMasks(pictures)
-    for index in range(len(dataset)):
-        if not (number(dataset, index, "query") and number(dataset, index, "support0")):
-            continue
-        episode, item = dataset.episodes[index], dataset[index]
-        images, labels = [], []
-        for image_id in (episode.query, *episode.supports):
-            view = dataset.views[0].view(image_id)
-            assert view is not None
-            whole = uncropped_image(pictures.image(image_id), view, pixels, [0.2, 0.4, 0.6])
-            images.append(crop(whole, view, pixels))
-            labels.append(torch.from_numpy(view_mask(masks.mask(image_id, 7), view, pixels)))
-        live = featuriser(
-            LiveBatch(torch.stack(images)[None], torch.stack(labels)[None], torch.tensor([0]))
-        )
-        h, w = item.query.valid.shape
-        cached = torch.from_numpy(np.concatenate(item.query.mid, 2)).float()
-        torch.testing.assert_close(
-            cached, live.query_mid[0, :, :h, :w].permute(1, 2, 0), atol=2e-3, rtol=2e-3
-        )
-        np.testing.assert_array_equal(item.query.valid, live.query_valid[0, :h, :w])
-        assert live.query_valid[0].sum() == item.query.valid.sum()
-        (support,) = item.supports
-        h, w = support.valid.shape
-        np.testing.assert_array_equal(support.valid, live.support_valid[0, 0, :h, :w])
-        np.testing.assert_allclose(support.mask, live.support_mask[0, 0, :h, :w], atol=1e-5)
-        assert live.support_valid[0].sum() == support.valid.sum()
-        assert item.target is not None
-        assert live.target is not None
-        seen = item.target != 255
-        np.testing.assert_array_equal(item.target[seen], live.target[0].numpy()[seen])
-        # what is missing is less than half a token at the right and at the bottom
-        assert seen.sum() > 0.85 * (live.target[0] != 255).sum()
-        compared += 1
-    assert compared >= 4
-
-
-def test_views_are_drawn_alike_and_none_is_the_plain_image(tmp_path: Path) -> None:
-    dataset, _ = augmented_episodes(tmp_path, views=2, seed=1)
-    roles = [(index, role) for index in range(24) for role in ("query", "support0")]
-    drawn = [number(dataset, *one) for one in roles]
-    assert all(8 <= drawn.count(view) <= 24 for view in range(3))
-    for index in range(24):
-        episode, (support,) = dataset.episodes[index], dataset[index].supports
-        view = number(dataset, index, "support0")
-        source = dataset.views[view - 1] if view else dataset.store
-        np.testing.assert_array_equal(support.high, source.read(episode.supports[0], "top"))
-
-
-def test_a_view_that_lost_the_foreground_is_not_shown(tmp_path: Path) -> None:
-    """All of it is asked for, and then the plain image is the only one that has it for certain."""
-    dataset, _ = augmented_episodes(tmp_path, views=2, target_side=60, keep=10.0)
-    plain, _ = augmented_episodes(tmp_path, views=0, target_side=60)
-    for index in range(24):
-        assert same(collate([dataset[index]]), collate([plain[index]]))
-
-
-@pytest.mark.parametrize("split", [False, True])
-def test_flipped_views_mirror_tokens_masks_and_target(tmp_path: Path, split: bool) -> None:
-    plain, _ = augmented_episodes(tmp_path, views=2, target_side=120)
-    across, _ = augmented_episodes(tmp_path, views=2, target_side=120, flip=1.0)
-    down, _ = augmented_episodes(tmp_path, views=2, target_side=120, vertical_flip=1.0)
-    if split:
-        for dataset in (plain, across, down):
-            dataset.masks = SplitMasks(dataset.masks, seed=0)  # type: ignore[arg-type]
-    for index in range(24):
-        for flipped, axis in ((across, 1), (down, 0)):
-            one, other = plain[index], flipped[index]
-            pairs = zip((one.query, *one.supports), (other.query, *other.supports), strict=True)
-            for before, after in pairs:
-                np.testing.assert_array_equal(np.flip(before.high, axis), after.high)
-                np.testing.assert_array_equal(np.flip(before.mask, axis), after.mask)
-                np.testing.assert_array_equal(np.flip(before.valid, axis), after.valid)
-            assert one.target is not None
-            assert other.target is not None
-            h, w = (20 * side for side in one.query.valid.shape)  # px that the tokens cover
-            mirrored = np.flip(one.target[:h, :w], axis)
-            np.testing.assert_array_equal(mirrored, other.target[:h, :w])
-            assert (one.target[:h, :w] == 1).any()
-
-
-def test_loader_processes_draw_the_same_views(tmp_path: Path) -> None:
-    dataset, _ = augmented_episodes(tmp_path, views=2, target_side=60, flip=0.5)
-    alone, shared = (
-        list(DataLoader(dataset, batch_size=4, collate_fn=collate, num_workers=n)) for n in (0, 2)
     )
     assert all(same(a, b) for a, b in zip(alone, shared, strict=True))

@@ -8,7 +8,6 @@ from torch.nn import functional as nnf
 
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation.closer import Box, crop_id
 from umtfss.evaluation.run import HowTested, TestImages, evaluate, predicted_scores
 
 CLASS = 7
@@ -179,73 +178,6 @@ def test_superpixels_are_not_read_for_a_model_that_does_not_ask() -> None:
     world = World()
     images = TestImages(world, world)  # it could not read any
     evaluate(ReadsTheFeature(), episodes(), images, how(superpixels=0.0), progress=False)
-
-
-class CroppedWorld(World):
-    """Features of crops of the world, twice as sure as those of whole images."""
-
-    def __init__(self, world: World, boxes: dict[str, Box]) -> None:
-        super().__init__(world.align_corners)
-        self.labels = {
-            crop_id(one, box): world.labels[one][box.pixels(world.labels[one].shape)]
-            for one, box in boxes.items()
-        }
-
-    def read(self, image_id: str, level: str) -> np.ndarray:
-        return 2 * super().read(image_id, level)
-
-
-@pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("align", [False, True])
-def test_in_a_box_a_part_of_the_score_is_that_of_the_crop(align: bool, size: int) -> None:
-    world = World(align)
-    boxes = {f"a/{place}": Box(place % 3, 1, 8 - place % 2, 8) for place in range(4)}
-    crops = CroppedWorld(world, boxes)
-    images, model = TestImages(world, world, crops=crops), ReadsTheFeature()
-    given = [boxes.get(episode.query) for episode in episodes()]
-    assert {box is None for box in given} == {True, False}
-    look = how(batch_size=size, closer=0.4)
-
-    def upsampled(source: World, one: str) -> np.ndarray:
-        feature = torch.from_numpy(source.read(one, "top")).float().permute(2, 0, 1)[None]
-        shape = source.labels[one].shape
-        return nnf.interpolate(2 * feature - 1, shape, mode="bilinear", align_corners=align)[0, 0]
-
-    scores = evaluate(model, episodes(), images, look, given, progress=False)
-    found = predicted_scores(model, episodes(), images, look, given)
-    for place, (episode, score) in enumerate(zip(episodes(), found, strict=True)):
-        expected = upsampled(world, episode.query).numpy()
-        if (box := given[place]) is not None:
-            height, width = expected.shape
-            rows = slice(round(box.top * height / 8), round(box.bottom * height / 8))
-            columns = slice(round(box.left * width / 8), round(box.right * width / 8))
-            closer = upsampled(crops, crop_id(episode.query, box)).numpy()
-            whole = expected.copy()
-            expected[rows, columns] = 0.6 * whole[rows, columns] + 0.4 * closer
-            assert ((expected > 0) != (whole > 0)).any()
-        np.testing.assert_allclose(score, expected, atol=1e-5)
-        true = world.labels[episode.query] == CLASS
-        assert scores.intersection[place] == ((score > 0) & true).sum()
-
-
-def test_superpixels_are_of_what_was_seen_closer_too() -> None:
-    world = World()
-    boxes = {f"a/{place}": Box(1, 1, 7, 7) for place in range(6)}
-
-    def halves(image_id: str) -> np.ndarray:
-        height, width = world.labels[image_id].shape
-        return np.repeat([[0, 1]], height, 0).repeat((width + 1) // 2, 1)[:, :width]
-
-    images = TestImages(world, world, read_superpixels=halves, crops=CroppedWorld(world, boxes))
-    given = [boxes[episode.query] for episode in episodes()]
-    model = ReadsTheFeature()
-    plain, blended = (
-        predicted_scores(model, episodes(), images, how(closer=0.5, superpixels=part), given)
-        for part in (0.0, 1.0)
-    )
-    for episode, one, mean in zip(episodes(), plain, blended, strict=True):
-        left = halves(episode.query) == 0
-        np.testing.assert_allclose(mean[left], one[left].mean(), rtol=1e-4)
 
 
 def test_an_error_while_reading_reaches_the_caller() -> None:

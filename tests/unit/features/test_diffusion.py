@@ -209,7 +209,7 @@ def test_a_shard_is_diffused_to_another(manifest, store, diffusion, tmp_path):
 
 
 def test_an_empty_shard_is_diffused_to_an_empty_one(diffusion, tmp_path):
-    """Few crops leave some shards without any."""
+    """A split of fewer images than shards leaves some shards without any."""
     diffusion.save(tmp_path / "map.h5")
     empty = write_shard(
         tmp_path / "empty", SPEC, "origin", [], lambda ids: iter(()),

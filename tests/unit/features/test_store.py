@@ -154,6 +154,13 @@ def test_shards_that_disagree_are_refused(tmp_path, key, value):
         FeatureStore([one, two])
 
 
+def test_a_shard_of_another_version_of_the_package_is_refused(tmp_path):
+    path = write_shard(tmp_path, features("a", 1))
+    path.write_text(path.read_text().replace('"stride": 8', '"stride": 8, "view": 0'))
+    with pytest.raises(StoreError, match=r"another version(?s:.*)view(?s:.*)all_features"):
+        FeatureStore([path])
+
+
 def test_what_is_not_there_is_named(tmp_path):
     path = write_shard(tmp_path / "a", features("pascal", 2))
     store = FeatureStore([path])

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 
 from umtfss.config import ModelConfig, TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.errors import TrainingError
 from umtfss.models import MetaLearner, build_model
-from umtfss.runs import MODELS, TRAINING_FREE, TUNED
+from umtfss.runs import MODELS, TRAINING_FREE
 from umtfss.training.loop import Objective
 from umtfss.training.optimisers import build_optimisers
 
@@ -40,8 +39,6 @@ every_trained = pytest.mark.parametrize("name", TRAINED)
 def make_model(name: str, **keys: Any) -> MetaLearner:
     torch.manual_seed(0)
     model = build_model(name, ModelConfig(**{**SMALL, **keys}), 12)
-    if name == TUNED:  # the blocks of a backbone of 12 channels
-        model.blocks = torch.nn.ModuleList(Block(12, 4) for _ in range(2))
     for parameter in model.parameters():  # sampling points and offsets start with zero weights
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -194,7 +191,7 @@ def test_residual_adds_the_floor(make_batch: MakeBatch, name: str) -> None:
     torch.testing.assert_close(added[:, 0], -expected, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", sorted(set(TRAINED) - {TUNED}))  # it is the matcher itself
+@every_trained
 def test_a_centred_model_moves_foreground_but_adds_none(make_batch: MakeBatch, name: str) -> None:
     batch = make_batch(shots=2)
     plain, centred = (make_model(name, residual=kind)(batch) for kind in ("none", "centred"))
@@ -236,7 +233,7 @@ def test_learns_one_batch(make_batch: MakeBatch, name: str) -> None:
 def test_every_parameter_has_one_optimiser(name: str) -> None:
     model = make_model(name)
     transformer = list(model.transformer_parameters())
-    assert (len(transformer) > 0) == (name in ("umtfss", "cyctr", TUNED))
+    assert (len(transformer) > 0) == (name in ("umtfss", "cyctr"))
     found = build_optimisers(model, transformer, TrainingConfig(steps=1))
     taken = [id(p) for one in found.values() for g in one.param_groups for p in g["params"]]
     assert sorted(taken) == sorted(id(p) for p in model.parameters())

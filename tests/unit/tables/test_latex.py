@@ -115,8 +115,6 @@ def test_the_caption_says_what_the_numbers_are() -> None:
     assert "Mean over fold 2 only." in caption(table, values.values())
     one = {key: replace(value, seeds=1) for key, value in values.items()}
     assert "1,000 episodes × 1 seed per fold" in caption(table, one.values())
-    squashed = {key: replace(value, protocol="squash400") for key, value in values.items()}
-    assert "squashed to 400 × 400 px and counted there" in caption(table, squashed.values())
     assert "parentheses" not in caption(replace(table, cells=table.cells[:2]), values.values())
 
 

@@ -12,7 +12,7 @@ def test_models_of_one_schedule_share_a_part_of_the_sentence() -> None:
         batch_size=4,
         sgd_lr=0.002,
         lr_multiplier=15,
-        models={"pfenet": {"sgd_lr": 0.01}, "cyctr": {"optimiser": "adamw", "adamw_lr": 5e-4}},
+        models={"pfenet": {"sgd_lr": 0.01}, "masksplit": {"optimiser": "adamw", "adamw_lr": 5e-4}},
     )
     adam = TrainingConfig(
         epochs=100, batch_size=16, optimiser="adam", adamw_lr=1e-4, decay="constant"
@@ -23,15 +23,20 @@ def test_models_of_one_schedule_share_a_part_of_the_sentence() -> None:
     note = schedule_note(
         experiment,
         [
-            ("Training without labels", "training", "a", ["umtfss", "tuned", "pfenet", "cyctr"]),
+            (
+                "Training without labels",
+                "training",
+                "a",
+                ["umtfss", "cyctr", "pfenet", "masksplit"],
+            ),
             ("Fine-tuning", "fine_tuning", "a", ["umtfss"]),
             ("Nothing", "training", "a", []),
             ("Splits", "training", "b", ["masksplit"]),
         ],
     )
     assert note == (
-        "Training without labels: UMTFSS and TunedBackbone 30 steps of 4 episodes at SGD 0.03, "
-        "AdamW 0.0001 in the transformer; PFENet 30 steps of 4 episodes at SGD 0.15; CyCTR 30 "
+        "Training without labels: UMTFSS and CyCTR 30 steps of 4 episodes at SGD 0.03, "
+        "AdamW 0.0001 in the transformer; PFENet 30 steps of 4 episodes at SGD 0.15; MaskSplit 30 "
         "steps of 4 episodes at AdamW 0.0005. "
         "Splits: MaskSplit 100 epochs of 16 episodes at Adam 0.0001."
     )

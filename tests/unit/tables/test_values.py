@@ -164,8 +164,8 @@ def test_uneven_folds_are_refused() -> None:
         value(cell((0, 1, 2, 3), seeds=1), result=uneven)
 
 
-def make_plan(folder: Path, protocol: str = "original") -> SimpleNamespace:
-    settings = SimpleNamespace(bootstrap=100, interval=0.95, protocol=protocol)
+def make_plan(folder: Path) -> SimpleNamespace:
+    settings = SimpleNamespace(bootstrap=100, interval=0.95)
     specs = {(FLOOR.path, name, 1): name for name in ("a", "b")}
     return SimpleNamespace(
         experiment=SimpleNamespace(evaluation=settings),
@@ -197,13 +197,3 @@ def test_every_cell_gets_its_value(tmp_path: Path) -> None:
     assert values["floor", "a"].value != values["floor", "b"].value
     one = miou_interval([[scores(50 + f) for f in range(4)]], resamples=100)
     assert values["floor", "b"].low == pytest.approx(100 * one.low)
-    assert values["floor", "b"].protocol == "original"
-
-
-def test_counts_of_another_protocol_are_refused(tmp_path: Path) -> None:
-    for name, facts in (("a", {"protocol": "squash400"}), ("b", {})):  # older files do not say it
-        given, classes = {f: {0: scores(f)} for f in range(4)}, dict.fromkeys(range(4), (1, 2, 3))
-        save_results(tmp_path / f"{name}-1shot.json", given, classes=classes, facts=facts)
-    for protocol, wrong in (("original", "a"), ("squash400", "b")):
-        with pytest.raises(TableError, match=rf"(?s){wrong}-1shot\.json .*expected: {protocol}"):
-            table_values(make_table(), make_plan(tmp_path, protocol))  # type: ignore[arg-type]

@@ -1,11 +1,12 @@
-"""Augmented views of an image: what is drawn, and how the image and its masks follow it.
+"""An augmented view of an image: what is drawn, and how the image and its mask follow it.
 
-Shapes: H W original pixels, P P view, g g its grid, h w the part of the grid that shows the image.
+Shapes: H W original pixels, P P view.
 
 A view is scaled, rotated, blurred, flipped, padded at the right and at the bottom to at least P x P
-and cropped to P x P (protocol section 5). Live episodes draw one anew every time; the views of a
-cache are drawn once per image, and `View` is kept beside their features.
+and cropped to P x P (protocol section 5).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,21 +14,34 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
-from umtfss.episodes.geometry import token_to_pixel
-from umtfss.features.settings import ViewConfig
-from umtfss.features.store import View
-from umtfss.randomness import generator
+from umtfss.episodes.settings import AugmentConfig
 
 OUTSIDE = 2
 BLUR_KERNEL = [5, 5]
 
 
+class View(NamedTuple):
+    """What an augmented view shows of an image.
+
+    Attributes:
+        scale: Of the long side over P.
+        angle: Counter-clockwise, degrees; 0 is no rotation.
+        blur: Whether it is blurred.
+        flip: Whether it is mirrored.
+        top: First row of the crop, px.
+        left: First column of the crop, px.
+    """
+
+    scale: float
+    angle: float
+    blur: bool
+    flip: bool
+    top: int
+    left: int
+
+
 def draw_view(
-    settings: ViewConfig,
-    random: np.random.Generator,
-    size: tuple[int, int],
-    pixels: int,
-    flip: float = 0.0,
+    settings: AugmentConfig, random: np.random.Generator, size: tuple[int, int], pixels: int
 ) -> tuple[View, float]:
     """A view whose crop is not placed yet, and a number in [0, 1) that is to place it.
 
@@ -36,36 +50,14 @@ def draw_view(
         random: Draws every parameter, always the same number of times.
         size: (H, W).
         pixels: P.
-        flip: Probability of a horizontal flip.
     """
     scale = random.uniform(settings.scale_min, settings.scale_max)
     if settings.scale_of == "original":
         scale *= max(size) / pixels
     angle = random.uniform(-settings.rotate_degrees, settings.rotate_degrees)
-    rotates, blurs, flips = random.random(3) < (settings.rotate, settings.blur, flip)
+    rotates, blurs, flips = random.random(3) < (settings.rotate, settings.blur, settings.flip)
     view = View(scale, angle if rotates else 0.0, bool(blurs), bool(flips), 0, 0)
     return view, random.random()
-
-
-def cached_view(
-    image_id: str, number: int, size: tuple[int, int], settings: ViewConfig, pixels: int
-) -> View:
-    """View `number` of an image in a cache, the same whoever draws it.
-
-    It is not flipped, as the grid of its features is when it is read. Its crop lies anywhere: the
-    class that an episode will ask for is not known yet.
-
-    Args:
-        image_id: Qualified image id.
-        number: 1 for the first view beside the plain image.
-        size: (H, W).
-        settings: Probabilities and ranges.
-        pixels: P.
-    """
-    view, position = draw_view(settings, generator("view", image_id, number), size, pixels)
-    height, width = (max(side, pixels) - pixels + 1 for side in _scaled(size, view, pixels))
-    top, left = divmod(int(position * height * width), width)
-    return view._replace(top=top, left=left)
 
 
 def uncropped_image(image: np.ndarray, view: View, pixels: int, mean: list[float]) -> Tensor:
@@ -112,37 +104,6 @@ def uncropped_mask(mask: np.ndarray, view: View, pixels: int) -> Tensor:
 def crop(uncropped: Tensor, view: View, pixels: int) -> Tensor:
     """The view's P x P pixels of an uncropped image or mask, (..., P, P)."""
     return uncropped[..., view.top : view.top + pixels, view.left : view.left + pixels]
-
-
-def view_mask(mask: np.ndarray, view: View, pixels: int) -> np.ndarray:
-    """The mask as the view shows it, (P, P) uint8 in {0, 1, 2 (outside), 255}."""
-    return crop(uncropped_mask(mask, view, pixels), view, pixels).numpy()
-
-
-def area_scale(size: tuple[int, int], view: View, pixels: int) -> float:
-    """Pixels of the view for one pixel of the H x W image."""
-    height, width = _scaled(size, view, pixels)
-    return height * width / (size[0] * size[1])
-
-
-def shown_grid(
-    size: tuple[int, int], view: View, pixels: int, side: int, align: bool
-) -> tuple[int, int]:
-    """The tokens (h, w) of the view that lie on the image's rows and columns, not on its padding.
-
-    Args:
-        size: (H, W).
-        view: The view.
-        pixels: P.
-        side: g.
-        align: Whether the grid aligns corners.
-    """
-    centres = token_to_pixel(np.arange(side), side, pixels, align) + 0.5
-    height, width = (
-        max(1, int(np.searchsorted(centres, min(length, pixels), side="right")))
-        for length in _scaled(size, view, pixels)
-    )
-    return height, width
 
 
 def _scaled(size: tuple[int, ...], view: View, pixels: int) -> list[int]:
