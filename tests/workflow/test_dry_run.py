@@ -8,11 +8,12 @@ from PIL import Image
 from umtfss.experiment_file import load_experiment
 from umtfss.plan import Plan
 
-# Without labels (models, vanilla, grid, folds), MaskSplit, on labels (Table 1, Table 2, Table 6).
+# Without labels (models, other pool, vanilla, grid, folds or departures), MaskSplit, on labels
+# (Tables 1, 2 and 6).
 RUNS = {
     "tiny": (1 + 1 + 1 + 2) + (1 + 2) + (2 + 2 * 2),
-    "demo": (3 + 1 + 3 + 4) + (1 + 4) + (12 + 4 + 8),
-    "demo_seeds": 5 * ((3 + 1 + 5 + 4) + (1 + 4) + 3 * 2 * 2 * 4),
+    "demo": (3 + 1 + 1 + 3 + 4) + (1 + 4) + (12 + 4 + 8),
+    "demo_seeds": 5 * ((3 + 1 + 1 + 2 + 9) + 1 + 3 * 2 * 2 * 4),
     "paper": (25 + 2 + 2 + 4 + 4) + 2 * (1 + 4) + (12 + 36 + 48 + 16),
 }
 
