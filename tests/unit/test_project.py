@@ -86,7 +86,7 @@ def test_dvc_watches_blocks_that_experiments_have():
 
 
 def test_numbers_in_the_readme_are_those_of_the_committed_table():
-    path = "results/voc_cpu/tables/headline.md"
+    path = "results/demo_seeds/tables/headline.md"
 
     def rows(text: str) -> dict[str, dict[str, str]]:
         """Row title -> column title -> cell, of the first table whose columns name shots."""
