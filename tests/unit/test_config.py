@@ -143,6 +143,7 @@ def test_fold_setting_needs_labels(tmp_path):
     def change(raw):
         raw["datasets"]["photos"] = {"kind": "folder", "folder": "photos"}
         raw["pools"]["shapes"]["images"].append("photos/all")
+        raw["tables"]["table5"]["settings"] = ["fold", "all"]
 
     with pytest.raises(ConfigError, match="selects images by their labels"):
         load_experiment(changed(tmp_path, change))
@@ -197,7 +198,6 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
         raw["features"]["diffusion"]["pool"] = "all"
         raw["tables"] = {"table1": {"dataset": "shapes", "pool": pool}}
         raw["training"] = {training: raw["training"]["shapes"]}
-        del raw["pools"]["shapes_vit"]
 
     experiment = load_experiment(changed(tmp_path, change))
     runs = Plan(experiment).trained_runs

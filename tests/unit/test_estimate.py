@@ -49,9 +49,7 @@ def test_images_are_counted_as_their_reader_lists_them(tmp_path, monkeypatch):
 def test_disk_of_the_features_follows_from_grid_and_channels(plan):
     features = next(cost for cost in estimate(plan) if cost.arrow == "features")
     # 216x288 at long side 280: 193x257 px, 13x17 tokens of 16 px, levels of 120 and 352 channels
-    models = 800 * 13 * 17 * (120 + 352) * 2 / 1e9
-    # the second pool's network: 210x280 px, 15x20 tokens of 14 px, 384 channels, of train alone
-    assert features.gigabytes == pytest.approx(models + 600 * 15 * 20 * 384 * 2 / 1e9)
+    assert features.gigabytes == pytest.approx(800 * 13 * 17 * (120 + 352) * 2 / 1e9)
     assert features.hours > 0
 
 

@@ -179,7 +179,6 @@ def test_tables_are_asked_for_by_name_or_number(asked, names):
 
 def test_without_tables_every_pool_is_trained_once(tmp_path):
     raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
-    del raw["pools"]["shapes_vit"], raw["training"]["shapes_vit"]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**raw, "tables": {}}))
     plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
     run = RunSpec("umtfss", "shapes", "unsup", "all")
