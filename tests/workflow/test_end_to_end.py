@@ -85,7 +85,7 @@ def test_changing_one_cell_reruns_only_its_runs(finished):
 def test_a_changed_gallery_is_drawn_and_clusters_nothing(finished):
     with finished.edited("experiments/tiny.yaml", "gallery_regions: 2", "gallery_regions: 3"):
         jobs = finished.planned("all_tables", "all_figures")
-    assert set(jobs) == {"draw_cluster_gallery", "all_figures"}
+    assert set(jobs) == {"draw_cluster_gallery", "all_figures", "write_settings", "all_tables"}
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(finished):
