@@ -123,7 +123,7 @@ def fit_centroids(
     Args:
         store: Features to cluster.
         level: Level of the features.
-        ids: Qualified image ids of the pool.
+        ids: Qualified image ids of the pool; their order does not matter.
         clusters: N.
         settings: Sizes and iterations.
         seed: Seed of the subset, its order and the first centres.
@@ -131,6 +131,7 @@ def fit_centroids(
     Raises:
         DataError: The images hold fewer tokens than clusters, or a feature is not finite.
     """
+    ids = sorted(ids)
     chosen = generator("clustering", seed, "subset").permutation(len(ids))
     subset = [ids[i] for i in chosen[: settings.subset_images]]
     available = sum(h * w for h, w in map(store.grid, subset))

@@ -177,7 +177,7 @@ class PseudoMaskStore:
         paths: The shards.
 
     Attributes:
-        ids: Qualified ids of all images, shard after shard.
+        ids: Qualified ids of all images, sorted, however the images are spread over shards.
         clusters: N.
         digest: Content digest of all shards.
 
@@ -204,11 +204,17 @@ class PseudoMaskStore:
                     )
         self.clusters = int(heads[0]["clusters"])
         self.digest = digest_json([head["digest"] for head in heads])
-        self._starts = np.cumsum([0, *(len(head["ids"]) for head in heads)])
-        self.ids: tuple[str, ...] = tuple(i for head in heads for i in head["ids"])
-        self._rows = {image_id: row for row, image_id in enumerate(self.ids)}
-        if len(self._rows) != len(self.ids):
-            repeated = next(i for row, i in enumerate(self.ids) if self._rows[i] != row)
+        stored = [
+            (i, shard, row) for shard, h in enumerate(heads) for row, i in enumerate(h["ids"])
+        ]
+        stored.sort()
+        self.ids: tuple[str, ...] = tuple(image_id for image_id, _, _ in stored)
+        self._places = {image_id: (shard, row) for image_id, shard, row in stored}
+        self._rank = [np.empty(len(head["ids"]), np.int64) for head in heads]  # row -> row in `ids`
+        for rank, (_, shard, row) in enumerate(stored):
+            self._rank[shard][row] = rank
+        if len(self._places) != len(self.ids):
+            repeated = next(a for a, b in zip(self.ids, self.ids[1:], strict=False) if a == b)
             raise StoreError(
                 f"image {repeated} is in two shards",
                 expected="every image once",
@@ -220,10 +226,12 @@ class PseudoMaskStore:
         return len(self.ids)
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self._rows
+        return image_id in self._places
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "regions"} | {"_files": {}}
+        return {
+            k: v for k, v in self.__dict__.items() if k not in ("regions", "_stored_regions")
+        } | {"_files": {}}
 
     def _file(self, shard: int) -> h5py.File:
         if self._pid != os.getpid():  # a handle must not be shared with the parent process
@@ -238,28 +246,33 @@ class PseudoMaskStore:
         Raises:
             StoreError: There is no such image, or its file is damaged.
         """
-        if image_id not in self._rows:
+        if image_id not in self._places:
             raise StoreError(
                 f"there are no pseudo-masks of image {image_id}",
                 expected=f"one of {len(self)} images such as {self.ids[0] if self.ids else '-'}",
                 fix="run snakemake --cores all all_pseudo_masks for a pool that holds it",
             )
-        row = self._rows[image_id]
-        shard = int(np.searchsorted(self._starts, row, side="right")) - 1
+        shard, row = self._places[image_id]
         file = self._file(shard)
         with KIND.reading(file.filename, f"that of {image_id}"):
-            return file[f"label_map/{row - self._starts[shard]}"][()]
+            return file[f"label_map/{row}"][()]
 
     @cached_property
     def regions(self) -> RegionTable:
         """The valid regions of all images, image after image in the order of `ids`."""
+        image, cluster, area = self._stored_regions
+        order = np.argsort(image, kind="stable")
+        return RegionTable(image[order], cluster[order], area[order], self._cluster_features)
+
+    @cached_property
+    def _stored_regions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row in `ids`, cluster and area of every region, shard after shard."""
         tables = [self._file(shard)["regions"] for shard in range(len(self.paths))]
-        image = [t["image"][()] + s for t, s in zip(tables, self._starts, strict=False)]
-        return RegionTable(
+        image = [rank[t["image"][()]] for t, rank in zip(tables, self._rank, strict=True)]
+        return (
             np.concatenate(image).astype(np.int32),
             np.concatenate([t["cluster"][()] for t in tables]),
             np.concatenate([t["area"][()] for t in tables]),
-            self._cluster_features,
         )
 
     @cached_property
@@ -281,7 +294,10 @@ class PseudoMaskStore:
 
     def _cluster_features(self, cluster: int) -> np.ndarray:
         shards = range(len(self.paths))
-        return np.concatenate([self._file(s)[f"regions/feature/{cluster}"][()] for s in shards])
+        found = [self._file(shard)[f"regions/feature/{cluster}"][()] for shard in shards]
+        image, clusters, _ = self._stored_regions
+        order = np.argsort(image[clusters == cluster], kind="stable")
+        return np.concatenate(found)[order]
 
 
 def _read_head(path: Path) -> dict[str, Any]:

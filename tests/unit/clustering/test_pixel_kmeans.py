@@ -165,6 +165,9 @@ def test_same_seed_same_centres_other_seed_other_subset():
     assert read_first != sorted(read_first, key=ids.index)
     np.testing.assert_array_equal(first, again)
     store.reads.clear()
+    shuffled = fit_centroids(store, "top", ids[::-1], 4, config, 0)  # as other shards list them
+    np.testing.assert_array_equal(first, shuffled)
+    store.reads.clear()
     fit_centroids(store, "top", ids, 4, config, 1)
     assert set(store.reads) != set(read_first)
 

@@ -71,6 +71,22 @@ def test_regions_are_listed_image_after_image(shards):
         )
 
 
+def test_regions_do_not_depend_on_how_images_are_spread_over_shards(shards, tmp_path):
+    paths, images = shards
+    ids = list(images)
+    write(tmp_path / "even.h5", ids[::2], [images[i] for i in ids[::2]])
+    write(tmp_path / "odd.h5", ids[1::2], [images[i] for i in ids[1::2]])
+    one, other = (
+        PseudoMaskStore(paths),
+        PseudoMaskStore([tmp_path / "odd.h5", tmp_path / "even.h5"]),
+    )
+    assert one.ids == other.ids
+    for name in ("image", "cluster", "area", "feature"):
+        np.testing.assert_array_equal(getattr(one.regions, name), getattr(other.regions, name))
+    for image_id, image in images.items():
+        np.testing.assert_array_equal(other.label_map(image_id), image.label_map)
+
+
 def test_clusters_that_lie_on_borders_are_left_out(shards):
     paths, images = shards
     store = PseudoMaskStore(paths)
