@@ -35,6 +35,7 @@ lint: environment
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 	snakefmt --check Snakefile rules
 	snakemake --lint
 

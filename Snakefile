@@ -4,12 +4,13 @@
 
 from snakemake.utils import min_version
 
-from umtfss.config import LENGTH
-from umtfss.experiment_file import load_experiment
-from umtfss.errors import UmtfssError
-from umtfss.plan import Plan, table_names
-from umtfss.provenance import digest_code as code, digest_listing
-from umtfss.tables.ledger import claim_evaluations
+from umtfss.experiment.training import LENGTH
+from umtfss.experiment.load import load_experiment
+from umtfss.common.errors import UmtfssError
+from umtfss.plan.jobs.job import job_class
+from umtfss.plan.plan import Plan, table_names
+from umtfss.common.digests import digest_code as code, digest_listing
+from umtfss.tables.claims import claim_evaluations
 
 min_version("9.0")
 

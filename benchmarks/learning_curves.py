@@ -20,31 +20,35 @@ import torch
 import typer
 from matplotlib.figure import Figure
 
-from umtfss.backbones.extractor import build_extractor
-from umtfss.backbones.facts import backbone_facts
+from umtfss.backbones.build import build_extractor
 from umtfss.clustering.pixel_kmeans import fit_centroids
-from umtfss.config import ModelConfig, TrainingConfig
-from umtfss.data.dataset import Catalog
+from umtfss.common.device import prepare_process
+from umtfss.common.files import atomic_path
+from umtfss.common.randomness import seed64
+from umtfss.data.catalog import Catalog
 from umtfss.data.index import DatasetIndex, build_index
 from umtfss.data.shapes import ShapesDataset, write_shapes
 from umtfss.data.splits import novel_classes
-from umtfss.device import prepare_process
-from umtfss.episodes.draw import draw_test_episodes
-from umtfss.episodes.draw_regions import draw_pseudo_episodes
-from umtfss.episodes.loader import CachedEpisodes, PseudoMasks, collate
+from umtfss.episodes.cached import CachedEpisodes, collate
+from umtfss.episodes.draw_labelled import draw_test_episodes
+from umtfss.episodes.draw_unlabelled import draw_pseudo_episodes
+from umtfss.episodes.masks import PseudoMasks
+from umtfss.evaluation.images import TestImages
 from umtfss.evaluation.miou import summarise
-from umtfss.evaluation.run import HowTested, TestImages, evaluate
-from umtfss.experiment import Experiment
-from umtfss.experiment_file import load_experiment
+from umtfss.evaluation.scores import HowTested, evaluate
+from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.block import FOLDS
+from umtfss.experiment.load import load_experiment
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.schema import Experiment
+from umtfss.experiment.training import TrainingConfig
 from umtfss.features.extract import extract_features
 from umtfss.features.standard import Standardised, level_scales
 from umtfss.features.store import FeatureStore
-from umtfss.models import MetaLearner, build_model
-from umtfss.provenance import atomic_path
+from umtfss.models.base import MetaLearner
+from umtfss.models.build import build_model
 from umtfss.pseudo_masks.make import make_pseudo_masks
 from umtfss.pseudo_masks.store import PseudoMaskStore
-from umtfss.randomness import seed64
-from umtfss.runs import FOLDS
 from umtfss.training.checkpoint import load_weights
 from umtfss.training.loop import train
 

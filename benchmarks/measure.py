@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from umtfss.linear import linear
+from umtfss.common.onednn import linear
 
 
 @dataclass(frozen=True)

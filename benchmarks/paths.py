@@ -16,14 +16,19 @@ from skimage import data
 from torch import Tensor, nn
 
 from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.facts import backbone_facts
 from umtfss.backbones.resnet import ResNet
-from umtfss.config import ModelConfig, PseudoMasksConfig, TrainingConfig
+from umtfss.common.onednn import Linear, Pointwise
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.loader import CachedEpisodes, GroundTruthMasks, collate
+from umtfss.episodes.masks import GroundTruthMasks
+from umtfss.evaluation.images import TestImages
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
-from umtfss.evaluation.run import HowTested, TestImages, evaluate
+from umtfss.evaluation.scores import HowTested, evaluate
+from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
+from umtfss.experiment.training import TrainingConfig
 from umtfss.features.store import (
     FeatureSpec,
     FeatureStore,
@@ -33,8 +38,8 @@ from umtfss.features.store import (
     write_feature_manifest,
     write_part,
 )
-from umtfss.linear import Linear, Pointwise
-from umtfss.models import MetaLearner, build_model
+from umtfss.models.base import MetaLearner
+from umtfss.models.build import build_model
 from umtfss.models.layers.deformable_attention import DeformableAttention
 from umtfss.pseudo_masks.superpixels import SuperpixelStore, write_superpixels
 from umtfss.training.loop import AMP_DTYPES, Objective

@@ -37,13 +37,15 @@ from benchmarks.paths import (
 )
 from benchmarks.report import Curve, Goal, Row, write_report
 from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids
-from umtfss.config import ClusteringConfig, ModelConfig, PseudoMasksConfig
-from umtfss.device import prepare_process
-from umtfss.estimate import episode_gflop
+from umtfss.common.device import prepare_process
+from umtfss.common.onednn import linear
+from umtfss.experiment.clustering import ClusteringConfig
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.store import FeatureStore, unit_tokens
-from umtfss.linear import linear
 from umtfss.models.layers.attention import CrossAttention
 from umtfss.models.layers.prototype_attention import prototypes, set_numbers, token_priority
+from umtfss.plan.cost import episode_gflop
 from umtfss.pseudo_masks.assign import assign_pixels
 from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_regions
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote

@@ -12,7 +12,7 @@ rule all_clustering:
 
 rule cluster_pixels:
     input:
-        clustering_features,
+        lambda wildcards: plan.clustered_features(wildcards.pool),
     output:
         "results/{experiment}/clustering/{pool}/centroids.h5",
     log:
@@ -25,13 +25,6 @@ rule cluster_pixels:
     resources:
         mem_mb=8000,
     params:
-        code=code(
-            "workflow_scripts/cluster_pixels.py",
-            "umtfss/clustering/pixel_kmeans.py",
-            "umtfss/linear.py",
-        ),
-        settings=clustering_settings,
-        level=clustering_level,
-        clusters=lookup(dpath="pools/{pool}/clusters", within=settings),
+        job=job("cluster_pixels"),
     script:
         "../workflow_scripts/cluster_pixels.py"

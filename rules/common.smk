@@ -1,5 +1,18 @@
 # The functions that rules take inputs and parameters from; each asks the plan.
 
+
+# What a rule's script is given: its job, and the digest of the code that does it.
+def job(rule):
+    def params(wildcards):
+        one = job_class(rule).of(plan, wildcards)
+        return {
+            "code": code(f"workflow_scripts/{rule}.py", *one.modules),
+            **one.params(),
+        }
+
+    return params
+
+
 # data
 
 
@@ -34,25 +47,6 @@ def raw_listing(wildcards):
 
 def cache_levels(wildcards):
     return plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).levels
-
-
-# clustering
-
-
-def clustering_features(wildcards):
-    pool, embedding = wildcards.pool, experiment.features.clustering
-    embedding = plan.pool_embedding(pool, embedding)
-    return plan.feature_manifests(plan.embedding_caches(pool, embedding))
-
-
-clustering_settings = experiment.clustering.model_dump(
-    mode="json", exclude={"gallery_regions"}
-)
-
-
-def clustering_level(wildcards):
-    embedding = experiment.features.clustering
-    return plan.pool_embedding(wildcards.pool, embedding).level
 
 
 # pseudo_masks
@@ -104,21 +98,10 @@ def test_index(wildcards):
     return plan.test_index(wildcards.dataset)
 
 
-tested_sources = (
-    "umtfss/evaluation",
-    "umtfss/clustering/hamming_kmeans.py",
-    "umtfss/data/splits.py",
-    "umtfss/episodes",
-    "umtfss/features/standard.py",
-    "umtfss/linear.py",
-    "umtfss/pseudo_masks/superpixels.py",
-)
-
-
 # How the weights of a run become scores of test images.
 def tested_settings(run):
     return {
-        "code": code(*plan.model_sources(run)),
+        "code": code(plan.model_source(run)),
         "amp": settings["evaluation"]["amp"],
         "model": plan.tested_model(run),
         "features": settings["features"]["model"],
@@ -172,7 +155,7 @@ def initial_weights(wildcards):
 def training_settings(wildcards):
     run = plan.run_at(wildcards.run)
     return {
-        "code": code(*plan.model_sources(run)),
+        "code": code(plan.model_source(run)),
         "seed": run.seed,
         **plan.trained_with(run),
     }

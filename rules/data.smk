@@ -34,13 +34,7 @@ rule make_shapes:
         environment
     threads: 2
     params:
-        code=code(
-            "workflow_scripts/make_shapes.py",
-            "umtfss/data/shapes.py",
-            "umtfss/data/shape_art.py",
-            "umtfss/data/shape_looks.py",
-            "umtfss/data/shape_textures.py",
-        ),
+        code=code("workflow_scripts/make_shapes.py"),
         settings=shape_settings,
     script:
         "../workflow_scripts/make_shapes.py"
@@ -56,7 +50,7 @@ rule download_dataset:
     conda:
         environment
     params:
-        code=code("workflow_scripts/download_dataset.py", "umtfss/data/download.py"),
+        code=code("workflow_scripts/download_dataset.py"),
         folder=raw_folder,
     script:
         "../workflow_scripts/download_dataset.py"
@@ -76,7 +70,7 @@ rule index_split:
     conda:
         environment
     params:
-        code=code("workflow_scripts/index_split.py", "umtfss/data"),
+        code=code("workflow_scripts/index_split.py"),
         settings=index_settings,
         files=raw_listing,
     script:

@@ -23,12 +23,7 @@ rule draw_test_episodes:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/draw_test_episodes.py",
-            "umtfss/data/splits.py",
-            "umtfss/episodes/draw.py",
-            "umtfss/episodes/episode.py",
-        ),
+        code=code("workflow_scripts/draw_test_episodes.py"),
         draw=lookup(dpath="episodes/draw", within=settings),
         episodes=lookup(dpath="datasets/{dataset}/test_episodes", within=settings),
         min_area=lookup(dpath="datasets/{dataset}/min_class_area", within=settings),
@@ -52,14 +47,7 @@ rule draw_pseudo_episodes:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/draw_pseudo_episodes.py",
-            "umtfss/data/splits.py",
-            "umtfss/episodes/draw_regions.py",
-            "umtfss/episodes/episode.py",
-            "umtfss/pseudo_masks/store.py",
-            "umtfss/training/schedule.py",
-        ),
+        code=code("workflow_scripts/draw_pseudo_episodes.py"),
         support_fraction=lookup(dpath="episodes/support_fraction", within=settings),
         support_cap=lookup(dpath="episodes/support_cap", within=settings),
         small_cluster=lookup(dpath="episodes/small_cluster", within=settings),
@@ -85,14 +73,7 @@ rule draw_split_episodes:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/draw_split_episodes.py",
-            "umtfss/data/splits.py",
-            "umtfss/episodes/draw_regions.py",
-            "umtfss/episodes/episode.py",
-            "umtfss/pseudo_masks/store.py",
-            "umtfss/training/schedule.py",
-        ),
+        code=code("workflow_scripts/draw_split_episodes.py"),
         areas=fold_areas,
         length=split_length,
     script:
@@ -112,14 +93,7 @@ rule draw_base_episodes:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/draw_base_episodes.py",
-            "umtfss/training/label_subsets.py",
-            "umtfss/training/schedule.py",
-            "umtfss/data/splits.py",
-            "umtfss/episodes/draw.py",
-            "umtfss/episodes/episode.py",
-        ),
+        code=code("workflow_scripts/draw_base_episodes.py"),
         novel_images=lookup(dpath="episodes/novel_images", within=settings),
         min_area=lookup(dpath="datasets/{dataset}/min_class_area", within=settings),
         lengths=labels_length,

@@ -26,10 +26,7 @@ rule evaluate_run:
     resources:
         mem_mb=8000,
     params:
-        code=code(
-            "workflow_scripts/evaluate_run.py",
-            *tested_sources,
-        ),
+        code=code("workflow_scripts/evaluate_run.py"),
         settings=evaluation_settings,
     script:
         "../workflow_scripts/evaluate_run.py"

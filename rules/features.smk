@@ -24,14 +24,7 @@ rule extract_features:
     resources:
         mem_mb=6000,
     params:
-        code=code(
-            "workflow_scripts/extract_features.py",
-            "umtfss/features/extract.py",
-            "umtfss/features/shard.py",
-            "umtfss/features/standard.py",
-            "umtfss/features/store.py",
-            "umtfss/backbones",
-        ),
+        code=code("workflow_scripts/extract_features.py"),
         levels=cache_levels,
         shards=lookup(dpath="features/shards", within=settings),
         precision=lookup(dpath="features/precision", within=settings),
@@ -56,12 +49,7 @@ rule map_pool:
     resources:
         mem_mb=6000,
     params:
-        code=code(
-            "workflow_scripts/map_pool.py",
-            "umtfss/features/diffusion.py",
-            "umtfss/features/pool_graph.py",
-            "umtfss/features/store.py",
-        ),
+        code=code("workflow_scripts/map_pool.py"),
         settings=lookup(dpath="features/diffusion", within=settings),
     script:
         "../workflow_scripts/map_pool.py"
@@ -83,13 +71,7 @@ rule diffuse_features:
     resources:
         mem_mb=4000,
     params:
-        code=code(
-            "workflow_scripts/diffuse_features.py",
-            "umtfss/features/diffusion.py",
-            "umtfss/features/shard.py",
-            "umtfss/features/standard.py",
-            "umtfss/features/store.py",
-        ),
+        code=code("workflow_scripts/diffuse_features.py"),
         part_mb=lookup(dpath="features/part_mb", within=settings),
     script:
         "../workflow_scripts/diffuse_features.py"

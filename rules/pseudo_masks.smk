@@ -25,7 +25,7 @@ rule make_pseudo_masks:
     resources:
         mem_mb=4000,
     params:
-        code=code("workflow_scripts/make_pseudo_masks.py", "umtfss/pseudo_masks"),
+        code=code("workflow_scripts/make_pseudo_masks.py"),
         settings=lookup(dpath="pseudo_masks", within=settings),
     script:
         "../workflow_scripts/make_pseudo_masks.py"
@@ -48,7 +48,7 @@ rule make_saliency_masks:
     resources:
         mem_mb=4000,
     params:
-        code=code("workflow_scripts/make_saliency_masks.py", "umtfss/pseudo_masks"),
+        code=code("workflow_scripts/make_saliency_masks.py"),
         settings=lookup(dpath="pseudo_masks", within=settings),
         level=saliency_level,
     script:
@@ -70,10 +70,7 @@ rule make_superpixels:
     resources:
         mem_mb=1000,
     params:
-        code=code(
-            "workflow_scripts/make_superpixels.py",
-            "umtfss/pseudo_masks/superpixels.py",
-        ),
+        code=code("workflow_scripts/make_superpixels.py"),
         settings=superpixel_settings,
         shards=lookup(dpath="features/shards", within=settings),
     script:

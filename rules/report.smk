@@ -21,11 +21,7 @@ rule draw_cluster_gallery:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/draw_cluster_gallery.py",
-            "umtfss/clustering/gallery.py",
-            "umtfss/pseudo_masks/purity.py",
-        ),
+        code=code("workflow_scripts/draw_cluster_gallery.py"),
         regions=lookup(dpath="clustering/gallery_regions", within=settings),
     script:
         "../workflow_scripts/draw_cluster_gallery.py"
@@ -43,7 +39,7 @@ rule draw_table4_heatmap:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_table4_heatmap.py", "umtfss/tables/figures.py"),
+        code=code("workflow_scripts/draw_table4_heatmap.py"),
     script:
         "../workflow_scripts/draw_table4_heatmap.py"
 
@@ -60,7 +56,7 @@ rule draw_label_ratios:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_label_ratios.py", "umtfss/tables/figures.py"),
+        code=code("workflow_scripts/draw_label_ratios.py"),
     script:
         "../workflow_scripts/draw_label_ratios.py"
 
@@ -78,12 +74,7 @@ rule draw_qualitative_panel:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/draw_qualitative_panel.py",
-            "umtfss/tables/figures.py",
-            "umtfss/tables/panel.py",
-            *tested_sources,
-        ),
+        code=code("workflow_scripts/draw_qualitative_panel.py"),
         settings=panel_settings,
     script:
         "../workflow_scripts/draw_qualitative_panel.py"

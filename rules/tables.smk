@@ -15,9 +15,7 @@ rule write_table:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/write_table.py", "umtfss/tables", "umtfss/evaluation"
-        ),
+        code=code("workflow_scripts/write_table.py"),
         settings=table_settings,
     script:
         "../workflow_scripts/write_table.py"
@@ -36,9 +34,7 @@ rule write_claims:
     conda:
         environment
     params:
-        code=code(
-            "workflow_scripts/write_claims.py", "umtfss/tables", "umtfss/evaluation"
-        ),
+        code=code("workflow_scripts/write_claims.py"),
         settings=table_settings,
         model=lookup(dpath="model", within=settings),
     script:

@@ -30,14 +30,7 @@ rule train_model:
         mem_mb=6000,
         gpus=0,
     params:
-        code=code(
-            "workflow_scripts/train_model.py",
-            "umtfss/training",
-            "umtfss/clustering/hamming_kmeans.py",
-            "umtfss/episodes",
-            "umtfss/features/standard.py",
-            "umtfss/linear.py",
-        ),
+        code=code("workflow_scripts/train_model.py"),
         settings=training_settings,
     script:
         "../workflow_scripts/train_model.py"

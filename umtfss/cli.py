@@ -12,13 +12,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from umtfss.errors import DataError, UmtfssError
-from umtfss.estimate import cheaper_features, estimate, training_features, warnings
-from umtfss.experiment_file import load_experiment
-from umtfss.plan import Plan, table_names
-from umtfss.provenance import PACKAGE_ROOT
-from umtfss.runs import RunSpec
-from umtfss.tables.cells import matcher_run
+from umtfss.common.errors import DataError, UmtfssError
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.cells import matcher_run
+from umtfss.plan.cost import cheaper_features, estimate, training_features, warnings
+from umtfss.plan.plan import Plan, table_names
+from umtfss.plan.run import RunSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -95,7 +95,7 @@ def predict(
     ] = None,
 ) -> None:
     """Segment your own photos, given K photos of the object with their masks."""
-    from umtfss.device import prepare_process  # torch takes seconds to load
+    from umtfss.common.device import prepare_process
     from umtfss.predict import find_queries, output_paths, segment, write_prediction
 
     console = Console(soft_wrap=True)

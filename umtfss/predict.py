@@ -14,16 +14,23 @@ import numpy as np
 import torch
 from PIL import Image
 
+from umtfss.common.errors import DataError, StoreError
+from umtfss.common.files import atomic_path
+from umtfss.common.manifests import read_manifest
 from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.data.images import read_image, read_object_mask
 from umtfss.episodes.episode import EpisodeList
-from umtfss.errors import DataError, StoreError
-from umtfss.evaluation.job import how_tested, live_features, live_superpixels, trained_model
-from umtfss.evaluation.run import TestImages, predicted_scores
-from umtfss.plan import Plan
-from umtfss.provenance import atomic_path, read_manifest
-from umtfss.runs import RunSpec
-from umtfss.tables.figures import PREDICTED, overlay
+from umtfss.evaluation.evaluate_run import (
+    how_tested,
+    live_features,
+    live_superpixels,
+    trained_model,
+)
+from umtfss.evaluation.images import TestImages
+from umtfss.evaluation.scores import predicted_scores
+from umtfss.figures.overlay import PREDICTED, overlay
+from umtfss.plan.plan import Plan
+from umtfss.plan.run import RunSpec
 from umtfss.training.checkpoint import MANIFEST
 
 OBJECT = 1  # the class id of what the masks show

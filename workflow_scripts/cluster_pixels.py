@@ -1,21 +1,17 @@
 """Cluster the pixel embeddings of an unlabelled pool."""
 
-from umtfss.clustering.pixel_kmeans import fit_centroids, save_centroids
-from umtfss.config import ClusteringConfig
-from umtfss.device import prepare_process
+from umtfss.clustering.centroids import save_centroids
+from umtfss.clustering.pixel_kmeans import fit_centroids
+from umtfss.common.device import prepare_process
+from umtfss.common.log import job_log
 from umtfss.features.store import FeatureStore
-from umtfss.log import job_log
+from umtfss.plan.jobs.cluster_pixels import ClusterPixels
 
 with job_log(snakemake.log[0]):
     prepare_process(snakemake.threads)
-    settings = ClusteringConfig.model_validate(snakemake.params.settings)
+    job = ClusterPixels.read(snakemake.params.job)
     store = FeatureStore(snakemake.input)
     centroids = fit_centroids(
-        store,
-        snakemake.params.level,
-        store.ids,
-        snakemake.params.clusters,
-        settings,
-        settings.seed,
+        store, job.level, store.ids, job.clusters, job.settings, job.settings.seed
     )
     save_centroids(snakemake.output[0], centroids)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from umtfss.device import prepare_process
+from umtfss.common.device import prepare_process
+from umtfss.common.log import job_log
 from umtfss.features.diffusion import diffuse_shard
-from umtfss.log import job_log
 
 with job_log(snakemake.log[0]):
     prepare_process(snakemake.threads)

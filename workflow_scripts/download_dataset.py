@@ -1,10 +1,11 @@
 """Fetch the official files of a data set."""
 
+from umtfss.common.digests import digest_json
+from umtfss.common.log import job_log
+from umtfss.common.manifests import write_manifest
 from umtfss.data.download import download
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.provenance import digest_json, write_manifest
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

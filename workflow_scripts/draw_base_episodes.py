@@ -1,13 +1,14 @@
 """Draw the labelled training episodes of a fold's base classes at one label ratio."""
 
+from umtfss.common.digests import digest_file
+from umtfss.common.log import job_log
+from umtfss.common.manifests import write_manifest
 from umtfss.data.index import DatasetIndex
 from umtfss.data.splits import base_classes, novel_classes
-from umtfss.episodes.draw import draw_base_episodes, labelled_epoch_length
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.provenance import digest_file, write_manifest
-from umtfss.training.label_subsets import label_subset
+from umtfss.episodes.draw_labelled import draw_base_episodes, labelled_epoch_length
+from umtfss.episodes.label_subsets import label_subset
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 from umtfss.training.schedule import total_steps
 
 with job_log(snakemake.log[0]):

@@ -1,12 +1,13 @@
 """Draw the most central regions of every cluster, and say how pure clusters are."""
 
-from umtfss.clustering.gallery import cluster_gallery
-from umtfss.data.dataset import Catalog, open_datasets
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.provenance import write_json
-from umtfss.pseudo_masks.purity import cluster_purity
+from umtfss.common.files import write_json
+from umtfss.common.log import job_log
+from umtfss.data.catalog import Catalog
+from umtfss.data.open import open_datasets
+from umtfss.experiment.load import load_experiment
+from umtfss.figures.gallery import cluster_gallery
+from umtfss.figures.purity import cluster_purity
+from umtfss.plan.plan import Plan
 from umtfss.pseudo_masks.store import PseudoMaskStore
 
 with job_log(snakemake.log[0]):

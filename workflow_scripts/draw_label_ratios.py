@@ -1,7 +1,7 @@
 """Draw mIoU over the part of the labels that is read, from Table 2."""
 
-from umtfss.log import job_log
-from umtfss.tables.figures import label_ratio_curves
+from umtfss.common.log import job_log
+from umtfss.figures.label_ratios import label_ratio_curves
 
 with job_log(snakemake.log[0]):
     label_ratio_curves(snakemake.input[0], snakemake.output[0])

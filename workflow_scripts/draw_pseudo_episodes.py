@@ -1,11 +1,12 @@
 """Draw the pseudo-episodes of a pool."""
 
+from umtfss.common.digests import digest_file
+from umtfss.common.log import job_log
+from umtfss.common.manifests import write_manifest
 from umtfss.data.index import DatasetIndex
-from umtfss.episodes.draw_regions import draw_pseudo_episodes, epoch_length, fold_images
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.provenance import digest_file, write_manifest
+from umtfss.episodes.draw_unlabelled import draw_pseudo_episodes, epoch_length, fold_images
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 from umtfss.pseudo_masks.store import PseudoMaskStore
 from umtfss.training.schedule import total_steps
 

@@ -1,11 +1,11 @@
 """Draw predictions beside supports and true masks."""
 
-from umtfss.device import prepare_process
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.tables.figures import qualitative_panel
-from umtfss.tables.panel import panel_items
+from umtfss.common.device import prepare_process
+from umtfss.common.log import job_log
+from umtfss.experiment.load import load_experiment
+from umtfss.figures.panel import qualitative_panel
+from umtfss.figures.panel_items import panel_items
+from umtfss.plan.plan import Plan
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

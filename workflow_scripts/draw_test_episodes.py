@@ -1,11 +1,11 @@
 """Draw the test episodes of every fold and seed."""
 
+from umtfss.common.log import job_log
 from umtfss.data.index import DatasetIndex
 from umtfss.data.splits import novel_classes
-from umtfss.episodes.draw import draw_test_episodes
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
+from umtfss.episodes.draw_labelled import draw_test_episodes
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

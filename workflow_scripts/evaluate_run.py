@@ -1,10 +1,10 @@
 """Test one run on a data set with K shots."""
 
-from umtfss.device import prepare_process
-from umtfss.evaluation.job import evaluate_run
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
+from umtfss.common.device import prepare_process
+from umtfss.common.log import job_log
+from umtfss.evaluation.evaluate_run import evaluate_run
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

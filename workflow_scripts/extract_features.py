@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from umtfss.backbones.extractor import build_extractor
-from umtfss.data.dataset import open_dataset
+from umtfss.backbones.build import build_extractor
+from umtfss.common.device import prepare_process
+from umtfss.common.log import job_log
 from umtfss.data.index import DatasetIndex
-from umtfss.device import prepare_process
-from umtfss.experiment_file import load_experiment
+from umtfss.data.open import open_dataset
+from umtfss.experiment.load import load_experiment
 from umtfss.features.extract import extract_features
 from umtfss.features.shard import shard_ids
-from umtfss.log import job_log
-from umtfss.plan import Plan
+from umtfss.plan.plan import Plan
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

@@ -1,10 +1,10 @@
 """Verify every image and mask of a split and list what they hold."""
 
-from umtfss.data.dataset import open_dataset
+from umtfss.common.log import job_log
 from umtfss.data.index import build_index
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
+from umtfss.data.open import open_dataset
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

@@ -1,12 +1,13 @@
 """Label the pixels of one shard by cluster and list its valid regions."""
 
-from umtfss.clustering.pixel_kmeans import load_centroids
-from umtfss.data.dataset import Catalog, open_dataset
-from umtfss.experiment_file import load_experiment
+from umtfss.clustering.centroids import load_centroids
+from umtfss.common.log import job_log
+from umtfss.common.manifests import write_manifest
+from umtfss.data.catalog import Catalog
+from umtfss.data.open import open_dataset
+from umtfss.experiment.load import load_experiment
 from umtfss.features.store import FeatureStore
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.provenance import write_manifest
+from umtfss.plan.plan import Plan
 from umtfss.pseudo_masks.make import make_pseudo_masks
 
 with job_log(snakemake.log[0]):

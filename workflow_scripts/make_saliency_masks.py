@@ -1,11 +1,12 @@
 """Find the salient region of every image of one shard."""
 
-from umtfss.data.dataset import Catalog, open_dataset
-from umtfss.experiment_file import load_experiment
+from umtfss.common.log import job_log
+from umtfss.common.manifests import write_manifest
+from umtfss.data.catalog import Catalog
+from umtfss.data.open import open_dataset
+from umtfss.experiment.load import load_experiment
 from umtfss.features.store import FeatureStore
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.provenance import write_manifest
+from umtfss.plan.plan import Plan
 from umtfss.pseudo_masks.make import make_saliency_masks
 
 with job_log(snakemake.log[0]):

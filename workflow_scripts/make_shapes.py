@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from umtfss.config import ShapesConfig
+from umtfss.common.log import job_log
+from umtfss.common.manifests import write_manifest
 from umtfss.data.shapes import write_shapes
-from umtfss.log import job_log
-from umtfss.provenance import write_manifest
+from umtfss.experiment.datasets import ShapesConfig
 
 with job_log(snakemake.log[0]):
     settings = ShapesConfig.model_validate(snakemake.params.settings)

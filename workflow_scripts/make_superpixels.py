@@ -1,12 +1,12 @@
 """Find the superpixels of one shard of a split's images."""
 
-from umtfss.data.dataset import open_dataset
+from umtfss.common.device import prepare_process
+from umtfss.common.log import job_log
 from umtfss.data.index import DatasetIndex
-from umtfss.device import prepare_process
-from umtfss.experiment_file import load_experiment
+from umtfss.data.open import open_dataset
+from umtfss.experiment.load import load_experiment
 from umtfss.features.shard import shard_ids
-from umtfss.log import job_log
-from umtfss.plan import Plan
+from umtfss.plan.plan import Plan
 from umtfss.pseudo_masks.superpixels import write_superpixels
 
 with job_log(snakemake.log[0]):

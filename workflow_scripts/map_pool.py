@@ -1,10 +1,10 @@
 """Map the segments of an unlabelled pool, for diffused features."""
 
-from umtfss.device import prepare_process
+from umtfss.common.device import prepare_process
+from umtfss.common.log import job_log
+from umtfss.experiment.features import DiffusionConfig
 from umtfss.features.diffusion import build_diffusion_map
-from umtfss.features.settings import DiffusionConfig
 from umtfss.features.store import FeatureStore
-from umtfss.log import job_log
 
 with job_log(snakemake.log[0]):
     prepare_process(snakemake.threads)

@@ -1,7 +1,7 @@
 """Meta-train one run."""
 
-from umtfss.log import job_log
-from umtfss.training.job import train_run
+from umtfss.common.log import job_log
+from umtfss.training.train_run import train_run
 
 with job_log(snakemake.log[0]):
     train_run(

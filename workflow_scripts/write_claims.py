@@ -1,9 +1,9 @@
 """Judge every claim of the paper on the experiment's own numbers."""
 
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.tables.ledger import write_claims
+from umtfss.common.log import job_log
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
+from umtfss.tables.claims import write_claims
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

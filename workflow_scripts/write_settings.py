@@ -2,8 +2,8 @@
 
 import yaml
 
-from umtfss.log import job_log
-from umtfss.provenance import atomic_path
+from umtfss.common.files import atomic_path
+from umtfss.common.log import job_log
 
 with job_log(snakemake.log[0]):
     text = yaml.safe_dump(snakemake.params.settings, sort_keys=False, allow_unicode=True)

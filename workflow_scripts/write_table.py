@@ -1,10 +1,10 @@
 """Write one table as LaTeX, CSV and Markdown."""
 
-from umtfss.experiment_file import load_experiment
-from umtfss.log import job_log
-from umtfss.plan import Plan
-from umtfss.tables.latex import write_table
+from umtfss.common.log import job_log
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 from umtfss.tables.values import table_values
+from umtfss.tables.write import write_table
 
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))

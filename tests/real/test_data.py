@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from umtfss.config import DatasetConfig
-from umtfss.data.dataset import open_dataset
+from umtfss.common.errors import DataError
 from umtfss.data.index import DatasetIndex, build_index
-from umtfss.errors import DataError
+from umtfss.data.open import open_dataset
+from umtfss.experiment.datasets import DatasetConfig
 
 VOC = DatasetConfig(
     kind="voc2012",

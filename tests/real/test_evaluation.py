@@ -7,19 +7,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from umtfss.data.dataset import Catalog
+from umtfss.common.errors import WeightsError
+from umtfss.data.catalog import Catalog
 from umtfss.data.voc import VocDataset
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.geometry import mask_to_grid
-from umtfss.errors import WeightsError
-from umtfss.evaluation import job
+from umtfss.evaluation import evaluate_run as job
+from umtfss.evaluation.images import TestImages
 from umtfss.evaluation.miou import summarise
-from umtfss.evaluation.run import HowTested, TestImages, evaluate
-from umtfss.experiment_file import load_experiment
+from umtfss.evaluation.scores import HowTested, evaluate
+from umtfss.experiment.load import load_experiment
+from umtfss.features.geometry import mask_to_grid
 from umtfss.models.prototype import PrototypeMatcher
-from umtfss.plan import Plan
-from umtfss.tables.cells import floor_run
+from umtfss.plan.cells import floor_run
+from umtfss.plan.plan import Plan
 
 
 class TrueTokens:

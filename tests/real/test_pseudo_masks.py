@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from umtfss.backbones.extractor import build_extractor
-from umtfss.clustering.gallery import cluster_gallery
+from umtfss.backbones.build import build_extractor
 from umtfss.clustering.pixel_kmeans import fit_centroids
-from umtfss.config import ClusteringConfig, EpisodesConfig, PseudoMasksConfig
-from umtfss.data.dataset import Catalog
+from umtfss.data.catalog import Catalog
 from umtfss.data.voc import VocDataset
-from umtfss.episodes.draw_regions import draw_pseudo_episodes
+from umtfss.episodes.draw_unlabelled import draw_pseudo_episodes
+from umtfss.experiment.clustering import ClusteringConfig
+from umtfss.experiment.episodes import EpisodesConfig
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.extract import extract_features
 from umtfss.features.store import FeatureStore
+from umtfss.figures.gallery import cluster_gallery
+from umtfss.figures.purity import cluster_purity
 from umtfss.pseudo_masks.make import make_pseudo_masks
-from umtfss.pseudo_masks.purity import cluster_purity
 from umtfss.pseudo_masks.regions import NO_REGION
 from umtfss.pseudo_masks.store import PseudoMaskStore
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from umtfss.provenance import PACKAGE_ROOT
+from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
@@ -29,8 +29,8 @@ from benchmarks.paths import (
     vote_by_loop,
 )
 from benchmarks.report import Goal
-from umtfss.config import ModelConfig
-from umtfss.experiment_file import load_experiment
+from umtfss.experiment.load import load_experiment
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.layers.deformable_attention import DeformableAttention
 from umtfss.pseudo_masks.superpixels import majority_vote
 
@@ -68,7 +68,7 @@ def test_plain_training_and_testing_equal_the_fast_ones():
         if isinstance(module, DeformableAttention):  # at whole offsets the gradient has a kink
             nn.init.constant_(module.offsets.bias, 0.3)
     replica = plain_layers(deepcopy(model))
-    assert not any(type(m).__module__ == "umtfss.linear" for m in replica.modules())
+    assert not any(type(m).__module__ == "umtfss.common.onednn" for m in replica.modules())
     assert plain.test(model).intersection == plain.test(replica).intersection
     for one in (model, replica):
         Learning(one).step(plain.episode())

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.facts import BackboneFacts
-from umtfss.errors import DataError, StoreError, WeightsError
-from umtfss.evaluation import job
-from umtfss.experiment_file import load_experiment
-from umtfss.plan import Plan
+from umtfss.common.errors import DataError, StoreError, WeightsError
+from umtfss.common.manifests import write_manifest
+from umtfss.evaluation import evaluate_run as job
+from umtfss.experiment.backbones import BackboneFacts
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
+from umtfss.plan.run import RunSpec
 from umtfss.predict import find_queries, output_paths, segment, write_prediction
-from umtfss.provenance import write_manifest
-from umtfss.runs import RunSpec
 from umtfss.training.checkpoint import MANIFEST
 
 MATCHER = RunSpec("prototype")

@@ -7,8 +7,8 @@ import tomllib
 import pytest
 import yaml
 
-from umtfss.experiment import Experiment
-from umtfss.provenance import PACKAGE_ROOT
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.schema import Experiment
 
 PROJECT = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text())["project"]
 ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "training", "evaluation",

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from umtfss.provenance import PACKAGE_ROOT
+from umtfss.common.files import PACKAGE_ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def test_the_page_adds_a_model_that_is_trained_and_tested(finished):
     wanted = asked.replace("[umtfss]", "[relation, umtfss]")
     assert wanted in text
     with (
-        finished.edited("umtfss/runs.py", "MODELS = {\n", "MODELS = {\n" + line),
+        finished.edited("umtfss/plan/run.py", "MODELS = {\n", "MODELS = {\n" + line),
         finished.edited(tiny, asked, wanted),
     ):
         jobs = finished.planned("--config", "tables=table1", "--", "all_tables")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.workflow.conftest import Project, changed_project
-from umtfss.experiment_file import load_experiment
-from umtfss.plan import Plan
-from umtfss.provenance import digest_file
+from umtfss.common.digests import digest_file
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 
 pytestmark = pytest.mark.slow
 

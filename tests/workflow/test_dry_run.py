@@ -5,8 +5,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from umtfss.experiment_file import load_experiment
-from umtfss.plan import Plan
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 
 # Without labels (models, other pool, vanilla, grid, folds or departures), MaskSplit, on labels
 # (Tables 1, 2 and 6).

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from umtfss.provenance import digest_file
+from umtfss.common.digests import digest_file
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def test_a_second_run_does_nothing(finished):
 
 
 def test_a_touched_source_does_nothing_but_a_changed_one_reruns(finished):
-    residual = "umtfss/models/layers/residual.py"
+    residual = "umtfss/models/residual.py"
     (finished.root / residual).touch()
     assert finished.planned("all_tables") == {}
     with finished.edited(residual, "MATCHER_SCALE = 10.0", "MATCHER_SCALE = 9.0"):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtfss.backbones.facts import FUSED, ZOOM
+from umtfss.experiment.backbones import FUSED, ZOOM
 
 if TYPE_CHECKING:
     from umtfss.backbones.extractor import Extractor

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from umtfss.backbones.weights import State, tensors
-from umtfss.errors import WeightsError
+from umtfss.common.errors import WeightsError
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 MOCO_PREFIX = "module.encoder_q."

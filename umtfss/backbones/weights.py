@@ -20,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from umtfss.errors import WeightsError
-from umtfss.features.settings import WeightsConfig
-from umtfss.provenance import digest_file, read_manifest, write_manifest
+from umtfss.common.digests import digest_file
+from umtfss.common.errors import WeightsError
+from umtfss.common.manifests import read_manifest, write_manifest
+from umtfss.experiment.features import WeightsConfig
 
 CACHE_VARIABLE = "UMTFSS_CACHE"
 CONVERSION = 1

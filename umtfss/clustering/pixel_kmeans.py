@@ -5,60 +5,24 @@ of one image, L2-normalised; padding never enters, because the store holds un-pa
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import faiss
-import h5py
 import numpy as np
 import torch
 from scipy import sparse
-from tqdm import tqdm
 
-from umtfss.config import ClusteringConfig
-from umtfss.errors import DataError
-from umtfss.features.store import FeatureStore, unit_tokens
-from umtfss.hdf5 import FileKind
-from umtfss.linear import linear
-from umtfss.provenance import atomic_path, digest_file
-from umtfss.randomness import generator, seed64
+from umtfss.clustering.token_stream import TokenStream
+from umtfss.common.errors import DataError
+from umtfss.common.onednn import linear
+from umtfss.common.randomness import generator, seed64
+from umtfss.experiment.clustering import ClusteringConfig
+from umtfss.features.store import FeatureStore
 
-KIND = FileKind("umtfss-centroids", 1, "a file of cluster centres", "all_clustering")
 ASSIGN_BLOCK = 4096  # vectors
+
+
 LOG = logging.getLogger(__name__)
-
-
-class TokenStream:
-    """The unit tokens of some images, one image in memory at a time.
-
-    Args:
-        store: The feature store.
-        level: The level read.
-        ids: Qualified image ids, in the order in which they are read.
-    """
-
-    def __init__(self, store: FeatureStore, level: str, ids: Sequence[str]) -> None:
-        self._images: Iterator[np.ndarray] = (
-            unit_tokens(store, i, level) for i in tqdm(ids, "k-means", unit="image")
-        )
-        self._rest = np.empty((0, store.channels[level]), dtype=np.float32)
-
-    def fill(self, buffer: np.ndarray) -> np.ndarray:
-        """The filled part of `buffer`: all of it until the stream ends.
-
-        What an image has beyond the buffer's end comes first in the next call.
-        """
-        held = 0
-        while held < len(buffer):
-            if not len(self._rest):
-                self._rest = next(self._images, self._rest)
-                if not len(self._rest):
-                    break
-            taken = min(len(buffer) - held, len(self._rest))
-            buffer[held : held + taken] = self._rest[:taken]
-            self._rest = self._rest[taken:]
-            held += taken
-        return buffer[:held]
 
 
 @torch.no_grad()
@@ -167,26 +131,3 @@ def fit_centroids(
         centroids, counts = update_means(centroids, counts, vectors, nearest)
     LOG.info("smallest cluster %d tokens, largest %d", counts.min(), counts.max())
     return centroids
-
-
-def save_centroids(path: str | Path, centroids: np.ndarray) -> str:
-    """The digest of the file written: equal centres give equal bytes.
-
-    Args:
-        path: An HDF5 file, written atomically.
-        centroids: (N, C) float32.
-    """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        KIND.mark(file)
-        file["centroids"] = centroids.astype(np.float32, copy=False)
-    return digest_file(path)
-
-
-def load_centroids(path: str | Path) -> np.ndarray:
-    """The centres in a file, (N, C) float32.
-
-    Raises:
-        StoreError: The file is missing, of another format or of another version.
-    """
-    with KIND.open(path) as file:
-        return file["centroids"][()]

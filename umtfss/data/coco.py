@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from umtfss.common.errors import DataError
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image
-from umtfss.errors import DataError
 
 YEARS = ("2014", "2017")
 # fmt: off

@@ -21,8 +21,8 @@ import requests
 from backports import tarfile  # the filter is missing in Debian 12's Python 3.11.2
 from tqdm import tqdm
 
-from umtfss.errors import DataError, DiskSpaceError
-from umtfss.provenance import write_json
+from umtfss.common.errors import DataError, DiskSpaceError
+from umtfss.common.files import write_json
 
 MARKER = "downloaded.json"
 CHUNK_BYTES = 1 << 16

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from umtfss.common.errors import DataError
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image
-from umtfss.errors import DataError
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

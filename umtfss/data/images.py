@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from umtfss.errors import DataError
+from umtfss.common.errors import DataError
 
 IGNORE = 255
 

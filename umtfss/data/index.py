@@ -13,13 +13,14 @@ import numpy as np
 from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
-from umtfss.config import DatasetConfig
+from umtfss.common.digests import digest_json
+from umtfss.common.errors import DataError, StoreError
+from umtfss.common.files import atomic_path
 from umtfss.data.dataset import Dataset
 from umtfss.data.images import IGNORE
 from umtfss.data.splits import novel_classes
-from umtfss.errors import DataError, StoreError
-from umtfss.provenance import atomic_path, digest_json
-from umtfss.runs import FOLDS
+from umtfss.experiment.block import FOLDS
+from umtfss.experiment.datasets import DatasetConfig
 
 FORMAT = "umtfss-index"
 FORMAT_VERSION = 1

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from umtfss.common.randomness import generator
 from umtfss.data.shape_textures import TEXTURES
-from umtfss.randomness import generator
 
 GRID = 3072  # outlines and rotations are rounded to 1/GRID; a multiple of SUPERSAMPLING
 

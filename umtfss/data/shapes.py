@@ -17,14 +17,15 @@ from loky import ProcessPoolExecutor
 from PIL import Image
 from tqdm import tqdm
 
-from umtfss.config import ShapesConfig
+from umtfss.common.digests import digest_json
+from umtfss.common.errors import DataError
+from umtfss.common.files import atomic_path, write_json
+from umtfss.common.randomness import generator
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image, read_mask
 from umtfss.data.shape_art import draw
 from umtfss.data.shape_looks import CLASS_NAMES, class_looks
-from umtfss.errors import DataError
-from umtfss.provenance import atomic_path, digest_json, write_json
-from umtfss.randomness import generator
+from umtfss.experiment.datasets import ShapesConfig
 
 DRAWING_VERSION = 2  # raise it whenever the same settings give other pixels
 RECIPE = "recipe.json"

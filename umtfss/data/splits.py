@@ -3,8 +3,8 @@
 Class ids count from 1; 0 is background, 255 is ignored.
 """
 
-from umtfss.errors import ConfigError
-from umtfss.runs import FOLDS
+from umtfss.common.errors import ConfigError
+from umtfss.experiment.block import FOLDS
 
 CLASS_COUNTS = {"voc2012": 20, "shapes": 20, "coco": 80}
 

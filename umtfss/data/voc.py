@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from umtfss.common.errors import DataError
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image, read_mask
-from umtfss.errors import DataError
 
 # fmt: off
 CLASS_NAMES = (

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
-from umtfss.episodes.settings import AugmentConfig
+from umtfss.experiment.augment import AugmentConfig
 
 OUTSIDE = 2
 BLUR_KERNEL = [5, 5]

@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from umtfss.hdf5 import FileKind
-from umtfss.provenance import atomic_path
+from umtfss.common.files import atomic_path
+from umtfss.common.hdf5 import FileKind
 
 KIND = FileKind("umtfss-episodes", 1, "an episode file", "all_episodes")
 

@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 
+from umtfss.common.errors import DataError
+from umtfss.common.randomness import generator
 from umtfss.data.images import IGNORE
 from umtfss.episodes.episode import Episode
-from umtfss.episodes.loader import ClassMasks
-from umtfss.errors import DataError
-from umtfss.randomness import generator
+from umtfss.episodes.masks import ClassMasks
 
 # The release's numbers, in px of PASCAL's photos, whose long side is 500 px.
 LONG_SIDE = 500

@@ -29,8 +29,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit  # scipy.stats takes far longer to import
 
-from umtfss.evaluation.miou import EpisodeScores, Metric, summarise
-from umtfss.randomness import generator
+from umtfss.common.randomness import generator
+from umtfss.evaluation.miou import EpisodeScores, summarise
+from umtfss.experiment.evaluation import Metric
 
 RESAMPLES = 1000
 COVERAGE = 0.95

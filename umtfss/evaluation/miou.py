@@ -7,13 +7,10 @@ computed from them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal
 
 import numpy as np
 
 from umtfss.data.images import IGNORE
-
-Metric = Literal["miou", "class_means"]  # the fields of `Score` that a table shows
 
 
 @dataclass(frozen=True)

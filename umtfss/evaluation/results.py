@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from umtfss.errors import StoreError
+from umtfss.common.errors import StoreError
+from umtfss.common.files import atomic_path
 from umtfss.evaluation.miou import EpisodeScores, Score, summarise
-from umtfss.provenance import atomic_path
 
 FORMAT = "umtfss-scores"
 FORMAT_VERSION = 1

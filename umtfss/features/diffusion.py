@@ -23,23 +23,18 @@ import h5py
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
-from umtfss.errors import DataError, StoreError
+from umtfss.common.digests import digest_code, digest_file, digest_json
+from umtfss.common.errors import DataError, StoreError
+from umtfss.common.files import atomic_path
+from umtfss.common.hdf5 import FileKind
+from umtfss.common.manifests import read_manifest
+from umtfss.common.randomness import generator
+from umtfss.experiment.features import DIFFUSED, DiffusionConfig
 from umtfss.features.pool_graph import PoolGraph, build_pool_graph
-from umtfss.features.settings import DIFFUSED, DiffusionConfig
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
-from umtfss.hdf5 import FileKind
-from umtfss.provenance import (
-    atomic_path,
-    digest_code,
-    digest_file,
-    digest_json,
-    read_manifest,
-)
-from umtfss.randomness import generator
 
 KIND = FileKind("umtfss-diffusion", 2, "a diffusion map", "all_features")
-SOURCES = ("umtfss/features/diffusion.py", "umtfss/features/store.py")
 TOLERANCE = 1e-2  # relative, of the eigenvalues; docs/history/accuracy_log.md measured with it
 SEGMENTS_PER_CELL = 100
 PROBED = 16  # cells of the index that a search reads: 0.93 of the true neighbours are found
@@ -275,7 +270,11 @@ def diffuse_shard(
         channels=features.channels,
         weights=digest_json([store.spec.weights, mapped]),
     )
-    made_of = [read_manifest(manifest, "features")["digest"], mapped, digest_code(*SOURCES)]
+    made_of = [
+        read_manifest(manifest, "features")["digest"],
+        mapped,
+        digest_code("umtfss/features/diffusion.py"),
+    ]
     tokens = max((h * w for h, w in map(store.grid, store.ids)), default=1)
     return write_shard(
         folder,

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from umtfss.backbones.extractor import PRECISIONS, Extractor, prepare_image
-from umtfss.backbones.facts import BackboneFacts
-from umtfss.device import release_freed_memory
-from umtfss.errors import StoreError
+from umtfss.common.device import release_freed_memory
+from umtfss.common.digests import digest_code, digest_json
+from umtfss.common.errors import StoreError
+from umtfss.experiment.backbones import BackboneFacts
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSpec, ImageFeatures
-from umtfss.provenance import digest_code, digest_json
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +105,8 @@ def extract_features(
         align_corners=extractor.align_corners,
         mirrored=extractor.mirrored,
     )
-    own = (f"umtfss/features/{name}.py" for name in ("extract", "store"))
-    origin = digest_json([source, digest_code("umtfss/backbones", *own)])
+    code = digest_code("umtfss/features/extract.py", "umtfss/backbones/build.py")
+    origin = digest_json([source, code])
     if device.type == "cpu" and precision != "fp32":
         _warn_slow_precision(precision)
     extractor.to(device)

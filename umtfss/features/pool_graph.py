@@ -12,10 +12,10 @@ import numpy as np
 from scipy import sparse
 from tqdm import tqdm
 
-from umtfss.errors import DataError
-from umtfss.features.settings import DiffusionConfig
+from umtfss.common.errors import DataError
+from umtfss.common.randomness import seed64
+from umtfss.experiment.features import DiffusionConfig
 from umtfss.features.store import FeatureStore, unit_tokens
-from umtfss.randomness import seed64
 
 ITERATIONS = 10  # of k-means within an image
 

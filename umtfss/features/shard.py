@@ -9,7 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from umtfss.errors import DiskSpaceError, StoreError
+from umtfss.common.errors import DiskSpaceError, StoreError
+from umtfss.common.manifests import package_versions
 from umtfss.features.standard import Moments, part_moments
 from umtfss.features.store import (
     FeatureSpec,
@@ -19,7 +20,6 @@ from umtfss.features.store import (
     write_feature_manifest,
     write_part,
 )
-from umtfss.provenance import package_versions
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from umtfss.errors import StoreError
+from umtfss.common.errors import StoreError
+from umtfss.common.manifests import read_manifest
 from umtfss.features.store import KIND, FeatureSource
-from umtfss.provenance import read_manifest
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
-from umtfss.errors import DataError, StoreError
-from umtfss.hdf5 import FileKind
-from umtfss.provenance import atomic_path, read_manifest, write_manifest
+from umtfss.common.errors import DataError, StoreError
+from umtfss.common.files import atomic_path
+from umtfss.common.hdf5 import FileKind
+from umtfss.common.manifests import read_manifest, write_manifest
 
 KIND = FileKind("umtfss-features", 1, "a feature file", "all_features")
 MANIFEST = "manifest.json"

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtfss.clustering.hamming_kmeans import keyed_hash
-from umtfss.config import ModelConfig
+from umtfss.common.onednn import Linear
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.linear import Linear
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.attention import MultiHeadAttention
 from umtfss.models.layers.blocks import (
@@ -26,6 +25,7 @@ from umtfss.models.layers.blocks import (
     transformer_block,
 )
 from umtfss.models.layers.guidance import Branches, GuidedBranches, guided_support
+from umtfss.models.layers.hamming_kmeans import keyed_hash
 from umtfss.models.layers.position_encoding import fill_padding, position_encoding
 from umtfss.models.layers.prior_mask import masked_average
 from umtfss.models.layers.prototype_attention import (
@@ -35,7 +35,7 @@ from umtfss.models.layers.prototype_attention import (
     split_support,
     token_priority,
 )
-from umtfss.models.layers.residual import MatcherResidual
+from umtfss.models.residual import MatcherResidual
 
 FEWEST = 0.6  # in training, of the tokens sampled at test
 MOST_OF_ONE_SHOT, MOST_OF_MORE = 4.0, 1.4

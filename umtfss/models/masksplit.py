@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.blocks import projection, to_tokens
 from umtfss.models.layers.cross_entropy import cross_entropy_loss
 from umtfss.models.layers.guidance import pooling_mask, support_vectors
 from umtfss.models.layers.position_encoding import repeat_edge
-from umtfss.models.layers.residual import MatcherResidual
+from umtfss.models.residual import MatcherResidual
 
 
 class MaskSplit(MetaLearner):

@@ -7,9 +7,9 @@ N = h * w, n m grid of a scale, S scales.
 import torch
 from torch import Tensor, nn
 
-from umtfss.config import ModelConfig
+from umtfss.common.onednn import Linear
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.linear import Linear
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.blocks import (
     ResidualConvolutions,
@@ -22,7 +22,7 @@ from umtfss.models.layers.cross_entropy import cross_entropy_loss
 from umtfss.models.layers.guidance import guided_query, support_guidance
 from umtfss.models.layers.position_encoding import fill_padding, valid_extent
 from umtfss.models.layers.resample import MaskedScale, Scale, WholeScale
-from umtfss.models.layers.residual import MatcherResidual
+from umtfss.models.residual import MatcherResidual
 
 
 class PFENet(MetaLearner):

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.position_encoding import repeat_edge
 from umtfss.models.layers.prior_mask import masked_average

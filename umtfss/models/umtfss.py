@@ -9,8 +9,8 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.attention import CrossAttention
 from umtfss.models.layers.blocks import (
@@ -29,7 +29,7 @@ from umtfss.models.layers.prototype_attention import (
     split_support,
     token_priority,
 )
-from umtfss.models.layers.residual import MatcherResidual
+from umtfss.models.residual import MatcherResidual
 
 
 class UMTFSS(MetaLearner):

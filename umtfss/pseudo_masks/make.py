@@ -19,11 +19,11 @@ from loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from umtfss.config import PseudoMasksConfig
-from umtfss.data.dataset import Catalog
-from umtfss.errors import DataError, StoreError
+from umtfss.common.errors import DataError, StoreError
+from umtfss.common.files import atomic_path
+from umtfss.data.catalog import Catalog
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.store import FeatureStore, unit_tokens
-from umtfss.provenance import atomic_path
 from umtfss.pseudo_masks.assign import assign_pixels
 from umtfss.pseudo_masks.regions import (
     keep_clusters,

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from umtfss.config import PseudoMasksConfig
-from umtfss.episodes.geometry import cell_weights
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
+from umtfss.features.geometry import cell_weights
 
 NO_REGION = 255
 BORDER = 0.04  # of a side: about one token of the grids used

@@ -22,9 +22,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from umtfss.errors import StoreError
-from umtfss.hdf5 import FileKind
-from umtfss.provenance import digest_json
+from umtfss.common.digests import digest_json
+from umtfss.common.errors import StoreError
+from umtfss.common.hdf5 import FileKind
 
 KIND = FileKind("umtfss-pseudo-masks", 2, "a file of pseudo-masks", "all_pseudo_masks")
 CHUNK_BYTES = 1 << 16

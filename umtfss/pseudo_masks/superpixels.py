@@ -9,10 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from umtfss.config import PseudoMasksConfig
-from umtfss.errors import StoreError
-from umtfss.hdf5 import FileKind
-from umtfss.provenance import atomic_path
+from umtfss.common.errors import StoreError
+from umtfss.common.files import atomic_path
+from umtfss.common.hdf5 import FileKind
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 
 KIND = FileKind("umtfss-superpixels", 1, "a file of superpixels", "all_pseudo_masks")
 

@@ -5,7 +5,7 @@ Legend: N tokens of an image, K shots, d model width, b hash bits, r iterations 
 
 from dataclasses import dataclass
 
-from umtfss.config import ModelConfig
+from umtfss.experiment.model import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from umtfss.errors import TableError
+from umtfss.common.errors import TableError
 from umtfss.evaluation.intervals import Interval, Term, contrast_interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores, summarise
 from umtfss.evaluation.results import RunResult, load_result
-from umtfss.plan import Plan
-from umtfss.runs import Measurement
-from umtfss.tables.cells import Cell, Table
+from umtfss.plan.cells import Cell, Table
+from umtfss.plan.plan import Plan
+from umtfss.plan.run import Measurement
 
 
 @dataclass(frozen=True)

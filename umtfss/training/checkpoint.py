@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from umtfss.errors import TrainingError, WeightsError
-from umtfss.provenance import atomic_path, digest_file, read_manifest
+from umtfss.common.digests import digest_file
+from umtfss.common.errors import TrainingError, WeightsError
+from umtfss.common.files import atomic_path
+from umtfss.common.manifests import read_manifest
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"

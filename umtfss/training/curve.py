@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from umtfss.provenance import atomic_path
+from umtfss.common.files import atomic_path
 
 HEADER = "step,loss,iou,rate"
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from umtfss.errors import TrainingError
+from umtfss.common.errors import TrainingError
 
 T = TypeVar("T")
 

@@ -29,19 +29,19 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from umtfss.config import TrainingConfig
+from umtfss.common.errors import TrainingError
+from umtfss.common.manifests import package_versions, write_manifest
+from umtfss.common.randomness import seed64
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.errors import TrainingError
+from umtfss.experiment.training import TrainingConfig
 from umtfss.models.base import MetaLearner
-from umtfss.provenance import package_versions, write_manifest
-from umtfss.randomness import seed64
 from umtfss.training import checkpoint, distributed
 from umtfss.training.collapse import COLLAPSED_IOU, TaskIoU
 from umtfss.training.curve import Curve, draw_curve
-from umtfss.training.interrupt import leave_signals_to_parent, stop_request
 from umtfss.training.optimisers import build_optimisers, set_main_rate
 from umtfss.training.report import Report
 from umtfss.training.schedule import main_rate, total_steps
+from umtfss.training.signals import leave_signals_to_parent, stop_request
 
 AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COLLAPSED = (

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from umtfss.config import TrainingConfig
-from umtfss.errors import TrainingError
+from umtfss.common.errors import TrainingError
+from umtfss.experiment.training import TrainingConfig
 
 MAIN = "main"  # the optimiser whose rate follows the schedule
 TRANSFORMER = "transformer"  # the optimiser of constant rate

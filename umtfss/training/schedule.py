@@ -5,8 +5,8 @@ Legend: E steps of an epoch, T steps of the training, W steps of warm-up.
 
 from math import ceil, cos, pi
 
-from umtfss.config import TrainingConfig
-from umtfss.errors import TrainingError
+from umtfss.common.errors import TrainingError
+from umtfss.experiment.training import TrainingConfig
 
 
 def total_steps(settings: TrainingConfig, images_per_epoch: int) -> int:

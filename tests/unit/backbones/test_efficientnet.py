@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from umtfss.backbones import efficientnet
-from umtfss.backbones.extractor import build_extractor
-from umtfss.backbones.facts import backbone_facts
-from umtfss.errors import WeightsError
-from umtfss.features.settings import WeightsConfig
+from umtfss.backbones.build import build_extractor
+from umtfss.common.errors import WeightsError
+from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.features import WeightsConfig
 
 # Per stage: stride, kernel, and of each variant the width and the number of blocks.
 STAGES = {

@@ -5,12 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtfss.backbones.extractor import Extractor, build_extractor, build_model_extractor
-from umtfss.backbones.facts import PAIRS, backbone_facts
+from umtfss.backbones.build import build_extractor, build_model_extractor
+from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.pair import Pair, at_patch_centres
-from umtfss.errors import WeightsError
-from umtfss.experiment_file import load_experiment
-from umtfss.features.settings import FeaturesConfig, WeightsConfig
+from umtfss.common.errors import WeightsError
+from umtfss.experiment.backbones import PAIRS, backbone_facts
+from umtfss.experiment.features import FeaturesConfig, WeightsConfig
+from umtfss.experiment.load import load_experiment
 
 
 @pytest.fixture(scope="module")

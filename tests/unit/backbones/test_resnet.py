@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from umtfss.backbones.extractor import build_extractor
-from umtfss.backbones.facts import backbone_facts
-from umtfss.errors import WeightsError
-from umtfss.features.settings import WeightsConfig
+from umtfss.backbones.build import build_extractor
+from umtfss.common.errors import WeightsError
+from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.features import WeightsConfig
 
 IMAGES = torch.rand(2, 3, 65, 97, generator=torch.Generator().manual_seed(1))
 

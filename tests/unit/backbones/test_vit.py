@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 from umtfss.backbones import vit
-from umtfss.backbones.extractor import build_extractor
+from umtfss.backbones.build import build_extractor
 from umtfss.backbones.weights import download_wheel
-from umtfss.errors import WeightsError
-from umtfss.features.settings import WeightsConfig
+from umtfss.common.errors import WeightsError
+from umtfss.experiment.features import WeightsConfig
 
 
 @pytest.fixture(scope="module")

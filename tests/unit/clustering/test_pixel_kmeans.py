@@ -11,17 +11,16 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from umtfss.clustering import pixel_kmeans as module
+from umtfss.clustering.centroids import load_centroids, save_centroids
 from umtfss.clustering.pixel_kmeans import (
-    TokenStream,
     fit_centroids,
-    load_centroids,
     nearest_centroids,
-    save_centroids,
     unit_tokens,
     update_means,
 )
-from umtfss.config import ClusteringConfig
-from umtfss.errors import DataError, StoreError
+from umtfss.clustering.token_stream import TokenStream
+from umtfss.common.errors import DataError, StoreError
+from umtfss.experiment.clustering import ClusteringConfig
 
 
 class Grids:

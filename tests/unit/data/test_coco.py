@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from umtfss.common.errors import DataError
 from umtfss.data.coco import CLASS_NAMES, CocoDataset
-from umtfss.errors import DataError
 
 HEIGHT, WIDTH = 20, 30
 # Category ids have gaps in COCO: class 12 of 80 is category 13.

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from umtfss.config import DatasetConfig, ShapesConfig
-from umtfss.data.dataset import Catalog, open_dataset
+from umtfss.common.errors import DataError
+from umtfss.data.catalog import Catalog
+from umtfss.data.open import open_dataset
 from umtfss.data.shapes import write_shapes
-from umtfss.errors import DataError
+from umtfss.experiment.datasets import DatasetConfig, ShapesConfig
 
 PHOTOS = DatasetConfig(kind="folder", folder="photos")
 

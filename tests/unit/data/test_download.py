@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from umtfss.common.errors import DataError, DiskSpaceError
 from umtfss.data import download as module
 from umtfss.data.download import ARCHIVES, MARKER, Archive, download, fetch
-from umtfss.errors import DataError, DiskSpaceError
 
 
 class Server(ThreadingHTTPServer):

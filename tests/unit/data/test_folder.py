@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
+from umtfss.common.errors import DataError
 from umtfss.data.folder import FolderDataset
-from umtfss.errors import DataError
 
 
 def test_ids_are_the_sorted_paths_of_images(tmp_path):

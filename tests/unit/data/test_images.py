@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from umtfss.common.errors import DataError
 from umtfss.data.images import read_image, read_mask, read_object_mask
-from umtfss.errors import DataError
 
 
 @pytest.fixture

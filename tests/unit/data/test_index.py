@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from umtfss.config import DatasetConfig
-from umtfss.data.dataset import open_dataset
+from umtfss.common.errors import DataError, StoreError
 from umtfss.data.index import DatasetIndex, build_index
-from umtfss.errors import DataError, StoreError
+from umtfss.data.open import open_dataset
+from umtfss.experiment.datasets import DatasetConfig
 
 SETTINGS = {"kind": "voc2012", "folder": "voc", "min_class_area": 20}
 MASKS = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from skimage.draw import polygon2mask
 
+from umtfss.common.randomness import generator
 from umtfss.data.shape_art import LARGEST, SMALLEST, blur, draw, fill, place
 from umtfss.data.shape_looks import GRID, class_looks
 from umtfss.data.shapes import DRAWING_VERSION
-from umtfss.randomness import generator
 
 LOOKS = class_looks(0)
 

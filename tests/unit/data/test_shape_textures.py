@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from umtfss.common.randomness import generator
 from umtfss.data.shape_textures import TEXTURES, edge, value_noise, wave
-from umtfss.randomness import generator
 
 V, U = np.mgrid[-3:3:80j, -3:3:90j]
 

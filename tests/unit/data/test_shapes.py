@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from umtfss.config import ShapesConfig
+from umtfss.common.errors import DataError
 from umtfss.data.shape_looks import CLASS_NAMES
 from umtfss.data.shapes import ShapesDataset, object_classes, write_shapes
-from umtfss.errors import DataError
+from umtfss.experiment.datasets import ShapesConfig
 
 SMALL = ShapesConfig(train_images=3, val_images=2, height=64, width=80)
 

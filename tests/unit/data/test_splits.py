@@ -2,8 +2,8 @@
 
 import pytest
 
+from umtfss.common.errors import ConfigError
 from umtfss.data.splits import base_classes, class_count, novel_classes
-from umtfss.errors import ConfigError
 
 
 @pytest.mark.parametrize("kind", ["voc2012", "shapes"])

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from umtfss.common.errors import DataError
 from umtfss.data.voc import VocDataset
-from umtfss.errors import DataError
 
 SHAPE = (6, 8)
 

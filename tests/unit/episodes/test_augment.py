@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from umtfss.common.randomness import generator
 from umtfss.episodes.augment import OUTSIDE, View, crop, draw_view, uncropped_image, uncropped_mask
-from umtfss.episodes.settings import AugmentConfig
-from umtfss.randomness import generator
+from umtfss.experiment.augment import AugmentConfig
 
 PIXELS = 90
 WIDE = AugmentConfig(scale_min=0.7, scale_max=1.4, rotate_degrees=30, rotate=0.8)

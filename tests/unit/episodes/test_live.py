@@ -10,22 +10,22 @@ from torch.nn import functional as nnf
 from torch.utils.data import DataLoader
 
 from umtfss.backbones.extractor import Extractor, prepare_image
-from umtfss.backbones.facts import BackboneFacts
+from umtfss.common.randomness import generator
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.live import (
     OUTSIDE,
     Featuriser,
     LiveBatch,
     LiveEpisodes,
-    LiveFeatures,
     augmented,
     collate_live,
     recoloured,
 )
-from umtfss.episodes.loader import GroundTruthMasks, PseudoMasks
 from umtfss.episodes.mask_split import SplitMasks
-from umtfss.episodes.settings import AugmentConfig
-from umtfss.randomness import generator
+from umtfss.episodes.masks import GroundTruthMasks, PseudoMasks
+from umtfss.experiment.augment import AugmentConfig
+from umtfss.experiment.backbones import BackboneFacts
+from umtfss.features.live import LiveFeatures
 
 MEAN = [0.2, 0.4, 0.6]
 STILL = AugmentConfig(flip=0, scale_min=1, scale_max=1, rotate=0, blur=0)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests.golden_files import golden
+from umtfss.common.errors import DataError
 from umtfss.episodes import mask_split
 from umtfss.episodes.episode import Episode
-from umtfss.episodes.loader import PseudoMasks
 from umtfss.episodes.mask_split import SplitMasks, draw_halves, large_enough, split_mask
-from umtfss.errors import DataError
+from umtfss.episodes.masks import PseudoMasks
 
 
 def disc(height: int = 375, width: int = 500, radius: int = 60) -> np.ndarray:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from umtfss.common.randomness import generator
 from umtfss.evaluation.intervals import Term, contrast_interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores, summarise
-from umtfss.randomness import generator
 
 
 def simulate(seed: int, count: int, *, classes: int = 4, shift: float = 0.0) -> EpisodeScores:

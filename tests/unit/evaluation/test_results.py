@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from umtfss.errors import StoreError
+from umtfss.common.errors import StoreError
 from umtfss.evaluation.miou import EpisodeScores, summarise
 from umtfss.evaluation.results import load_result, save_results
 

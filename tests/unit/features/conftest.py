@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.facts import BackboneFacts
+from umtfss.experiment.backbones import BackboneFacts
 
 
 class Means(nn.Module):

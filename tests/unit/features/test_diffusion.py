@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from umtfss.errors import DataError, StoreError
+from umtfss.common.errors import DataError, StoreError
+from umtfss.experiment.features import DIFFUSED, DiffusionConfig
 from umtfss.features.diffusion import (
     DiffusedFeatures,
     DiffusionMap,
@@ -18,7 +19,6 @@ from umtfss.features.diffusion import (
     spectral_coordinates,
 )
 from umtfss.features.pool_graph import build_pool_graph
-from umtfss.features.settings import DIFFUSED, DiffusionConfig
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSpec, FeatureStore, ImageFeatures, unit_tokens
 

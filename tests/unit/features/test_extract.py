@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umtfss.backbones.extractor import prepare_image
-from umtfss.backbones.facts import backbone_facts
-from umtfss.errors import DiskSpaceError, StoreError
+from umtfss.common.errors import DiskSpaceError, StoreError
+from umtfss.common.manifests import read_manifest
+from umtfss.experiment.backbones import backbone_facts
 from umtfss.features import extract as module
 from umtfss.features.extract import estimate_bytes, extract_features
 from umtfss.features.shard import shard_ids
 from umtfss.features.store import FeatureStore, part_name
-from umtfss.provenance import read_manifest
 
 LONG_SIDE = 40
 IMAGE_BYTES = 300_000  # pretended, so that a part of 1 MB holds three images

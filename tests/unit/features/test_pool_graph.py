@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from umtfss.errors import DataError
+from umtfss.common.errors import DataError
+from umtfss.experiment.features import DiffusionConfig
 from umtfss.features.pool_graph import build_pool_graph, image_segments
-from umtfss.features.settings import DiffusionConfig
 
 
 def unit(values):

@@ -8,15 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umtfss.config import ModelConfig
+from umtfss.common.errors import StoreError
+from umtfss.common.manifests import read_manifest, write_manifest
+from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.loader import CachedEpisodes, ClassMasks, collate
-from umtfss.errors import StoreError
+from umtfss.episodes.masks import ClassMasks
+from umtfss.experiment.model import ModelConfig
 from umtfss.features.shard import write_shard
 from umtfss.features.standard import Moments, Standardised, level_scales
 from umtfss.features.store import FeatureSpec, FeatureStore, ImageFeatures
-from umtfss.models import build_model
-from umtfss.provenance import read_manifest, write_manifest
+from umtfss.models.build import build_model
 
 SPEC = FeatureSpec(
     backbone="simulated",

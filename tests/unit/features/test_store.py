@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loky import ProcessPoolExecutor
 
-from umtfss.errors import StoreError
+from umtfss.common.errors import StoreError
 from umtfss.features import store as module
 from umtfss.features.store import (
     FeatureSpec,

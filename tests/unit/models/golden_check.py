@@ -27,7 +27,7 @@ from tests.unit.models.golden_run import (
     our_name,
     to_map,
 )
-from umtfss.models import MetaLearner
+from umtfss.models.base import MetaLearner
 
 SETS = ("foreground", "background")
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.episodes.geometry import mask_to_grid, sampled_mask, token_pixels
-from umtfss.models import MetaLearner, build_model
+from umtfss.experiment.model import ModelConfig
+from umtfss.features.geometry import mask_to_grid, sampled_mask, token_pixels
+from umtfss.models.base import MetaLearner
+from umtfss.models.build import build_model
 
 Arrays = dict[str, np.ndarray]
 

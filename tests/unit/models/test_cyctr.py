@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.models import build_model
+from umtfss.experiment.model import ModelConfig
+from umtfss.models.build import build_model
 from umtfss.models.cyctr import CycleAttention, CyCTR, consistent_tokens, training_scale
 from umtfss.models.layers.dice import dice_loss
 

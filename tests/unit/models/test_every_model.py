@@ -8,11 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtfss.config import ModelConfig, TrainingConfig
+from umtfss.common.errors import TrainingError
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.errors import TrainingError
-from umtfss.models import MetaLearner, build_model
-from umtfss.runs import MODELS, TRAINING_FREE
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.models import MODELS, TRAINING_FREE
+from umtfss.experiment.training import TrainingConfig
+from umtfss.models.base import MetaLearner
+from umtfss.models.build import build_model
 from umtfss.training.loop import Objective
 from umtfss.training.optimisers import build_optimisers
 

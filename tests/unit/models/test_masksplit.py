@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.models import build_model
+from umtfss.experiment.model import ModelConfig
+from umtfss.models.build import build_model
 from umtfss.models.masksplit import MaskSplit, cosine
 
 MakeBatch = Callable[..., EpisodeBatch]

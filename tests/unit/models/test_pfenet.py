@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtfss.config import ModelConfig
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.models import build_model
+from umtfss.experiment.model import ModelConfig
+from umtfss.models.build import build_model
 from umtfss.models.layers.cross_entropy import cross_entropy_loss
 from umtfss.models.layers.resample import cells, pooling, resample, upsampling
 from umtfss.models.pfenet import PFENet

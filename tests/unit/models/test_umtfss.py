@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtfss.config import ModelConfig
+from umtfss.common.errors import ConfigError
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.errors import ConfigError
-from umtfss.models import build_model
+from umtfss.experiment.model import ModelConfig
+from umtfss.models.build import build_model
 from umtfss.models.layers.prior_mask import prior_mask
 from umtfss.models.umtfss import UMTFSS
 

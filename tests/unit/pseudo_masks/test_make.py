@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from umtfss.config import PseudoMasksConfig
-from umtfss.errors import DataError, StoreError
+from umtfss.common.errors import DataError, StoreError
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.pseudo_masks import make as module
 from umtfss.pseudo_masks.make import make_pseudo_masks, make_saliency_masks
 from umtfss.pseudo_masks.store import PseudoMaskStore

@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from umtfss.config import PseudoMasksConfig
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.pseudo_masks.regions import (
     keep_clusters,
     pixel_counts,

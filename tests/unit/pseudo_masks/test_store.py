@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from loky import ProcessPoolExecutor
 
-from umtfss.errors import StoreError
+from umtfss.common.errors import StoreError
 from umtfss.pseudo_masks.store import ImageRegions, PseudoMaskStore, ShardWriter
 
 

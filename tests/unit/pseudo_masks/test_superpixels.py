@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from umtfss.config import PseudoMasksConfig
-from umtfss.errors import StoreError
+from umtfss.common.errors import StoreError
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.pseudo_masks.superpixels import (
     SuperpixelStore,
     blend_means,

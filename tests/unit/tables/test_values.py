@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from umtfss.errors import StoreError, TableError
+from umtfss.common.errors import StoreError, TableError
 from umtfss.evaluation.intervals import Interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult, save_results
-from umtfss.runs import Measurement, RunSpec
-from umtfss.tables.cells import Cell, Table
+from umtfss.plan.cells import Cell, Table
+from umtfss.plan.run import Measurement, RunSpec
 from umtfss.tables.values import cell_value, contrast, table_values
 
 FLOOR = RunSpec("prototype")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from umtfss.errors import StoreError, TrainingError, WeightsError
-from umtfss.provenance import digest_file, write_manifest
+from umtfss.common.digests import digest_file
+from umtfss.common.errors import StoreError, TrainingError, WeightsError
+from umtfss.common.manifests import write_manifest
 from umtfss.training.checkpoint import (
     check_finite,
     is_finished,

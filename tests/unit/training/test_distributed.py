@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from umtfss.errors import TrainingError
+from umtfss.common.errors import TrainingError
 from umtfss.training import distributed
 
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from umtfss.errors import TrainingError
+from umtfss.common.digests import digest_file
+from umtfss.common.errors import TrainingError
+from umtfss.common.manifests import read_manifest
 from umtfss.models.base import MetaLearner
-from umtfss.provenance import digest_file, read_manifest
 from umtfss.training.loop import _clip, foreground_iou
 from umtfss.training.report import Report
 

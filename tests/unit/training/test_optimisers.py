@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from umtfss.config import TrainingConfig
-from umtfss.errors import TrainingError
+from umtfss.common.errors import TrainingError
+from umtfss.experiment.training import TrainingConfig
 from umtfss.training.optimisers import build_optimisers, set_main_rate
 
 SETTINGS = TrainingConfig(steps=10, sgd_lr=0.01, lr_multiplier=15, momentum=0.8)

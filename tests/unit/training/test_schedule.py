@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umtfss.config import TrainingConfig
-from umtfss.errors import TrainingError
+from umtfss.common.errors import TrainingError
+from umtfss.experiment.training import TrainingConfig
 from umtfss.training.schedule import main_rate, total_steps, warmup_steps
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from umtfss.config import TrainingConfig
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.experiment.training import TrainingConfig
 from umtfss.models.base import MetaLearner
 from umtfss.training import distributed
 from umtfss.training.loop import train

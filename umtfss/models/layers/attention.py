@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from umtfss.linear import Linear
+from umtfss.common.onednn import Linear
 
 
 def _keep_mask(x: Tensor, rate: float) -> Tensor:

@@ -7,8 +7,8 @@ Shapes: B batch, d model width, h w feature grid.
 
 from torch import Tensor, nn
 
-from umtfss.config import ModelConfig
-from umtfss.linear import Pointwise
+from umtfss.common.onednn import Pointwise
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.layers.attention import SelfAttention, TransformerBlock
 from umtfss.models.layers.deformable_attention import DeformableAttention
 

@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from umtfss.linear import Linear
+from umtfss.common.onednn import Linear
 
 # torch's sparse tensors are called beta; what is used of them here is tested.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from umtfss.config import ModelConfig
+from umtfss.common.onednn import linear
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.linear import linear
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.layers.blocks import projection, to_tokens
 from umtfss.models.layers.prior_mask import masked_average, prior_mask
 

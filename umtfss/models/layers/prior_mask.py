@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from umtfss.linear import linear
+from umtfss.common.onednn import linear
 
 _AREA = 0.0005  # in the denominator of masked average pooling, as in PFENet (arXiv 2008.01449)
 _RANGE = 1e-7  # in the denominator of the min-max normalisation, likewise

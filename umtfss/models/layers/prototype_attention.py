@@ -11,16 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from umtfss.clustering.hamming_kmeans import (
-    hamming_kmeans,
-    hash_codes,
-    hash_planes,
-    keyed_hash,
-)
-from umtfss.config import ModelConfig
 from umtfss.data.images import IGNORE
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.experiment.model import ModelConfig
 from umtfss.models.layers.guidance import token_labels
+from umtfss.models.layers.hamming_kmeans import hamming_kmeans, hash_codes, hash_planes, keyed_hash
 from umtfss.models.layers.position_encoding import valid_extent
 
 FOREGROUND, BACKGROUND = 0, 1

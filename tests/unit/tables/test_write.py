@@ -1,0 +1,185 @@
+"""A table as LaTeX, CSV and Markdown."""
+
+import csv
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from umtfss.common.errors import TableError
+from umtfss.plan.cells import Cell, Table
+from umtfss.plan.run import Measurement, RunSpec
+from umtfss.tables.values import Value
+from umtfss.tables.write import caption, column_groups, escape, write_table
+
+FLOOR = RunSpec("prototype")
+
+NASTY = "50 % & K_bg #1 $x$ {a} ~ ^ \\ <b> [c] | × 'd'"
+
+
+def make(
+    rows: tuple[str, ...] = ("floor", "[ours]"),
+    columns: tuple[str, ...] = ("1-shot fold 0", "1-shot mean", "5-shot fold 0", "5-shot mean"),
+    folds: tuple[int, ...] = (0, 1, 2, 3),
+    note: str = "",
+) -> tuple[Table, dict[tuple[str, str], Value]]:
+    measured = (Measurement(FLOOR, "pascal", 0, 1, 5),)
+    cells = tuple(
+        Cell(row, column, measured, 60.2 if row == rows[-1] else None)
+        for row in rows
+        for column in columns
+    )[:-1]
+    table = Table("table9", "A title.", "model", rows, columns, cells, folds, note)
+    values = {
+        (cell.row, cell.column): Value(40 + n, 39.04 + n, 41.06 + n, 1000, 5, 0.95, 70.5)
+        for n, cell in enumerate(cells)
+    }
+    return table, values
+
+
+def write(folder: Path, table: Table, values: dict[tuple[str, str], Value]) -> dict[str, str]:
+    write_table(table, values, folder / "t")
+    assert {path.name for path in folder.iterdir()} == {"t.tex", "t.csv", "t.md"}
+    return {path.suffix[1:]: path.read_text() for path in folder.iterdir()}
+
+
+def test_csv_is_tidy(tmp_path: Path) -> None:
+    text = write(tmp_path, *make())["csv"]
+    lines = list(csv.DictReader(text.splitlines()))
+    names = "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds,trainings,collapsed"
+    assert ",".join(lines[0]) == names
+    assert len(lines) == 7
+    assert list(lines[-1].values()) == [
+        "[ours]",
+        "5-shot fold 0",
+        "miou",
+        "46.000",
+        "45.040",
+        "47.060",
+        "70.500",
+        "60.2",
+        "1000",
+        "5",
+        "1",
+        "0",
+    ]
+    assert lines[0]["paper"] == ""
+
+
+def test_markdown_has_a_line_per_row(tmp_path: Path) -> None:
+    lines = write(tmp_path, *make())["md"].splitlines()
+    assert lines[2] == ("| model | 1-shot fold 0 | 1-shot mean | 5-shot fold 0 | 5-shot mean |")
+    assert lines[3] == "|---|---|---|---|---|"
+    assert lines[4].startswith("| floor | 40.0 [39.0, 41.1] | 41.0 [40.0, 42.1] | ")
+    assert lines[5].endswith(" | 46.0 [45.0, 47.1] (60.2) | – |")
+    assert len(lines) == 6
+    columns = ("a|b",)
+    table, values = make(columns=columns, rows=("x", "y", "z"))
+    (tmp_path / "t").mkdir()
+    write_table(table, values, tmp_path / "t" / "t")
+    assert r"| model | a\|b |" in (tmp_path / "t" / "t.md").read_text()
+
+
+def test_latex_shows_numbers_intervals_and_the_paper(tmp_path: Path) -> None:
+    text = write(tmp_path, *make())["tex"]
+    assert text.count(r"\multicolumn{2}{c}") == 2
+    assert r"\cmidrule(lr){2-3}" in text
+    assert r"\cmidrule(lr){4-5}" in text
+    assert " & 46.0 \\paper{60.2}\n" in text
+    assert " & \\interval{45.0}{47.1}\n" in text
+    assert text.count(" & --\n") == 1
+    assert "{[}ours]" in text
+
+
+def test_the_caption_says_what_the_numbers_are() -> None:
+    table, values = make(note="A note.")
+    text = caption(table, values.values())
+    assert text == (
+        "A title. mIoU in percent with its 95 % bootstrap interval over 1,000 episodes × 5 seeds "
+        "per fold; training, of one seed, is not covered. In parentheses: the paper's number. "
+        "A note."
+    )
+    several = [Value(40, 39, 41, 100, 1, 0.95, 70, trainings=n) for n in (0, 5)]
+    assert caption(replace(table, cells=()), several) == (
+        "A title. mIoU in percent, of trained models the mean over 5 training seeds, with its 95 % "
+        "interval over these (Student's t) and 100 episodes × 1 seed per fold (bootstrap). A note."
+    )
+    development = replace(table, development=("pascal/train",))
+    said = "A title. Development: tested on pascal/train, not on the test split. mIoU"
+    assert caption(development, values.values()).startswith(said)
+    table, values = make(folds=(0, 1))
+    assert "Mean over folds 0, 1 only." in caption(table, values.values())
+    table, values = make(folds=(2,))
+    assert "Mean over fold 2 only." in caption(table, values.values())
+    one = {key: replace(value, seeds=1) for key, value in values.items()}
+    assert "1,000 episodes × 1 seed per fold" in caption(table, one.values())
+    assert "parentheses" not in caption(replace(table, cells=table.cells[:2]), values.values())
+
+
+def test_columns_of_folds_are_grouped_by_what_stands_before_them() -> None:
+    titles = ("a 1-shot fold 0", "a 1-shot mean", "b mean")
+    assert column_groups(titles) == [("a 1-shot", ["fold 0", "mean"]), ("b", ["mean"])]
+    assert column_groups(("fold 0", "mean")) == [("", ["fold 0", "mean"])]
+    assert column_groups(("5 %", "10 %")) == [("", ["5 %", "10 %"])]
+
+
+def test_a_quoted_number_is_shown_as_such_and_needs_no_value(tmp_path: Path) -> None:
+    table, values = make()
+    quoted = Cell("PPNet (quoted)", "1-shot mean", (), 52.8)
+    texts = write(
+        tmp_path,
+        replace(table, rows=(*table.rows, quoted.row), cells=(*table.cells, quoted)),
+        values,
+    )
+    assert r"\paper{52.8}" in texts["tex"]
+    assert "| (52.8) |" in texts["md"]
+    assert texts["csv"].splitlines()[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,,,"
+
+
+def test_a_row_with_a_collapsed_training_is_marked(tmp_path: Path) -> None:
+    table, values = make()
+    place = ("floor", "5-shot fold 0")
+    texts = write(tmp_path, table, {**values, place: replace(values[place], collapsed=True)})
+    assert "| floor † | 40.0" in texts["md"]
+    assert r"floor \textdagger{}" in texts["tex"]
+    assert "| \\[ours] |" not in texts["md"]
+    assert texts["md"].count("†") == texts["tex"].count("dagger") == 2  # the row and the sentence
+    assert "IoU below 0.05" in texts["md"]
+    marked = [
+        line for line in csv.DictReader(texts["csv"].splitlines()) if line["collapsed"] == "1"
+    ]
+    assert [(line["row"], line["column"]) for line in marked] == [place]
+
+
+def test_special_characters_are_escaped() -> None:
+    assert escape("5 % of K_x & {x}") == r"5 \% of K\_x \& \{x\}"
+    assert escape("K_bg / K_fg, k_fg") == r"$K_\mathrm{bg}$ / $K_\mathrm{fg}$, k\_fg"
+    assert escape("a\\b") == r"a\textbackslash{}b"
+
+
+def test_a_cell_without_value_is_refused(tmp_path: Path) -> None:
+    table, values = make()
+    del values["floor", "1-shot mean"]
+    with pytest.raises(TableError, match=r"(?s)table9 lacks the value of 1 cells.*1-shot mean"):
+        write_table(table, values, tmp_path / "t")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_document_compiles(tmp_path: Path, wide: bool) -> None:
+    names = tuple(f"{g} fold {n}" for g in ("pascal", "coco") for n in range(5)) if wide else ("1",)
+    table, values = make(rows=("a", "b", NASTY), columns=names, note=NASTY)
+    write_table(table, values, tmp_path / "t")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "t.pdf").stat().st_size > 5000

@@ -1,0 +1,1 @@
+"""The ground: errors, log, files, digests, randomness, processes; nothing of segmentation."""

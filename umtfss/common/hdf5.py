@@ -1,0 +1,88 @@
+"""HDF5 files that say what they are, and are read only if they are that."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from umtfss.common.errors import StoreError
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of HDF5 file.
+
+    Attributes:
+        format: Its attribute `format`.
+        version: Its attribute `version`, raised when the layout changes.
+        holds: What it is, for messages: "a file of cluster centres".
+        target: Snakemake target that makes it anew.
+    """
+
+    format: str
+    version: int
+    holds: str
+    target: str
+
+    def mark(self, file: h5py.File) -> None:
+        """Write into a new file what it is."""
+        file.attrs["format"], file.attrs["version"] = self.format, self.version
+
+    def open(self, path: str | Path) -> h5py.File:
+        """A file of this kind, open for reading.
+
+        It is not locked, which shared file systems often do not know.
+
+        Raises:
+            StoreError: The file is missing, not HDF5, of another format or of another version.
+        """
+        if not Path(path).is_file():
+            fix = f"run {self.command(path)}"
+            raise StoreError(f"{path} does not exist", expected=self.holds, fix=fix)
+        fix = self._made_again(path)
+        try:
+            file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            raise StoreError(f"{path} is not an HDF5 file ({error})", fix=fix) from error
+        found = (file.attrs.get("format"), file.attrs.get("version"))
+        if found != (self.format, self.version):
+            file.close()
+            raise StoreError(
+                f"{path} is not {self.holds} of this version",
+                expected=(self.format, self.version),
+                found=found,
+                fix=fix,
+            )
+        return file
+
+    @contextmanager
+    def reading(self, path: str | Path, what: str = "") -> Iterator[None]:
+        """A context that reads from the open file `path`; what is not in it was damaged.
+
+        Args:
+            path: The file.
+            what: What is read, for messages; empty: all that it holds.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        try:
+            yield
+        except (OSError, KeyError) as error:
+            raise StoreError(
+                f"{path} is damaged: {what or self.holds} cannot be read ({error})",
+                fix=self._made_again(path),
+            ) from error
+
+    def command(self, path: str | Path) -> str:
+        """The command that makes the file, with the experiment that its path names."""
+        parts = Path(path).parts
+        if "results" not in parts[:-2]:
+            return f"snakemake --cores all {self.target}"
+        name = parts[parts.index("results") + 1]
+        return f"snakemake --cores all --config experiment={name} -- {self.target}"
+
+    def _made_again(self, path: str | Path) -> str:
+        return f"delete it, with its manifest if it has one, and run {self.command(path)}"

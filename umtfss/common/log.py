@@ -1,0 +1,41 @@
+"""Logging of one job: to the terminal and, below Snakemake, to the rule's log file."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from umtfss.common.errors import UmtfssError
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+@contextmanager
+def job_log(path: str | Path | None = None) -> Iterator[logging.Logger]:
+    """The package's logger, writing to standard error and to `path` for the block's duration.
+
+    A `UmtfssError` is logged as its text, without a traceback, and ends the process with
+    status 1: the user needs the message, not our call stack.
+    """
+    logger = logging.getLogger("umtfss")
+    logger.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(FORMAT, "%H:%M:%S"))
+        logger.addHandler(handler)
+    try:
+        yield logger
+    except UmtfssError as error:
+        logger.error("%s: %s", type(error).__name__, error)
+        raise SystemExit(1) from error
+    except Exception:
+        logger.exception("unexpected error")
+        raise
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()

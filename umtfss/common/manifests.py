@@ -1,0 +1,67 @@
+"""Manifests: the small JSON file beside a big output, with its content digest.
+
+A manifest holds what is needed to read the output, never a time or a host name: equal content gives
+equal bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from umtfss.common.errors import StoreError
+from umtfss.common.files import write_json
+
+MANIFEST_VERSION = 1
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """The installed versions of the named distributions; absent ones are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_manifest(path: str | Path, kind: str, digest: str, **fields: Any) -> None:
+    """Write the manifest of a big output.
+
+    Args:
+        path: The manifest's path.
+        kind: What the output is, e.g. "features"; checked when it is read.
+        digest: The content digest: equal for equal content.
+        **fields: JSON-able facts that readers need (shapes, counts, versions).
+    """
+    write_json(path, {"kind": kind, "version": MANIFEST_VERSION, "digest": digest, **fields})
+
+
+def read_manifest(path: str | Path, kind: str) -> Mapping[str, Any]:
+    """The manifest at `path`.
+
+    Raises:
+        StoreError: It is missing, not JSON, of another kind or of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(
+            f"{path} does not exist",
+            expected=f"the manifest of {kind}",
+            fix="run the rule that makes it (snakemake lists it with -n)",
+        )
+    try:
+        manifest = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{path} is not JSON ({error})", fix="delete it and run again") from error
+    for key, expected in (("kind", kind), ("version", MANIFEST_VERSION)):
+        if manifest.get(key) != expected:
+            raise StoreError(
+                f"{path} has the wrong {key}",
+                expected=expected,
+                found=manifest.get(key),
+                fix="delete it and run again",
+            )
+    return manifest

@@ -1,0 +1,268 @@
+"""Which images make a training episode without labels: pseudo-episodes and splits of one image.
+
+Protocol sections 3.7, 3.8 and 7. Shapes: E episodes, K shots, R regions, C channels. Draws are
+keyed as in `draw.py`.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from umtfss.common.errors import DataError
+from umtfss.common.randomness import generator, permutation
+from umtfss.data.index import DatasetIndex
+from umtfss.data.splits import base_classes
+from umtfss.episodes.episode import EpisodeList
+from umtfss.experiment.datasets import DatasetConfig
+from umtfss.experiment.episodes import EpisodesConfig
+from umtfss.pseudo_masks.store import RegionTable
+
+BLOCK = 256  # regions whose support pools are found at once
+
+
+def fold_images(
+    fold: str, indexes: Iterable[DatasetIndex], datasets: Mapping[str, DatasetConfig]
+) -> set[str] | None:
+    """The qualified ids of the images that a fold trains on; None for "all", which reads no label.
+
+    Args:
+        fold: "all", or "fold0" .. "fold3": images that hold a base class of that fold.
+        indexes: The lists of the pool's splits; not looked at for "all".
+        datasets: The data sets' blocks of the experiment.
+    """
+    if fold == "all":
+        return None
+    images: set[str] = set()
+    for index in indexes:
+        settings = datasets[index.dataset]
+        classes = base_classes(settings.kind, int(fold.removeprefix("fold")))
+        images.update(index.images_with(classes, settings.min_class_area))
+    return images
+
+
+def epoch_length(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    *,
+    shot: int,
+    allowed_ids: Collection[str] | None = None,
+) -> int:
+    """The number of images that can be the query of a pseudo-episode: one epoch.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid regions of the pool.
+        shot: K.
+        allowed_ids: The only images used; none: all.
+    """
+    usable = _usable_regions(image_ids, regions, shot, allowed_ids)
+    return len(np.unique(regions.image[usable]))
+
+
+def draw_pseudo_episodes(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    *,
+    shot: int,
+    count: int,
+    seed: int,
+    settings: EpisodesConfig,
+    allowed_ids: Collection[str] | None = None,
+    key: str,
+) -> EpisodeList:
+    """Pseudo-episodes: clusters are the classes, regions the masks.
+
+    Queries walk over the usable images, in a new random order every epoch. The query region is
+    uniform over the image's usable regions; usable is a valid region whose cluster has at least
+    K + 1 of them. Supports are drawn without replacement from the pool of the query region: the
+    `support_fraction` of the cluster's other regions that is nearest by cosine, at least K and
+    at most `support_cap`, or all of them in a small cluster.
+
+    Cosines are rounded differently by another BLAS or number of threads, which can swap two
+    regions at the edge of a pool; so the list is drawn once and kept.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid regions of the pool.
+        shot: K.
+        count: E.
+        seed: Episode seed.
+        settings: Size of the support pools.
+        allowed_ids: The only images used, as query and as support; none: all.
+        key: Names the draw, e.g. "train/pascal/unsup-all/seed0"; part of every draw.
+
+    Raises:
+        DataError: No cluster has regions in K + 1 images.
+    """
+    usable = _usable_regions(image_ids, regions, shot, allowed_ids)
+    cluster = regions.cluster[usable]
+    size = np.bincount(cluster)
+    pool_size = _pool_sizes(size, shot, settings)
+    images, first, regions_of = np.unique(
+        regions.image[usable], return_index=True, return_counts=True
+    )
+    query = np.empty(count, np.int64)  # positions in `usable`
+    ranks = np.empty((count, shot), np.int64)  # positions in the support pool
+    order = np.empty(0, np.int64)
+    for episode in tqdm(range(count), "episodes", unit="episode", mininterval=1):
+        epoch, place = divmod(episode, len(images))
+        if place == 0:
+            order = permutation(len(images), key, seed, "epoch", epoch)
+        rng = generator(key, seed, episode)
+        at = order[place]
+        query[episode] = first[at] + rng.integers(regions_of[at])
+        ranks[episode] = rng.choice(pool_size[cluster[query[episode]]], shot, replace=False)
+
+    supports = np.empty((count, shot), np.int64)  # positions in `usable`
+    for c in tqdm(np.flatnonzero(size).tolist(), "support pools", unit="cluster"):
+        members = np.flatnonzero(cluster == c)
+        episodes = np.flatnonzero(cluster[query] == c)
+        centre, rank = np.searchsorted(members, query[episodes]), ranks[episodes]
+        if pool_size[c] == size[c] - 1:
+            picked = rank + (rank >= centre[:, None])
+        else:
+            rows = np.flatnonzero(regions.cluster == c)  # those of the cluster's features
+            feature = regions.cluster_features(c)[np.searchsorted(rows, usable[members])]
+            picked = _pick_near(feature, centre, rank, int(pool_size[c]))
+        supports[episodes] = members[picked]
+    image = regions.image[usable]
+    return EpisodeList(image_ids, image[query], cluster[query], image[supports], key)
+
+
+def split_epoch_length(
+    image_ids: Sequence[str], regions: RegionTable, *, allowed_ids: Collection[str] | None = None
+) -> int:
+    """The number of images that can make a split episode: one epoch.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid salient regions of the pool.
+        allowed_ids: The only images used; none: all.
+    """
+    return len(_salient_images(image_ids, regions, allowed_ids))
+
+
+def draw_split_episodes(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    *,
+    shot: int,
+    count: int,
+    seed: int,
+    allowed_ids: Collection[str] | None = None,
+    key: str,
+) -> EpisodeList:
+    """Episodes of one image each, as MaskSplit has them (arXiv:2110.12207).
+
+    The image is its own query and all of its K supports; the loader splits its mask. The class is
+    cluster 0, the salient region. Images are walked over in a new random order every
+    epoch.
+
+    Args:
+        image_ids: Ids that `regions.image` points into.
+        regions: The valid salient regions of the pool.
+        shot: K.
+        count: E.
+        seed: Episode seed.
+        allowed_ids: The only images used; none: all.
+        key: Names the draw, e.g. "train/pascal/saliency-all"; part of every draw.
+
+    Raises:
+        DataError: No image has a valid salient region.
+    """
+    images = _salient_images(image_ids, regions, allowed_ids)
+    epochs = range(-(-count // len(images)))
+    orders = [permutation(len(images), key, seed, "epoch", epoch) for epoch in epochs]
+    query = images[np.concatenate([np.empty(0, np.int64), *orders])[:count]]
+    supports = np.repeat(query[:, None], shot, axis=1)
+    return EpisodeList(image_ids, query, np.zeros(count), supports, key)
+
+
+def _salient_images(
+    image_ids: Sequence[str], regions: RegionTable, allowed_ids: Collection[str] | None
+) -> np.ndarray:
+    """Rows of the allowed images that have a valid region, ascending."""
+    images = np.unique(regions.image[_allowed(image_ids, regions, allowed_ids)])
+    if not len(images):
+        raise DataError(
+            "no image can make a split episode",
+            expected="an allowed image with a valid salient region",
+            found=f"{len(regions)} valid regions in {len(image_ids)} images",
+            fix="use more images, or a smaller pseudo_masks.min_area",
+        )
+    return images
+
+
+def _usable_regions(
+    image_ids: Sequence[str],
+    regions: RegionTable,
+    shot: int,
+    allowed_ids: Collection[str] | None,
+) -> np.ndarray:
+    """Rows of the regions of allowed images whose cluster has more than `shot` of them."""
+    rows = _allowed(image_ids, regions, allowed_ids)
+    size = np.bincount(regions.cluster[rows], minlength=1)
+    usable = rows[size[regions.cluster[rows]] > shot]
+    if not len(usable):
+        images = len(image_ids if allowed_ids is None else {*image_ids} & {*allowed_ids})
+        raise DataError(
+            f"no cluster can make {shot}-shot pseudo-episodes",
+            expected=f"a cluster with valid regions in {shot + 1} images",
+            found=f"{len(rows)} valid regions in {images} images, "
+            f"at most {size.max()} in one cluster",
+            fix="use more images, fewer clusters, a smaller pseudo_masks.min_area or a larger "
+            "episodes.max_border",
+        )
+    return usable
+
+
+def _allowed(
+    image_ids: Sequence[str], regions: RegionTable, allowed_ids: Collection[str] | None
+) -> np.ndarray:
+    """Rows of the regions of allowed images; none: all."""
+    if allowed_ids is None:
+        return np.arange(len(regions))
+    wanted = frozenset(allowed_ids)
+    allowed = np.array([image_id in wanted for image_id in image_ids], bool)
+    return np.flatnonzero(allowed[regions.image])
+
+
+def _pool_sizes(size: np.ndarray, shot: int, settings: EpisodesConfig) -> np.ndarray:
+    """The number of regions that supports are drawn from, per cluster, query excluded."""
+    others = np.maximum(size - 1, 0)
+    nearest = np.ceil(settings.support_fraction * others).astype(np.int64)
+    nearest = np.maximum(np.minimum(nearest, settings.support_cap), shot)
+    return np.where(size < settings.small_cluster, others, np.minimum(nearest, others))
+
+
+def _pick_near(
+    feature: np.ndarray, query: np.ndarray, ranks: np.ndarray, pool_size: int
+) -> np.ndarray:
+    """The regions at `ranks` of the query regions' pools, (E, K), within one cluster.
+
+    A pool is listed in the order of the table. Blocks are fixed rows of the cluster, whatever
+    the episodes, so that a longer list computes the same cosines as a shorter one.
+
+    Args:
+        feature: (R, C) float32, L2-normalised, of the cluster's usable regions.
+        query: (E,) int, row of each query region.
+        ranks: (E, K) int, positions in the pool.
+        pool_size: Number of nearest regions that make a pool.
+    """
+    picked = np.empty_like(ranks)
+    for block in np.unique(query // BLOCK):
+        start = block * BLOCK
+        cosine = feature[start : start + BLOCK] @ feature.T
+        here = np.arange(len(cosine))
+        cosine[here, start + here] = -np.inf  # never the query itself
+        # the pool_size-th greatest cosine of each row is the border of its pool
+        border = np.partition(cosine, -pool_size, axis=1)[:, -pool_size, None]
+        in_pool = cosine >= border
+        listed = np.flatnonzero(in_pool)  # row after row
+        count = np.count_nonzero(in_pool, axis=1)
+        first = np.cumsum(count) - count
+        episodes = np.flatnonzero(query // BLOCK == block)
+        row = query[episodes, None] - start
+        picked[episodes] = listed[first[row] + ranks[episodes]] - row * len(feature)
+    return picked

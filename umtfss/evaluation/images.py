@@ -1,0 +1,81 @@
+"""The images of test episodes: labels, features, superpixels."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import RLock
+from typing import TypeVar
+
+import numpy as np
+
+from umtfss.episodes.masks import LabelledImages
+from umtfss.features.store import FeatureSource
+
+Read = TypeVar("Read")
+
+
+class TestImages:
+    """Features and labels of test images, each read once for as long as it fits memory.
+
+    Make one and test every fold and seed with it. It serves as feature source and as catalog.
+
+    Args:
+        catalog: Labels by qualified image id.
+        store: Features by qualified image id: a `FeatureStore` or `LiveFeatures`.
+        memory_mb: What is kept, the most recently used.
+        read_superpixels: Gives the superpixels of an image, (H, W) int; only for models that ask.
+    """
+
+    __test__ = False  # not a test class, whatever its name
+
+    def __init__(
+        self,
+        catalog: LabelledImages,
+        store: FeatureSource,
+        memory_mb: int = 1536,
+        read_superpixels: Callable[[str], np.ndarray] | None = None,
+    ) -> None:
+        self.catalog, self.store, self._read_superpixels = catalog, store, read_superpixels
+        self.channels, self.long_side = store.channels, store.long_side
+        self.stride, self.multiple = store.stride, store.multiple
+        self.align_corners = store.align_corners
+        self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._room = memory_mb * 2**20
+        self._lock = RLock()  # a reading thread and the evaluation share it
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's un-padded grid (h, w)."""
+        return self.store.grid(image_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+        return self.store.image_size(image_id)
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """One level of one image, (h, w, C) float16."""
+        return self._get((image_id, level), lambda: self.store.read(image_id, level))
+
+    def image(self, qualified: str) -> np.ndarray:
+        """The image, (H, W, 3) uint8 RGB; not kept."""
+        return self.catalog.image(qualified)
+
+    def mask(self, qualified: str) -> np.ndarray:
+        """The class of every pixel, (H, W) uint8."""
+        return self._get((qualified, ""), lambda: self.catalog.mask(qualified))
+
+    def superpixels(self, qualified: str) -> np.ndarray:
+        """The superpixel of every pixel, (H, W) int."""
+        read = self._read_superpixels
+        assert read is not None  # whoever makes the images knows the model
+        return self._get((qualified, "superpixels"), lambda: read(qualified))
+
+    def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            value = load()
+            self._kept[key] = value
+            self._room -= value.nbytes
+            while self._room < 0:
+                self._room += self._kept.popitem(last=False)[1].nbytes
+            return value

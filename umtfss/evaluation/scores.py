@@ -1,0 +1,154 @@
+"""Testing a model on episodes (protocol section 6).
+
+Shapes: B batch, H W original pixels of the query, h w its un-padded grid, g g padded grid.
+
+A thread reads features and labels of the next batches while the model works on this one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+from tqdm import tqdm
+
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.cached import CachedEpisodes, collate
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.masks import GroundTruthMasks
+from umtfss.evaluation.images import Read, TestImages
+from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
+from umtfss.pseudo_masks.superpixels import blend_means
+
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class HowTested:
+    """How episodes are tested.
+
+    Attributes:
+        mid: Levels of the mid feature.
+        high: Level of the prior mask.
+        batch_size: Episodes per forward pass.
+        device: Where the model runs; it is moved there.
+        amp: Mixed precision.
+        superpixels: Part of the score that is its mean over each superpixel of the query.
+    """
+
+    mid: Sequence[str]
+    high: str
+    batch_size: int = 1
+    device: torch.device | str = "cpu"
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    superpixels: float = 0.0
+
+
+def evaluate(
+    model: torch.nn.Module,
+    episodes: EpisodeList,
+    images: TestImages,
+    how: HowTested,
+    progress: bool = True,
+) -> EpisodeScores:
+    """The counts of every episode.
+
+    Args:
+        model: A `MetaLearner`; it is left in evaluation mode.
+        episodes: Test episodes.
+        images: Features and labels of their images.
+        how: Batches, precision and what is done to the score.
+        progress: Whether to show a bar.
+    """
+    masks = GroundTruthMasks(images)
+    score = SegmentationScore(sorted(set(episodes.class_id.tolist())))
+    found = predicted_scores(model, episodes, images, how)
+    bar = tqdm(found, total=len(episodes), unit="episode", disable=not progress)
+    for episode, predicted in zip(episodes, bar, strict=True):
+        label = masks.mask(episode.query, episode.class_id)
+        score.update(predicted > 0, label, episode.class_id)
+    return score.scores
+
+
+def predicted_scores(
+    model: torch.nn.Module,
+    episodes: EpisodeList,
+    images: TestImages,
+    how: HowTested,
+    rows: Sequence[int] | None = None,
+) -> Iterator[np.ndarray]:
+    """The scores of queries, (H, W) float32 each: positive is foreground.
+
+    Args:
+        model: As of `evaluate`, like all but the last.
+        episodes: Episodes.
+        images: Features of their images, and labels of the supports.
+        how: Batches, precision and what is done to the score.
+        rows: Which episodes, in this order; none: all.
+    """
+    rows = range(len(episodes)) if rows is None else rows
+    dataset = CachedEpisodes(episodes, images, how.mid, how.high, GroundTruthMasks(images))
+    model, align = model.to(how.device).eval(), images.align_corners
+
+    def read(batch: Sequence[int]) -> EpisodeBatch:
+        return collate([dataset[row] for row in batch])
+
+    starts = range(0, len(rows), how.batch_size)
+    batches = [rows[start : start + how.batch_size] for start in starts]
+    for batch, inputs in zip(batches, _ahead(read, batches), strict=True):
+        differences = _foreground_minus_background(model, inputs, how.device, how.amp)
+        for row, difference in zip(batch, differences, strict=True):
+            query = episodes[row].query
+            score = _at_original_size(
+                difference, images.grid(query), images.image_size(query), align
+            )
+            if how.superpixels:
+                score = blend_means(score, images.superpixels(query), how.superpixels)
+            yield score
+
+
+def _ahead(
+    read: Callable[[Sequence[int]], Read], batches: Iterable[Sequence[int]]
+) -> Iterator[Read]:
+    """`read` of every batch, in order, read by a thread a few ahead of their use."""
+    with ThreadPoolExecutor(1) as thread:
+        todo = iter(batches)
+        waiting = [thread.submit(read, batch) for batch in islice(todo, BATCHES_AHEAD)]
+        while waiting:
+            ready = waiting.pop(0).result()
+            waiting += [thread.submit(read, batch) for batch in islice(todo, 1)]
+            yield ready
+
+
+@torch.inference_mode()
+def _foreground_minus_background(
+    model: torch.nn.Module, batch: EpisodeBatch, device: torch.device | str, amp: str
+) -> Tensor:
+    """The difference of the logits, (B, g, g) float32 on the CPU.
+
+    Upsampling is linear: the difference's sign at a pixel is the argmax of the upsampled logits.
+    """
+    context: AbstractContextManager = nullcontext()
+    if amp != "off":
+        dtype = torch.bfloat16 if amp == "bf16" else torch.float16
+        context = torch.autocast(torch.device(device).type, dtype)
+    with context:
+        logits = model(batch.to(device)).float()
+    return (logits[:, 1] - logits[:, 0]).cpu()
+
+
+def _at_original_size(
+    difference: Tensor, grid: Sequence[int], size: tuple[int, ...], align_corners: bool
+) -> np.ndarray:
+    """The (g, g) logit differences at the image's size, (H, W) float32."""
+    h, w = grid
+    upsampled = nnf.interpolate(
+        difference[None, None, :h, :w], size, mode="bilinear", align_corners=align_corners
+    )
+    return upsampled[0, 0].numpy()

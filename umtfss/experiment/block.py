@@ -1,0 +1,41 @@
+"""What all parts of an experiment file are made of: a strict model, and types with their ranges."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+FOLDS = (0, 1, 2, 3)
+ALL_LABELS = 100  # percent of the training images
+
+Item = TypeVar("Item")
+
+
+def _each_once(values: list[Item]) -> list[Item]:
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named twice")
+    return values
+
+
+Distinct = Annotated[list[Item], AfterValidator(_each_once)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
+Ratio = Annotated[int, Field(ge=1, le=ALL_LABELS)]
+
+
+class Block(BaseModel):
+    """A part of an experiment: unknown keys are refused, values cannot be changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def known(name: str, names: Collection[str], where: str) -> None:
+    """Refuse a name that is not one of `names`; `where` is the key that holds it."""
+    if name not in names:
+        near = get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{where}: {name!r} is not defined, known are {sorted(names)}{hint}")

@@ -1,0 +1,84 @@
+"""The block `datasets`: where raw files are and how they are read."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from umtfss.experiment.block import Block, Name, PositiveInt, known
+
+OFFICIAL_TEST_SPLIT = "val"
+
+
+PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
+
+
+class ShapesConfig(Block):
+    """The procedural data set `shapes`."""
+
+    train_images: PositiveInt = Field(400, description="images in the split train")
+    val_images: PositiveInt = Field(240, description="images in the split val")
+    dev_images: Annotated[int, Field(ge=0)] = Field(
+        0, description="images in the split dev, to choose settings on without test images"
+    )
+    height: Annotated[int, Field(ge=64)] = Field(180, description="image height, px")
+    width: Annotated[int, Field(ge=64)] = Field(240, description="image width, px")
+    seed: int = Field(0, description="seed of everything drawn, the looks of classes included")
+
+
+class DatasetConfig(Block):
+    """A data set: where its raw files are and how they are read."""
+
+    kind: Literal["voc2012", "coco", "shapes", "folder"] = Field(description="the reader")
+    folder: str | None = Field(None, description="folder below data_root; not for shapes")
+    download: bool = Field(False, description="fetch the official files if the folder is absent")
+    min_class_area: PositiveInt = Field(
+        2048, description="px of a class at label resolution for it to count as present"
+    )
+    test_split: Name = Field(
+        OFFICIAL_TEST_SPLIT,
+        description="split that is tested; another than val, to choose settings without test "
+        "images, is said in every caption",
+    )
+    test_episodes: PositiveInt = Field(1000, description="test episodes per fold and seed")
+    rare_classes: Literal["refuse", "leave_out"] = Field(
+        "refuse",
+        description="test classes with too few images for K supports: an error, or not tested, "
+        "which makes the mIoU one over the others",
+    )
+    expected_images: dict[str, PositiveInt] = Field(
+        default_factory=dict, description="split -> number of images that verification expects"
+    )
+    expected_fold_images: dict[str, PerFold] = Field(
+        default_factory=dict,
+        description="split -> images with a class of fold 0..3, that verification expects",
+    )
+    expected_smallest_class: dict[str, PerFold] = Field(
+        default_factory=dict,
+        description="split -> size of the smallest class pool of fold 0..3, expected",
+    )
+    shapes: ShapesConfig | None = Field(None, description="settings of kind shapes")
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "DatasetConfig":
+        if self.kind == "shapes" and (self.folder is not None or self.shapes is None):
+            raise ValueError("kind shapes takes a block `shapes:` and no `folder:`")
+        if self.kind != "shapes" and (self.folder is None or self.shapes is not None):
+            raise ValueError(f"kind {self.kind} takes a `folder:` and no block `shapes:`")
+        if self.download and self.kind not in ("voc2012", "coco"):
+            raise ValueError("only voc2012 and coco can be downloaded")
+        if self.kind != "folder":
+            known(self.test_split, self.splits, "test_split")
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that data sets of this kind have."""
+        if self.kind == "folder":
+            return ("all",)
+        has_dev = self.shapes is not None and self.shapes.dev_images > 0
+        return ("train", "val", "dev") if has_dev else ("train", "val")
+
+    @property
+    def is_development(self) -> bool:
+        """Whether what is tested is not the official test split, of any kind."""
+        return self.test_split != OFFICIAL_TEST_SPLIT

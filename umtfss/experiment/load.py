@@ -1,0 +1,210 @@
+"""From an experiment's file to its validated settings, or to a message that says what to write.
+
+`load_experiment` is the only way in; scripts, rules and tests use it.
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from umtfss.common.errors import ConfigError
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.schema import Experiment
+
+EXTENDS = "extends"  # an experiment's file may name another one: all of that but what it names
+# Keys of older experiment files -> why they are gone, and what to write instead.
+REMOVED = {
+    "model.closer": "removed: a query is tested once, as a whole; delete the line",
+    "features.tuned_blocks": "removed with the model `tuned`: no backbone is trained; delete it",
+    "features.tuned_part": "removed with the model `tuned`: no backbone is trained; delete it",
+    "features.model.views": "removed: a cache holds plain images; to augment, write `cache: false`",
+    "features.model.augment": "removed: write training.<pool>.augment and `cache: false`",
+    "evaluation.protocol": "removed: every label is counted at its own size; delete the line",
+}
+
+
+def experiment_file(name: str) -> Path:
+    """The file of an experiment, named (`demo`) or given as a path ending in `.yaml`.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    path = Path(name) if name.endswith(".yaml") else PACKAGE_ROOT / "experiments" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
+        near = get_close_matches(name, known, 1)
+        raise ConfigError(
+            f"there is no experiment {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
+            expected=f"one of {known}, or the path of a .yaml file",
+            found=str(path),
+            fix="snakemake --cores all --config experiment=demo -- all_tables",
+        )
+    return path
+
+
+def load_experiment(name: str, seed: int = 0) -> Experiment:
+    """The validated experiment.
+
+    Args:
+        name: A name below experiments/, or the path of a `.yaml` file.
+        seed: The seed, which stands in config.yaml and not in the experiment's file.
+
+    A file that says `extends: NAME` is that experiment's with what it names changed: mappings are
+    merged, lists and single values replaced, and null deletes a key of that experiment.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, or a key is unknown, missing or out of
+            range; the message lists every such key, its file and what to write.
+    """
+    files = _read_chain(name)
+    path = next(iter(files))
+    if not re.fullmatch("[a-z0-9_]+", path.stem):
+        raise ConfigError(
+            f"{path} cannot be used: the file's name is the experiment's",
+            expected="small letters, digits and _ before .yaml",
+            fix="rename the file",
+        )
+    merged: dict[str, Any] = {}
+    for settings in reversed(files.values()):
+        merged = _merge(merged, settings)
+    try:
+        return Experiment.model_validate({**merged, "name": path.stem, "seed": seed})
+    except ValidationError as error:
+        where = " or ".join(map(str, files))
+        raise ConfigError(_explain(files, error), fix=f"edit {where}") from error
+
+
+def _read_chain(name: str) -> dict[Path, dict[str, Any]]:
+    """The experiment's file and those that it extends, each with its settings, the base last.
+
+    Raises:
+        ConfigError: A file is missing or not usable, or the chain comes back to where it was.
+    """
+    files: dict[Path, dict[str, Any]] = {}
+    path = experiment_file(name)
+    while path.resolve() not in {file.resolve() for file in files}:
+        files[path] = settings = _read(path)
+        if EXTENDS not in settings:
+            return files
+        base = settings.pop(EXTENDS)
+        if not isinstance(base, str):
+            raise ConfigError(
+                f"{path}: {EXTENDS} names one experiment",
+                expected="a name such as demo, or the path of a .yaml file",
+                found=base,
+                fix=f"write `{EXTENDS}: demo`, or delete the line",
+            )
+        path = experiment_file(base)
+    raise ConfigError(
+        f"{next(iter(files))} extends itself",
+        expected="a chain that ends at an experiment that extends none",
+        found=" -> ".join(file.stem for file in [*files, path]),
+        fix=f"delete the line `{EXTENDS}:` of one of them",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The settings of one file, as they stand there.
+
+    Raises:
+        ConfigError: The file is not YAML, holds no mapping, or a key that does not belong there.
+    """
+    text = path.read_text()
+    try:
+        _refuse_repeated_keys(path, yaml.compose(text))
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        fix = "mend the line named above"
+        raise ConfigError(f"{path} is not YAML: {error}", fix=fix) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no settings", expected="a mapping of keys", found=raw)
+    for key, where in (("name", "the file's name"), ("seed", "config.yaml")):
+        if key in raw:
+            raise ConfigError(
+                f"{path} sets {key}",
+                expected=f"{key} from {where}",
+                found=raw[key],
+                fix=f"delete the line `{key}:`",
+            )
+    return raw
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`: mappings are merged, all else replaces; null deletes what base has."""
+    merged = dict(base)
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = _merge(base[key], value)
+        elif value is None and key in base:
+            del merged[key]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
+    """YAML forbids a key twice in a mapping, PyYAML takes the last one."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key, value in node.value:
+            if keys.count(key.value) > 1:
+                raise ConfigError(
+                    f"{path} has the key {key.value} twice in one block",
+                    found=f"line {key.start_mark.line + 1}",
+                    fix="delete one of the two",
+                )
+            _refuse_repeated_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeated_keys(path, value)
+
+
+def _explain(files: Mapping[Path, dict[str, Any]], error: ValidationError) -> str:
+    lines = [f"{next(iter(files))}: {error.error_count()} setting(s) cannot be used"]
+    for problem in error.errors():
+        key = ".".join(map(str, problem["loc"])) or "(whole file)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            siblings = _fields_at(problem["loc"][:-1])
+            near = get_close_matches(str(problem["loc"][-1]), siblings, 1)
+            message = "unknown key" + (f", did you mean {near[0]!r}?" if near else "")
+            message += f" (known: {', '.join(siblings)})" if siblings else ""
+            message = REMOVED.get(key, message)
+        elif problem["type"] == "missing":
+            message = "required, but absent"
+        elif not isinstance(problem["input"], dict):  # a whole block would hide the message
+            message += f", found {problem['input']!r}"
+        if len(files) > 1:
+            depth = {path: _depth(settings, problem["loc"]) for path, settings in files.items()}
+            message += f" (in {max(files, key=lambda path: depth[path])})"
+        lines.append(f"  {key}: {message}")
+    return "\n".join(lines)
+
+
+def _depth(settings: Any, location: tuple[int | str, ...]) -> int:
+    """How many parts of `location` the file's own settings hold."""
+    for depth, part in enumerate(location):
+        listed = isinstance(settings, list) and isinstance(part, int) and part < len(settings)
+        if not listed and not (isinstance(settings, dict) and part in settings):
+            return depth
+        settings = settings[part]
+    return len(location)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the block at `location` knows; empty where it is not a block."""
+    schema: Any = Experiment.model_json_schema()
+    definitions, node = schema.get("$defs", {}), schema
+    for part in location:
+        named = node.get("properties", {}).get(part)  # else a mapping whose keys are free names
+        patterns: list[Any] = list(node.get("patternProperties", {}).values())
+        node = named or (patterns[0] if patterns else {})
+        options = [node, *node.get("anyOf", []), *node.get("allOf", [])]
+        name = next((o["$ref"] for o in options if isinstance(o, dict) and "$ref" in o), None)
+        node = definitions.get(name.rsplit("/", 1)[-1], {}) if name else node
+    return sorted(node.get("properties", {}))

@@ -1,0 +1,20 @@
+"""The block `pseudo_masks`: from clusters to regions."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from umtfss.experiment.block import Block, Fraction, PositiveInt
+
+
+class PseudoMasksConfig(Block):
+    """From clusters to regions and support pools (protocol section 3.4-3.7)."""
+
+    superpixels: Literal["felzenszwalb", "off"] = Field("felzenszwalb", description="label vote")
+    scale: Annotated[float, Field(gt=0)] = Field(100.0, description="Felzenszwalb scale")
+    sigma: Annotated[float, Field(ge=0)] = Field(0.8, description="Felzenszwalb smoothing, px")
+    min_size: PositiveInt = Field(200, description="Felzenszwalb smallest superpixel, px")
+    min_area: PositiveInt = Field(2048, description="smallest valid region, px")
+    background_span: Fraction = Field(
+        0.99, description="a region spanning this part of the rows or columns is background"
+    )

@@ -1,0 +1,79 @@
+"""The blocks `training`, `supervised` and `fine_tuning`: a meta-training."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from umtfss.experiment.augment import AugmentConfig
+from umtfss.experiment.block import Block, Fraction, Name, PositiveInt
+
+LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many episodes are drawn
+
+
+class TrainingConfig(Block):
+    """One stage of optimisation (protocol section 5). Give either epochs or steps."""
+
+    epochs: PositiveInt | None = Field(None, description="passes over the pool")
+    steps: PositiveInt | None = Field(None, description="optimiser steps, instead of epochs")
+    batch_size: PositiveInt = Field(4, description="episodes per step, over all processes")
+    shot: PositiveInt = Field(1, description="supports per training episode")
+    optimiser: Literal["sgd_adamw", "adamw", "adam"] = Field(
+        "sgd_adamw",
+        description="SGD, and AdamW for the transformer (paper); or AdamW, or Adam with L2 decay "
+        "(MaskSplit's own), for every parameter at adamw_lr and adamw_weight_decay",
+    )
+    sgd_lr: Annotated[float, Field(gt=0)] = Field(2e-3, description="SGD rate, all but transformer")
+    lr_multiplier: Annotated[float, Field(gt=0)] = Field(15.0, description="factor on sgd_lr")
+    momentum: Fraction = Field(0.9, description="SGD momentum")
+    sgd_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="SGD weight decay")
+    adamw_lr: Annotated[float, Field(gt=0)] = Field(
+        1e-4, description="rate of AdamW or Adam; constant for a transformer beside SGD"
+    )
+    adamw_weight_decay: Annotated[float, Field(ge=0)] = Field(
+        1e-2, description="of AdamW, none on biases and norms, or of Adam, on everything"
+    )
+    decay: Literal["poly", "cosine", "constant"] = Field(
+        "poly", description="how the main rate (SGD's, or that of the one optimiser) falls"
+    )
+    poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="power of decay poly")
+    warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="linear warm-up of the main rate; none: first epoch, at most half of all"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="decay of an exponential moving average of the weights, which is what a "
+        "training leaves (0.99 averages over about 100 steps); none: the last weights",
+    )
+    amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="gradient clipping")
+    loss_side: PositiveInt | None = Field(
+        None, description="side at which the loss is taken, px; none: the model's image size"
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes; results same")
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(5.0, description="between saves")
+    log_every: PositiveInt = Field(10, description="steps averaged into one line of log.csv")
+    augment: AugmentConfig = Field(default_factory=AugmentConfig, description="augmentation")
+    models: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="model -> the keys of this block that differ for it, e.g. sgd_lr",
+    )
+
+    def of_model(self, model: str) -> "TrainingConfig":
+        """The stage as one model has it, without `models`."""
+        changed = self.models.get(model, {})
+        kept = self.model_dump(exclude={"models"})
+        if {"epochs", "steps"} & set(changed):
+            kept |= {"epochs": None, "steps": None}
+        return TrainingConfig.model_validate({**kept, **changed})
+
+    @model_validator(mode="after")
+    def _check_length(self) -> "TrainingConfig":
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either `epochs:` or `steps:`")
+        if self.steps is not None and (self.warmup_steps or 0) >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        for model, changed in self.models.items():
+            if "models" in changed:
+                raise ValueError(f"models.{model}: a stage within a stage has no `models`")
+            self.of_model(model)
+        return self

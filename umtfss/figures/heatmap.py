@@ -1,0 +1,81 @@
+"""The heat map of Table 4."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from umtfss.figures.cells import _read_cells, _save
+
+LEAST_SPAN = 5.0  # mIoU points from the darkest to the lightest colour
+
+
+def table4_heatmap(table: str | Path, path: str | Path) -> None:
+    """Draw the grid of prototype numbers, ours and the paper's side by side.
+
+    Args:
+        table: `table4.csv`: a line per cell, rows K_bg, columns K_fg.
+        path: Picture.
+
+    Raises:
+        TableError: The file lacks a column.
+    """
+    cells = _read_cells(table)
+    ours, low, high, paper = (
+        cells.pivot(index="row", columns="column", values=name)
+        for name in ("value", "low", "high", "paper")
+    )
+    texts = [
+        [f"{m:.1f}\n[{a:.1f}, {b:.1f}]" for m, a, b in zip(*three, strict=True)]
+        for three in zip(ours.to_numpy(), low.to_numpy(), high.to_numpy(), strict=True)
+    ]
+    printed = [["" if np.isnan(m) else f"{m:.1f}" for m in row] for row in paper.to_numpy()]
+    figure = Figure(
+        figsize=(2.6 + 2.1 * ours.shape[1], 1.4 + 0.6 * ours.shape[0]), layout="constrained"
+    )
+    left, right = figure.subplots(1, 2)
+    span = max(_span(ours), _span(paper), LEAST_SPAN)
+    _heatmap(left, ours, texts, "ours", span)
+    _heatmap(right, paper, printed, "paper", span)
+    figure.suptitle(f"mIoU (%) by the numbers of prototypes; both scales span {span:.0f} points")
+    _save(figure, path)
+
+
+def _span(grid: pd.DataFrame) -> float:
+    """The distance of the greatest and the smallest number, 0 if there is none."""
+    values = grid.to_numpy(dtype=float)
+    known = values[np.isfinite(values)]
+    return float(np.ptp(known)) if known.size else 0.0
+
+
+def _heatmap(
+    axes: Axes, grid: pd.DataFrame, texts: Sequence[Sequence[str]], title: str, span: float
+) -> None:
+    """Draw one grid, in colours that span `span` about the middle of its numbers.
+
+    A step of colour is the same difference in both grids, and noise does not look like an effect.
+    """
+    values = grid.to_numpy(dtype=float)
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.9")
+    known = values[np.isfinite(values)]
+    middle = (known.min() + known.max()) / 2 if known.size else 0.0
+    low, high = middle - span / 2, middle + span / 2
+    axes.imshow(np.ma.masked_invalid(values), cmap=colours, aspect="auto", vmin=low, vmax=high)
+    for (row, column), value in np.ndenumerate(values):
+        dark = value < middle - span / 20
+        axes.text(
+            column,
+            row,
+            texts[row][column],
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
+    axes.set_xticks(range(values.shape[1]), [str(k) for k in grid.columns])
+    axes.set_yticks(range(values.shape[0]), [str(k) for k in grid.index])
+    axes.set(xlabel="$K_{fg}$", ylabel="$K_{bg}$", title=title)

@@ -1,0 +1,52 @@
+"""The curves of Table 2."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from umtfss.figures.cells import _read_cells, _save
+
+
+def label_ratio_curves(table: str | Path, path: str | Path) -> None:
+    """Draw mIoU over the label ratio: a colour for each model, a line for each start.
+
+    Ratios are evenly spaced, as 5, 10, 20 and 100 % are nearly so on a logarithmic axis, which
+    has no 0 %. Models are drawn side by side, so that their intervals do not cover each other.
+
+    Args:
+        table: `table2.csv`: a line per cell, rows "model, start", columns "ratio %".
+        path: Picture.
+
+    Raises:
+        TableError: The file lacks a column.
+    """
+    cells = _read_cells(table)
+    ratios = sorted(set(cells["column"]), key=lambda title: int(title.split()[0]))
+    rows = list(dict.fromkeys(cells["row"]))
+    models = list(dict.fromkeys(row.split(", ")[0] for row in rows))
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, row in enumerate(rows):
+        model, start = row.split(", ")
+        line = cells[cells["row"] == row].set_index("column").reindex(ratios)
+        scratch = start == "scratch"
+        place = np.arange(len(ratios)) + 0.05 * (number - (len(rows) - 1) / 2)
+        axes.errorbar(
+            place,
+            line["value"],
+            yerr=[line["value"] - line["low"], line["high"] - line["value"]],
+            color=f"C{models.index(model)}",
+            linestyle="--" if scratch else "-",
+            marker="s" if scratch else "o",
+            markerfacecolor="white" if scratch else None,
+            markersize=5,
+            capsize=2,
+            linewidth=1.4,
+            label=row,
+        )
+    axes.set_xticks(range(len(ratios)), ratios)
+    axes.set(xlabel="labelled images", ylabel="mIoU (%), 1-shot, mean of the folds")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _save(figure, path)

@@ -1,0 +1,1 @@
+"""What follows from an experiment: runs, cells, paths, features, cost."""

@@ -1,0 +1,290 @@
+"""What an experiment will cost, before anything starts: disk exactly, time roughly.
+
+Disk follows from grid sizes and channels. Time is floating-point work over the rate at which a core
+of this machine multiplies matrices, scaled by how much of that rate each arrow reached when
+measured, plus the start of every job, shared by all cores.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
+
+from umtfss.common.errors import DataError
+from umtfss.data.open import open_dataset
+from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.model import ModelConfig
+from umtfss.plan.paths import FeatureCache
+from umtfss.plan.plan import Plan
+from umtfss.plan.run import RunSpec
+
+# A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
+TYPICAL_SIZE = (375, 500)
+# Constants below are from one run of voc_cpu, then on the ViT alone, on two cores of 111 GFLOP/s
+# (AMD EPYC): seconds of jobs, less the start of each. Part of a core's matrix-product rate that is
+# reached:
+EFFICIENCY = {
+    "features": 0.90,  # 63.2 TFLOP in 8 jobs that took 680 s
+    "training": 0.60,  # runs of 150 steps of 4 episodes, 2.94 TFLOP each, took about 50 s
+    "evaluation": 0.63,  # 54.4 TFLOP in 12 jobs that took 849 s, reading included
+}
+# Core-seconds for the superpixels and regions of an image, no matrix products: 1,995 images in 4
+# jobs that took 170 s.
+PSEUDO_MASK_SECONDS = 0.073
+# What diffusing a token is worth, from a run of today's voc_cpu: 40 s a shard of 499 images.
+DIFFUSION_GFLOP = 0.015
+# Core-seconds until a job's imports are done.
+START_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one arrow.
+
+    Attributes:
+        arrow: Its name.
+        jobs: Number of jobs.
+        hours: Time on this machine's CPU, all cores busy.
+        gigabytes: Disk that its outputs take.
+    """
+
+    arrow: str
+    jobs: int
+    hours: float
+    gigabytes: float
+
+
+@dataclass(frozen=True)
+class TrainingFeatures:
+    """One way to the features that trainings see.
+
+    Attributes:
+        way: "cache" or "live".
+        images: Images that the backbone sees.
+        hours: Time on this machine's CPU, all cores busy.
+        gigabytes: Disk.
+    """
+
+    way: str
+    images: int
+    hours: float
+    gigabytes: float
+
+
+def matmul_rate(seconds: float = 0.3) -> float:
+    """GFLOP/s of single-precision matrix products on one core of this machine.
+
+    Measured for `seconds` of processor time, so that other programs do not slow it.
+    """
+    import torch  # takes seconds, and nothing else here needs it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        a = torch.ones(1024, 1024)
+        a @ a
+        start, products = process_time(), 0
+        while process_time() - start < seconds:
+            a @ a
+            products += 1
+        return 2 * 1.024**3 * products / (process_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def image_count(plan: Plan, dataset: str, split: str) -> int:
+    """The number of images of a split: of its index, else expected, else listed; 0: no files."""
+    index = Path(plan.index(dataset, split))
+    if index.is_file():
+        return len(json.loads(index.read_text())["images"])
+    settings = plan.experiment.datasets[dataset]
+    if settings.shapes is not None:
+        return settings.shapes.train_images if split == "train" else settings.shapes.val_images
+    if split in settings.expected_images:
+        return settings.expected_images[split]
+    try:
+        return len(open_dataset(dataset, settings, plan.dataset_root(dataset)).ids(split))
+    except DataError:
+        return 0
+
+
+def warnings(plan: Plan) -> list[str]:
+    """What the estimate lacks, and what the experiment will lack when it runs; one line each."""
+    experiment = plan.experiment
+    splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
+    splits |= {plan.tested_split(m.dataset) for table in plan.tables for m in table.measurements}
+    lines = [
+        f"{name} holds no images yet at {plan.dataset_root(name.split('/')[0])}: counted as 0"
+        for name in sorted(splits)
+        if image_count(plan, *name.split("/")) == 0
+    ]
+    features = experiment.features
+    own = {pool.embedding.backbone for pool in plan.experiment.pools.values() if pool.embedding}
+    for name in sorted({features.clustering.backbone, features.model.backbone, *own}):
+        facts = backbone_facts(name)
+        if facts.source is None and name not in features.weights:
+            lines.append(
+                f"features.weights.{name} needs a `source:` and a `sha256:`; "
+                f"the official file is {facts.official}"
+            )
+    return lines
+
+
+def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1) -> float:
+    """GFLOP of one forward pass of UMTFSS on one episode, rough; other models count as it.
+
+    Args:
+        model: The model's settings.
+        tokens: Tokens of an image.
+        channels: Channels of the mid feature.
+        shot: K.
+    """
+    d, images = model.width, 1 + shot
+    project = images * channels * d + 3 * images * d * d
+    attention = model.layers * images * (4 + 2 * model.ffn_ratio) * d * d
+    cross = model.layers * (2 + 2 * model.ffn_ratio) * d * d
+    cross += 2 * model.layers * (model.k_fg + model.k_bg) * d
+    return 2 * tokens * (project + attention + cross + 9 * d * d) / 1e9
+
+
+def training_episodes(plan: Plan, run: RunSpec) -> int:
+    """The number of episodes that a run is trained on, rough where epochs are asked for."""
+    stage = plan.training_settings(run)
+    count = sum(image_count(plan, *name.split("/")) for name in plan.training_splits(run))
+    return (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * (count * run.ratio // 100)
+
+
+def training_features(plan: Plan) -> list[TrainingFeatures]:
+    """What the features that trainings see cost from a cache, and what live.
+
+    A cache computes every image once. Live features are computed for every image of
+    every episode; they are augmented anew every time, and nothing is stored.
+    """
+    model, cores = plan.experiment.features.model, os.cpu_count() or 1
+    facts = backbone_facts(model.backbone)
+    levels = plan.experiment.features.backbone_levels([*model.mid, model.high])
+    splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
+    counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
+    sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
+    seen = {name: facts.resized(*size, model.long_side) for name, size in sizes.items()}
+    passes = 1 + plan.experiment.features.mirrored
+    # a live image is padded to a square
+    square = passes * facts.gflop(*facts.resized(1, 1, model.long_side), levels)
+    rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
+
+    gflop = sum(n * passes * facts.gflop(*seen[name], levels) for name, n in counts.items())
+    stored = sum(n * facts.image_bytes(*seen[name], levels) for name, n in counts.items())
+    images = sum(
+        training_episodes(plan, run) * (1 + plan.training_settings(run).shot)
+        for run in plan.trained_runs
+    )
+    return [
+        TrainingFeatures("cache", sum(counts.values()), gflop / rate, stored / 1e9),
+        TrainingFeatures("live", images, images * square / rate, 0.0),
+    ]
+
+
+def cheaper_features(plan: Plan, ways: list[TrainingFeatures], free: float | None = None) -> str:
+    """One sentence on which way to the training's features is cheaper here, and why.
+
+    It is said and not chosen: what is cheaper differs between machines, and would make the numbers
+    of an experiment differ, too.
+
+    Args:
+        plan: The plan.
+        ways: What `training_features` found.
+        free: Free disk, GB; none: of the disk of the results.
+    """
+    cache, live = ways
+    if free is None:
+        folder = next(path for path in Path(plan.root).absolute().parents if path.is_dir())
+        free = shutil.disk_usage(folder).free / 1e9
+    if cache.gigabytes > free:
+        best, why = "live", f"a cache of {cache.gigabytes:.1f} GB exceeds the {free:.1f} GB free"
+    elif cache.hours > live.hours:
+        best, why = "live", f"trainings draw {live.images} images, a cache computes {cache.images}"
+    else:
+        best, why = "a cache", f"it computes {cache.images} images, trainings draw {live.images}"
+    setting = f"features.model.cache: {str(best != 'live').lower()}"
+    is_set = plan.experiment.features.model.cache == (best != "live")
+    return f"cheaper is {best}, as {why}; {setting} {'is set' if is_set else 'is not set'}"
+
+
+def _image_size(plan: Plan, dataset: str) -> tuple[int, int]:
+    """The size (H, W) of the images of a data set."""
+    shapes = plan.experiment.datasets[dataset].shapes
+    return (shapes.height, shapes.width) if shapes else TYPICAL_SIZE
+
+
+def estimate(plan: Plan) -> list[Cost]:
+    """The cost of every arrow that takes long or fills the disk."""
+    experiment, features = plan.experiment, plan.experiment.features
+    rate, shards, cores = matmul_rate(), features.shards, os.cpu_count() or 1
+    passes = 1 + features.mirrored
+
+    def core_seconds(arrow: str, gflop: float) -> float:
+        return gflop / (rate * EFFICIENCY[arrow])
+
+    def hours(jobs: int, seconds: float) -> float:
+        return (seconds + jobs * START_SECONDS) / cores / 3600
+
+    size = {name: _image_size(plan, name) for name in experiment.datasets}
+
+    def cache_cost(cache: FeatureCache) -> tuple[float, float]:
+        facts = backbone_facts(cache.backbone)
+        resized = facts.resized(*size[cache.dataset], cache.long_side)
+        images = image_count(plan, cache.dataset, cache.split)
+        if cache.diffused:
+            assert features.diffusion is not None
+            h, w = facts.grid(*resized)
+            work = images * h * w * DIFFUSION_GFLOP
+            return work, images * h * w * features.diffusion.width * 2 / 1e9
+        gflop = passes * facts.gflop(*resized, cache.levels) * images
+        return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
+
+    caches = [cache_cost(cache) for cache in plan.feature_caches]
+    jobs = len(caches) * shards
+    seconds = core_seconds("features", sum(work for work, _ in caches))
+    costs = [Cost("features", jobs, hours(jobs, seconds), sum(disk for _, disk in caches))]
+    pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
+    salient = [run.pool for run in plan.trained_runs if run.tasks == "saliency"]
+    pooled += sorted({name for pool in salient for name in experiment.pools[pool].images})
+    pooled += ["/".join(pair) for pair in plan.superpixel_splits]
+    images = sum(image_count(plan, *name.split("/")) for name in pooled)
+    jobs, seconds = len(pooled) * shards, images * PSEUDO_MASK_SECONDS
+    costs.append(Cost("pseudo_masks", jobs, hours(jobs, seconds), images * 2.5e-5))
+
+    facts = backbone_facts(features.model.backbone)
+    side = facts.grid(features.model.long_side, features.model.long_side)[0]
+    levels = features.backbone_levels([*features.model.mid, features.model.high])
+
+    def live(dataset: str) -> float:
+        """Core-seconds for the model's features of an image."""
+        resized = facts.resized(*size[dataset], features.model.long_side)
+        return core_seconds("features", passes * facts.gflop(*resized, levels))
+
+    trained = 0.0
+    for run in plan.trained_runs:
+        stage, splits = plan.training_settings(run), plan.training_splits(run)
+        episodes = training_episodes(plan, run)
+        channels, settings = plan.mid_channels(run), plan.model_settings(run)
+        model = 3 * episode_gflop(settings, side * side, channels, stage.shot)
+        seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
+        trained += episodes * (core_seconds("training", model) + seen)
+    jobs = len(plan.trained_runs)
+    costs.append(Cost("training", jobs, hours(jobs, trained), jobs * 0.02))
+
+    tested, files = 0.0, 0
+    specs = {spec for table in plan.tables for spec in plan.evaluations_of(table)}
+    for spec in specs:
+        episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
+        files += episodes
+        if spec.run.is_trained:
+            channels, settings = plan.mid_channels(spec.run), plan.model_settings(spec.run)
+            model = episode_gflop(settings, side * side, channels, spec.shot)
+            seen = 0.0 if features.model.cache else (1 + spec.shot) * live(spec.dataset)
+            tested += episodes * (core_seconds("evaluation", model) + seen)
+    costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))
+    return costs

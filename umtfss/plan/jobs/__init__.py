@@ -1,0 +1,1 @@
+"""What each rule's script is given: one file and one frozen dataclass a rule."""

@@ -1,0 +1,186 @@
+"""Where every file of an experiment lies. Nothing else builds a path below results/."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from umtfss.experiment.features import DIFFUSED
+from umtfss.experiment.schema import Experiment
+from umtfss.plan.run import RunSpec
+
+
+@dataclass(frozen=True, order=True)
+class FeatureCache:
+    """The frozen features of one split: one backbone, one image size, one or more levels.
+
+    Features that are diffused are a cache of their own.
+    """
+
+    dataset: str
+    split: str
+    backbone: str
+    long_side: int
+    levels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The cache's folder name."""
+        kind = [DIFFUSED] if self.diffused else []
+        return "-".join([self.backbone, str(self.long_side), *kind])
+
+    @property
+    def diffused(self) -> bool:
+        """Whether it is made of another cache, and not of images."""
+        return self.levels == (DIFFUSED,)
+
+    @property
+    def files(self) -> str:
+        """The folder of its files, below features/."""
+        return f"{self.dataset}/{self.split}/{self.name}"
+
+
+@dataclass(frozen=True, order=True)
+class EvaluationSpec:
+    """One evaluation file: a run tested on a data set with K shots, folds and seeds together."""
+
+    run: RunSpec
+    dataset: str
+    shot: int
+    folds: tuple[int, ...]
+    seeds: int
+
+
+class Paths:
+    """The files of an experiment.
+
+    Args:
+        experiment: The validated experiment.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.root = f"results/{experiment.name}"
+
+    @property
+    def settings(self) -> str:
+        """What the experiment says, whole."""
+        return f"{self.root}/settings.yaml"
+
+    def dataset_root(self, dataset: str) -> Path:
+        """The raw files of a data set."""
+        settings = self.experiment.datasets[dataset]
+        if settings.kind == "shapes":
+            return Path(self.root) / "data" / dataset / "raw"
+        assert settings.folder is not None
+        return self.experiment.raw_data_root / settings.folder
+
+    def dataset_roots(self, splits: Iterable[str]) -> dict[str, Path]:
+        """Data sets of the splits -> their raw files."""
+        return {name: self.dataset_root(name) for name, _ in sorted(pairs_of(splits))}
+
+    def raw_marker(self, dataset: str) -> list[str]:
+        """The file that says that the raw files are complete; none if the user brings them."""
+        settings = self.experiment.datasets[dataset]
+        if settings.kind == "shapes":
+            return [f"{self.root}/data/{dataset}/generated.json"]
+        return [f"{self.root}/data/{dataset}/downloaded.json"] if settings.download else []
+
+    def index(self, dataset: str, split: str) -> str:
+        """The verified list of a split's images."""
+        return f"{self.root}/data/{dataset}/{split}.json"
+
+    def tested_split(self, dataset: str) -> str:
+        """The split of a data set that is tested, e.g. "pascal/val"."""
+        return f"{dataset}/{self.experiment.datasets[dataset].test_split}"
+
+    def test_index(self, dataset: str) -> str:
+        """The verified list of a data set's test images."""
+        return self.index(dataset, self.experiment.datasets[dataset].test_split)
+
+    def pool_indexes(self, pool: str) -> list[str]:
+        """The verified lists of a pool's images."""
+        return [self.index(*pair) for pair in pairs_of(self.experiment.pools[pool].images)]
+
+    def feature_manifests(self, caches: Iterable[FeatureCache]) -> list[str]:
+        """The manifests of all shards of the caches."""
+        return [
+            f"{self.root}/features/{c.files}/shard{shard}/manifest.json"
+            for c in caches
+            for shard in range(self.experiment.features.shards)
+        ]
+
+    def centroids(self, pool: str) -> str:
+        """The cluster centroids of a pool."""
+        return f"{self.root}/clustering/{pool}/centroids.h5"
+
+    @property
+    def diffusion_map(self) -> str:
+        """The map that diffuses features."""
+        return f"{self.root}/features/diffusion.h5"
+
+    def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
+        """The pseudo-mask shards of a pool (`.h5`), or their manifests (`.json`)."""
+        return [
+            f"{self.root}/pseudo_masks/{pool}/{name.replace('/', '-')}-shard{shard}{suffix}"
+            for name in self.experiment.pools[pool].images
+            for shard in range(self.experiment.features.shards)
+        ]
+
+    def saliency_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
+        """The masks of the salient regions of a pool's images (`.h5`), or their manifests."""
+        return [
+            f"{self.root}/pseudo_masks/saliency-{name.replace('/', '-')}-shard{shard}{suffix}"
+            for name in self.experiment.pools[pool].images
+            for shard in range(self.experiment.features.shards)
+        ]
+
+    def superpixels(self, dataset: str, split: str) -> list[str]:
+        """The superpixels of a split's images, one file a shard."""
+        return [
+            f"{self.root}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5"
+            for shard in range(self.experiment.features.shards)
+        ]
+
+    def task_masks(self, run: RunSpec, suffix: str = ".h5") -> list[str]:
+        """The files of masks that a run's tasks are made of; none where labels are."""
+        match run.tasks:
+            case "unsup":
+                return self.pseudo_masks(run.pool, suffix)
+            case "saliency":
+                return self.saliency_masks(run.pool, suffix)
+            case _:
+                return []
+
+    def training_episodes(self, run: RunSpec, suffix: str = ".h5") -> str:
+        """The training episodes of a run (`.h5`), or their manifest (`.json`)."""
+        tasks = f"{run.tasks}-{run.fold}"
+        if run.tasks == "sup":
+            tasks += f"-labels{run.ratio}"
+        return f"{self.root}/episodes/train/{run.pool}/{tasks}-seed{run.seed}{suffix}"
+
+    def test_episodes(self, dataset: str, fold: int, shot: int, seed: int) -> str:
+        """The test episodes of a fold."""
+        return f"{self.root}/episodes/test/{dataset}/fold{fold}-{shot}shot-seed{seed}.h5"
+
+    def training_folder(self, run: RunSpec) -> str:
+        """The folder of a run's weights."""
+        return f"{self.root}/training/{run.trained_as.path}"
+
+    def training_manifest(self, run: RunSpec | None) -> list[str]:
+        """The manifest of a run's weights, if there is a run and it is trained."""
+        if run is None or not run.is_trained:
+            return []
+        return [f"{self.training_folder(run)}/manifest.json"]
+
+    def evaluation(self, spec: EvaluationSpec) -> str:
+        """The per-episode results of an evaluation."""
+        return f"{self.root}/evaluation/{spec.run.path}/{spec.dataset}-{spec.shot}shot.json"
+
+    def table(self, name: str) -> list[str]:
+        """The files of a table."""
+        return [f"{self.root}/tables/{name}.{suffix}" for suffix in ("tex", "csv", "md")]
+
+
+def pairs_of(names: Iterable[str]) -> list[tuple[str, str]]:
+    """The data set and the split that each name ("pascal/train") stands for."""
+    return [(dataset, split) for dataset, _, split in (name.partition("/") for name in names)]

@@ -1,0 +1,278 @@
+"""The heart: from the tables asked for to the distinct runs, and what every job reads.
+
+Snakemake asks the plan for targets and inputs, the scripts for settings, the tables for where a
+number lies (`umtfss/plan/paths.py`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+from umtfss.common.errors import ConfigError
+from umtfss.experiment.schema import Experiment
+from umtfss.plan.cells import Table, unsupervised_run
+from umtfss.plan.paths import EvaluationSpec, FeatureCache, pairs_of
+from umtfss.plan.run import RunSpec
+from umtfss.plan.run_settings import RunSettings
+from umtfss.plan.tables.layout import all_tables
+
+TRAIN = "train"  # the split whose labels are trained on
+
+
+class Plan(RunSettings):
+    """What an experiment computes.
+
+    Args:
+        experiment: The validated experiment.
+        tables: Names of the tables asked for, e.g. ("table4",); all if none are named. They
+            select targets only: what a shared run is, never depends on what was asked for.
+
+    Raises:
+        ConfigError: The experiment has no such table.
+    """
+
+    def __init__(self, experiment: Experiment, tables: Iterable[str] = ()) -> None:
+        super().__init__(experiment)
+        self.every_table = all_tables(experiment)
+        known = {table.name: table for table in self.every_table}
+        asked = tuple(tables) or tuple(known)
+        for name in asked:
+            if name not in known:
+                raise ConfigError(
+                    f"experiment {experiment.name} has no table {name!r}",
+                    expected=f"one of {sorted(known)}",
+                    fix=f"add a block tables.{name} to its file",
+                )
+        self.tables: tuple[Table, ...] = tuple(known[name] for name in asked)
+
+    # What is computed
+
+    @cached_property
+    def sharing(self) -> dict[RunSpec, int]:
+        """Distinct runs of the tables asked for -> number of cells that use them.
+
+        A run that no cell shows counts 0: one that others start from, or have the weights of.
+        An experiment without tables trains the model block once on every pool that has a training
+        block.
+        """
+        if not self.every_table:
+            pools = sorted(self.experiment.training)
+            return {unsupervised_run(self.experiment, pool): 0 for pool in pools}
+        cells: Counter[RunSpec] = Counter()
+        for table in self.tables:
+            for cell in table.cells:
+                cells.update({measurement.run for measurement in cell.measurements})
+        cells.update({run.initial: 0 for run in cells if run.initial is not None})
+        cells.update({run.trained_as: 0 for run in cells if run.is_trained})
+        return dict(sorted(cells.items()))
+
+    @property
+    def trained_runs(self) -> list[RunSpec]:
+        """Runs that have to be trained."""
+        return [run for run in self.sharing if run.is_trained and run == run.trained_as]
+
+    @cached_property
+    def evaluations(self) -> dict[tuple[str, str, int], EvaluationSpec]:
+        """(run path, data set, shot) -> the evaluation, over every table of the experiment."""
+        folds: dict[tuple[RunSpec, str, int], set[int]] = {}
+        seeds: Counter[tuple[RunSpec, str, int]] = Counter()
+        for table in self.every_table:
+            for m in table.measurements:
+                key = (m.run, m.dataset, m.shot)
+                folds.setdefault(key, set()).add(m.fold)
+                seeds[key] = max(seeds[key], m.seeds)
+        return {
+            (run.path, dataset, shot): EvaluationSpec(
+                run, dataset, shot, tuple(sorted(tested)), seeds[run, dataset, shot]
+            )
+            for (run, dataset, shot), tested in folds.items()
+        }
+
+    def evaluations_of(self, table: Table) -> list[EvaluationSpec]:
+        """The evaluations that a table reads."""
+        keys = {(m.run.path, m.dataset, m.shot) for m in table.measurements}
+        return [self.evaluations[key] for key in sorted(keys)]
+
+    def run_at(self, path: str) -> RunSpec:
+        """The run whose results lie at `path` below training/.
+
+        Raises:
+            ConfigError: No table of the experiment needs such a run.
+        """
+        if path not in self._runs:
+            raise ConfigError(
+                f"no table of experiment {self.experiment.name} needs the run {path}",
+                expected="one of " + ", ".join(self._runs) + "; to predict, also prototype",
+                fix="correct the path, or add the table or cell to the experiment's file",
+            )
+        return self._runs[path]
+
+    @cached_property
+    def _runs(self) -> dict[str, RunSpec]:
+        """Path -> run, over every table of the experiment."""
+        return {run.path: run for run in Plan(self.experiment).sharing}
+
+    def training_splits(self, run: RunSpec) -> list[str]:
+        """The data set splits whose images a run is trained on, e.g. ["pascal/train"]."""
+        if run.tasks == "sup":
+            return [f"{run.pool}/{TRAIN}"]
+        return self.experiment.pools[run.pool].images
+
+    # What is frozen
+
+    @cached_property
+    def feature_caches(self) -> list[FeatureCache]:
+        """Every cache that the tables asked for need."""
+        features = self.experiment.features
+        caches: set[FeatureCache] = set()
+        for run in self.trained_runs:
+            caches.update(self.training_caches(run))
+            if run.tasks == "saliency":
+                caches.update(self.embedding_caches(run.pool, self.salient_embedding))
+        for pool in self.pools:
+            for embedding in (features.clustering, features.assignment):
+                caches.update(self.embedding_caches(pool, self.pool_embedding(pool, embedding)))
+        for table in self.tables:
+            for m in table.measurements:
+                caches.update(self.tested_caches(m.run, m.dataset))
+        caches.update(self.diffusion_sources)
+        caches.update([self.plain(cache) for cache in caches if cache.diffused])
+        return sorted(caches)
+
+    def training_caches(self, run: RunSpec) -> list[FeatureCache]:
+        """The caches that a run is trained on; none if its features are live."""
+        return self.model_caches(self.training_splits(run), self.diffuses(run))
+
+    def tested_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
+        """The caches of a data set's test images that a run reads; none if they are live."""
+        return self.model_caches([self.tested_split(dataset)], self.diffuses(run))
+
+    def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
+        """The superpixels of a data set's test images; none if the run does not ask for them."""
+        if not self.model_settings(run).superpixels:
+            return []
+        return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
+
+    # Where it lies
+
+    @property
+    def ledger(self) -> list[str]:
+        """The ledger of claims, which needs every table; none if only some were asked for."""
+        whole = self.tables == self.every_table != ()
+        return [f"{self.root}/claims.md"] if whole else []
+
+    @property
+    def pools(self) -> list[str]:
+        """The unlabelled pools whose clusters the tables asked for train on."""
+        return sorted({run.pool for run in self.trained_runs if run.tasks == "unsup"})
+
+    @property
+    def mask_files(self) -> list[str]:
+        """The manifests of all pseudo-masks that the tables asked for need, and superpixels."""
+        lists = [self.task_masks(run, ".json") for run in self.trained_runs]
+        lists += [self.superpixels(*pair) for pair in self.superpixel_splits]
+        return sorted(set().union(*lists))
+
+    @property
+    def superpixel_splits(self) -> list[tuple[str, str]]:
+        """The tested splits, (data set, split), whose superpixels the tables asked for need."""
+        tested = {(m.run, m.dataset) for table in self.tables for m in table.measurements}
+        needed = {name for run, name in tested if self.test_superpixels(run, name)}
+        return pairs_of(self.tested_split(name) for name in sorted(needed))
+
+    @property
+    def indexes(self) -> list[str]:
+        """The verified lists of every split that the tables asked for read."""
+        tested = {m.dataset for table in self.tables for m in table.measurements}
+        splits = {self.tested_split(dataset) for dataset in tested}
+        splits = splits.union(*(self.training_splits(run) for run in self.trained_runs))
+        splits |= {f"{cache.dataset}/{cache.split}" for cache in self.diffusion_sources}
+        return sorted(self.index(*pair) for pair in pairs_of(splits))
+
+    @property
+    def test_seeds(self) -> int:
+        """Number of episode seeds that are drawn."""
+        measured = (m.seeds for table in self.every_table for m in table.measurements)
+        return max(measured, default=0)
+
+    @property
+    def episode_files(self) -> list[str]:
+        """Every episode file that the tables asked for read."""
+        specs = [spec for table in self.tables for spec in self.evaluations_of(table)]
+        test = {path for spec in specs for path in self.tested_episodes(spec)}
+        return sorted(test | {self.training_episodes(run, ".json") for run in self.trained_runs})
+
+    def table_named(self, name: str) -> Table:
+        """A table of the experiment."""
+        return next(table for table in self.every_table if table.name == name)
+
+    @cached_property
+    def main_run(self) -> RunSpec:
+        """The trained run that most cells share, over every table of the experiment."""
+        sharing = Plan(self.experiment).sharing
+        return max((run for run in sharing if run.is_trained), key=lambda run: sharing[run])
+
+    @property
+    def panel(self) -> EvaluationSpec:
+        """The evaluation whose predictions are drawn: the main run, 1-shot."""
+        return next(e for e in self.evaluations.values() if e.run == self.main_run and e.shot == 1)
+
+    @property
+    def figures(self) -> list[str]:
+        """The pictures of the tables asked for."""
+        names = [f"clusters-{pool}.png" for pool in self.pools]
+        drawn = {"table2": "label_ratios.png", "table4": "table4_heatmap.png"}
+        names += [drawn[table.name] for table in self.tables if table.name in drawn]
+        if any(m.run == self.main_run and m.shot == 1 for t in self.tables for m in t.measurements):
+            names.append("qualitative.png")
+        return [f"{self.root}/figures/{name}" for name in names]
+
+    # What a job reads
+
+    def training_inputs(self, run: RunSpec) -> dict[str, Any]:
+        """Manifests and files that the training of a run reads."""
+        splits = self.training_splits(run)
+        pixels = run.tasks == "sup" or not self.experiment.features.model.cache
+        return {
+            "episodes": self.training_episodes(run, ".json"),
+            "masks": self.task_masks(run, ".json"),
+            "features": self.feature_manifests(self.training_caches(run)),
+            "indexes": [self.index(*pair) for pair in pairs_of(splits)] if pixels else [],
+            "initial": self.training_manifest(run.initial),
+        }
+
+    def clustered_features(self, pool: str) -> list[str]:
+        """The manifests of the features that the clustering of a pool reads."""
+        embedding = self.pool_embedding(pool, self.experiment.features.clustering)
+        return self.feature_manifests(self.embedding_caches(pool, embedding))
+
+    def tested_episodes(self, spec: EvaluationSpec) -> list[str]:
+        """The files of the episodes of an evaluation."""
+        return [
+            self.test_episodes(spec.dataset, fold, spec.shot, seed)
+            for fold in spec.folds
+            for seed in range(spec.seeds)
+        ]
+
+    def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
+        """Manifests and files that an evaluation reads."""
+        run, dataset = spec.run, spec.dataset
+        return {
+            "weights": self.training_manifest(run),
+            "features": self.feature_manifests(self.tested_caches(run, dataset)),
+            "superpixels": self.test_superpixels(run, dataset),
+            "index": self.test_index(spec.dataset),
+            "episodes": self.tested_episodes(spec),
+        }
+
+
+def table_names(asked: object) -> list[str]:
+    """The tables that a user asked for, named in full.
+
+    Args:
+        asked: A name or a list of names, separated by commas or not; `4` stands for `table4`.
+    """
+    several = asked if isinstance(asked, list | tuple) else str(asked).split(",")
+    names = [str(name).strip() for name in several]
+    return [f"table{name}" if name.isdigit() else name for name in names if name]

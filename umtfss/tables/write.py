@@ -1,0 +1,190 @@
+"""A table as LaTeX, CSV and Markdown: our number with its interval, the paper's beside it."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from umtfss.common.errors import TableError
+from umtfss.common.files import atomic_path
+from umtfss.experiment.block import FOLDS
+from umtfss.plan.cells import Table
+from umtfss.tables.values import Value, Values
+
+COLUMNS = (
+    *("row", "column", "metric", "value", "low", "high"),
+    *("fb_iou", "paper", "episodes", "seeds", "trainings", "collapsed"),
+)
+COLLAPSED = (
+    "† A training of this row found nothing on its own tasks (IoU below 0.05 over a tenth of its "
+    "steps, in its second half)."
+)
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "×": r"$\times$",
+    "†": r"\textdagger{}",
+    "[": "{[}",  # after a line break it would open an argument
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def write_table(table: Table, values: Values, stem: str | Path) -> None:
+    """Write `stem`.tex (a document of its own), `stem`.csv (one cell a line) and `stem`.md.
+
+    Args:
+        table: The layout.
+        values: (row title, column title) -> number, of every cell.
+        stem: Path without suffix.
+
+    Raises:
+        TableError: A cell has no value.
+    """
+    measured = [(c.row, c.column) for c in table.cells if c.measurements]
+    missing = [place for place in measured if place not in values]
+    if missing:
+        raise TableError(
+            f"{table.name} lacks the value of {len(missing)} cells",
+            found=missing,
+            fix="run snakemake --cores all all_tables",
+        )
+    renderings: dict[str, Callable[[Table, Values], str]] = {
+        ".tex": latex,
+        ".csv": tidy_csv,
+        ".md": markdown,
+    }
+    for suffix, render in renderings.items():
+        with atomic_path(f"{stem}{suffix}") as temporary:
+            temporary.write_text(render(table, values), encoding="utf-8")
+
+
+def latex(table: Table, values: Values) -> str:
+    """A document that holds the table alone, cropped to it."""
+    environment = templates(
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    )
+    environment.filters["tex"] = escape
+    return _render(environment, "table.tex.jinja", table, values)
+
+
+def markdown(table: Table, values: Values) -> str:
+    """A GitHub table with its caption."""
+    environment = templates()
+    environment.filters["md"] = lambda text: re.sub(r"([\\|<>*`])", r"\\\1", text)
+    return _render(environment, "table.md.jinja", table, values)
+
+
+def templates(**delimiters: str) -> Environment:
+    """The templates of this package; what they print, they escape themselves."""
+    return Environment(
+        loader=PackageLoader("umtfss", "tables/templates"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        autoescape=False,
+        **delimiters,  # type: ignore[arg-type]
+    )
+
+
+def tidy_csv(table: Table, values: Values) -> str:
+    """One line per cell; numbers in percent."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cell in table.cells:
+        paper = "" if cell.paper is None else cell.paper
+        value = values.get((cell.row, cell.column))
+        if value is None:  # quoted
+            writer.writerow([cell.row, cell.column, cell.metric, *[""] * 4, paper, *[""] * 4])
+            continue
+        numbers = [f"{number:.3f}" for number in (value.value, value.low, value.high, value.fb_iou)]
+        sizes = (value.episodes, value.seeds, value.trainings, int(value.collapsed))
+        writer.writerow([cell.row, cell.column, cell.metric, *numbers, paper, *sizes])
+    return stream.getvalue()
+
+
+def escape(text: str) -> str:
+    """The text with LaTeX's special characters escaped, and K_fg and K_bg as formulas."""
+    parts = re.split(r"\b(K_(?:fg|bg))\b", text)  # every second part is a number of prototypes
+    parts[1::2] = [rf"$K_\mathrm{{{part[2:]}}}$" for part in parts[1::2]]
+    parts[::2] = ["".join(SPECIAL.get(c, c) for c in part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def caption(table: Table, values: Iterable[Value]) -> str:
+    """Title, unit, interval, sample size and note of a table, as plain text."""
+    values = list(values)
+    sizes = sorted({(value.episodes, value.seeds) for value in values})
+    sample = " or ".join(
+        f"{episodes:,} episodes × {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        for episodes, seeds in sizes
+    )
+    coverages = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
+    trained = max((value.trainings for value in values), default=0)
+    parts = [table.title, development(table)]
+    if trained > 1:
+        parts.append(
+            f"mIoU in percent, of trained models the mean over {trained} training seeds, with its "
+            f"{coverages} interval over these (Student's t) and {sample} per fold (bootstrap)."
+        )
+    else:
+        parts.append(
+            f"mIoU in percent with its {coverages} bootstrap interval over {sample} per fold; "
+            "training, of one seed, is not covered."
+        )
+    if any(cell.paper is not None for cell in table.cells):
+        parts.append("In parentheses: the paper's number.")
+    if any(value.collapsed for value in values):
+        parts.append(COLLAPSED)
+    if len(table.folds) < len(FOLDS):
+        folds = ", ".join(map(str, table.folds))
+        parts.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
+    return " ".join(part for part in (*parts, table.note) if part)
+
+
+def development(*tables: Table) -> str:
+    """The sentence that says that other than official test images were tested, if so."""
+    splits = sorted({split for table in tables for split in table.development})
+    return f"Development: tested on {', '.join(splits)}, not on the test split." * bool(splits)
+
+
+def column_groups(columns: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    """Columns of folds that share what stands before the fold, as (that, [fold or mean]).
+
+    One group with an empty name if some title has nothing before a fold or names none.
+    """
+    split = [re.fullmatch(r"(.+) (fold \d|mean)", column) for column in columns]
+    if not all(split):
+        return [("", list(columns))]
+    parts = [match.groups() for match in split if match]
+    return [(name, [rest for _, rest in group]) for name, group in groupby(parts, lambda p: p[0])]
+
+
+def _render(environment: Environment, template: str, table: Table, values: Values) -> str:
+    papers = {(cell.row, cell.column): cell.paper for cell in table.cells}
+    collapsed = {row for (row, _), value in values.items() if value.collapsed}
+    rows = [
+        (
+            f"{row} †" if row in collapsed else row,
+            [(values.get((row, column)), papers.get((row, column))) for column in table.columns],
+        )
+        for row in table.rows
+    ]
+    return environment.get_template(template).render(
+        table=table,
+        groups=column_groups(table.columns),
+        rows=rows,
+        caption=caption(table, values.values()),
+    )
