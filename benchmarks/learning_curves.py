@@ -36,7 +36,7 @@ from umtfss.episodes.masks import PseudoMasks
 from umtfss.evaluation.images import TestImages
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.scores import HowTested, evaluate
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.block import FOLDS
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
@@ -208,7 +208,7 @@ class World:
         )
         torch.manual_seed(seed64("weights", 0))
         channels = sum(store.channels[level] for level in backbone.mid)
-        aligned = backbone_facts(backbone.name).align_corners
+        aligned = backbone_spec(backbone.name).align_corners
         model = build_model("umtfss", self.experiment.model, channels, aligned)
         with tempfile.TemporaryDirectory() as folder:
             train(

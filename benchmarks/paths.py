@@ -25,7 +25,7 @@ from umtfss.episodes.masks import GroundTruthMasks
 from umtfss.evaluation.images import TestImages
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.evaluation.scores import HowTested, evaluate
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.experiment.training import TrainingConfig
@@ -294,8 +294,8 @@ class PlainRun:
         self.setting = setting
         torch.manual_seed(0)
         network = ResNet(tuple(setting.channels), "layer4", dilated=True)
-        facts = backbone_facts("resnet50")
-        self.backbone = Extractor(facts, tuple(setting.channels), network, "random")
+        spec = backbone_spec("resnet50")
+        self.backbone = Extractor(spec, tuple(setting.channels), network, "random")
         self.images = torch.rand(2, 3, setting.pixels, setting.pixels)
         self.label = DiscImages((), setting.label_size).mask("")
 

@@ -13,7 +13,7 @@ from umtfss.backbones.build import build_extractor
 from umtfss.backbones.extractor import prepare_image
 from umtfss.backbones.weights import download_wheel, load_checkpoint, tensors
 from umtfss.common.errors import WeightsError
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.features.extract import extract_features
 from umtfss.features.store import FeatureStore
 
@@ -128,13 +128,13 @@ def test_a_lite_file_recognises_photos_with_its_own_normalisation(name, data_roo
     assert not unknown
     assert all(key.endswith("num_batches_tracked") for key in missing)
 
-    facts, right = backbone_facts(name), 0
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (facts.mean, facts.std))
+    spec, right = backbone_spec(name), 0
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (spec.mean, spec.std))
     paths = sorted(folder.glob("*.jpg"))  # one photo per class, in the order of the classes
     chosen = range(0, len(paths), 20)
     for class_id in chosen:
         with Image.open(paths[class_id]) as image:
-            pixels = prepare_image(np.array(image.convert("RGB")), facts, 257)[None]
+            pixels = prepare_image(np.array(image.convert("RGB")), spec, 257)[None]
         with torch.no_grad():
             right += int(network((pixels - mean) / std).argmax()) == class_id
     assert right / len(chosen) > 0.6

@@ -12,7 +12,7 @@ from umtfss.backbones.extractor import Extractor
 from umtfss.common.errors import DataError, StoreError, WeightsError
 from umtfss.common.manifests import write_manifest
 from umtfss.evaluation import evaluate_run as job
-from umtfss.experiment.backbones import BackboneFacts
+from umtfss.experiment.backbones import BackboneSpec
 from umtfss.experiment.load import load_experiment
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
@@ -34,13 +34,13 @@ class Colours(nn.Module):
 @pytest.fixture
 def plan(monkeypatch) -> Plan:
     """The demo, whose backbone sees colours alone."""
-    facts = BackboneFacts(
+    spec = BackboneSpec(
         name="colours", title="", stride=10, multiple=10, align_corners=False, mean=(0.5,) * 3,
         std=(1, 1, 1), channels={"block14": 3, "block20": 3}, pixel_flop={}, token_flop={},
         source=None, official="",
     )  # fmt: skip
     monkeypatch.setattr(
-        job, "model_extractor", lambda *_: Extractor(facts, ["block14", "block20"], Colours(), "d")
+        job, "model_extractor", lambda *_: Extractor(spec, ["block14", "block20"], Colours(), "d")
     )
     return Plan(load_experiment("demo"))
 

@@ -18,7 +18,7 @@ from umtfss.backbones.weights import (
     read_weights,
 )
 from umtfss.common.digests import digest_json
-from umtfss.experiment.backbones import FUSED, PAIRS, BackboneFacts, backbone_facts
+from umtfss.experiment.backbones import FUSED, PAIRS, BackboneSpec, backbone_spec
 from umtfss.experiment.features import FeaturesConfig, WeightsConfig
 
 Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet
@@ -34,7 +34,7 @@ def build_extractor(
     """The backbone with its pretrained weights, cut after the deepest level.
 
     Args:
-        name: A name that `backbone_facts` knows.
+        name: A name that `backbone_spec` knows.
         levels: The levels to return.
         weights: Backbone -> where its weights come from, if not from the default source; those of
             a pair by the names of its two backbones.
@@ -45,18 +45,18 @@ def build_extractor(
         ConfigError: The name or a level is unknown.
         WeightsError: The weights are missing, altered or of another network.
     """
-    facts = backbone_facts(name)
-    deepest = facts.deepest(levels)
+    spec = backbone_spec(name)
+    deepest = spec.deepest(levels)
     if name in PAIRS:
-        return _build_pair(facts, levels, weights, mirrored, precision)
-    make, rename, wheel = _parts(facts, levels)
+        return _build_pair(spec, levels, weights, mirrored, precision)
+    make, rename, wheel = _parts(spec, levels)
     with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
-        whole, network = make(list(facts.channels)[-1]), make(deepest)
+        whole, network = make(list(spec.channels)[-1]), make(deepest)
     own = (weights or {}).get(name)
-    state = read_weights(name, facts.source, facts.official, own, wheel, rename)
+    state = read_weights(name, spec.source, spec.official, own, wheel, rename)
     check_state(state, whole.network, name)
     load_state(network.network, state)
-    return Extractor(facts, levels, network, digest_state(state), mirrored, precision)
+    return Extractor(spec, levels, network, digest_state(state), mirrored, precision)
 
 
 def build_model_extractor(features: FeaturesConfig) -> Extractor:
@@ -79,14 +79,14 @@ def build_model_extractor(features: FeaturesConfig) -> Extractor:
 
 
 def _build_pair(
-    facts: BackboneFacts,
+    spec: BackboneSpec,
     levels: Sequence[str],
     weights: Mapping[str, WeightsConfig] | None,
     mirrored: bool,
     precision: torch.dtype | None,
 ) -> Extractor:
     """Both backbones of a pair with their own weights, behind one extractor."""
-    (vit_name, deepest), (other_name, level) = PAIRS[facts.name]
+    (vit_name, deepest), (other_name, level) = PAIRS[spec.name]
     own = [name for name in levels if name not in (FUSED, deepest)]
     if FUSED in levels or deepest in levels:
         own.append(deepest)
@@ -94,18 +94,18 @@ def _build_pair(
     maps = build_extractor(other_name, [level], weights)
     digest = digest_json([tokens.digest, maps.digest])
     pair = Pair(tokens, maps if FUSED in levels else None)
-    return Extractor(facts, levels, pair, digest, mirrored, precision)
+    return Extractor(spec, levels, pair, digest, mirrored, precision)
 
 
 def _parts(
-    facts: BackboneFacts, levels: Sequence[str]
+    spec: BackboneSpec, levels: Sequence[str]
 ) -> tuple[Callable[[str], Network], Callable[[Mapping[str, object]], State], Wheel | None]:
     """How to make the network up to a level, how to name its weights, and their wheel."""
-    name = facts.name
+    name = spec.name
     if name.startswith("resnet50"):
         rename = resnet.rename_moco if name == "resnet50_moco_v2" else resnet.rename_torchvision
-        return lambda last: resnet.ResNet(levels, last, facts.stride == 8), rename, None
-    index = {level: int(level.strip(ascii_lowercase)) for level in facts.channels}
+        return lambda last: resnet.ResNet(levels, last, spec.stride == 8), rename, None
+    index = {level: int(level.strip(ascii_lowercase)) for level in spec.channels}
     if name in efficientnet.STAGES:
         return (
             lambda last: efficientnet.EfficientNet(name, levels, index[last]),

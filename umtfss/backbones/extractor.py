@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
-from umtfss.experiment.backbones import BackboneFacts
+from umtfss.experiment.backbones import BackboneSpec
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -20,13 +20,13 @@ class Extractor(nn.Module):
     """A frozen backbone. It stays in evaluation mode, BatchNorm too, whatever `train()` says.
 
     Attributes:
-        facts: Geometry and origin.
+        spec: Geometry and origin.
         name: The backbone.
         levels: The levels asked for, in that order.
         channels: Level -> C, of the levels asked for.
         stride: Distance of tokens, px.
         multiple: Sides are multiples of it (plus 1 px where `align_corners`).
-        align_corners: How the grid lies on the pixels; see `BackboneFacts`.
+        align_corners: How the grid lies on the pixels; see `BackboneSpec`.
         digest: sha256 of the backbone's weights, whatever the levels.
         mirrored: Whether features are the mean of those of an image and of its mirror image.
         precision: Autocast precision; None: that of whoever calls it.
@@ -34,7 +34,7 @@ class Extractor(nn.Module):
 
     def __init__(
         self,
-        facts: BackboneFacts,
+        spec: BackboneSpec,
         levels: Sequence[str],
         network: nn.Module,
         digest: str,
@@ -42,17 +42,17 @@ class Extractor(nn.Module):
         precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.facts, self.name, self.digest, self.mirrored = facts, facts.name, digest, mirrored
+        self.spec, self.name, self.digest, self.mirrored = spec, spec.name, digest, mirrored
         self.precision = precision
         self.levels = tuple(levels)
-        self.channels = {level: facts.channels[level] for level in levels}
-        self.stride, self.multiple = facts.stride, facts.multiple
-        self.align_corners = facts.align_corners
+        self.channels = {level: spec.channels[level] for level in levels}
+        self.stride, self.multiple = spec.stride, spec.multiple
+        self.align_corners = spec.align_corners
         self.network = network.to(memory_format=torch.channels_last)  # faster convolutions
         self.mean: Tensor
         self.std: Tensor
         for key in ("mean", "std"):
-            value = torch.tensor(getattr(facts, key)).view(1, 3, 1, 1)
+            value = torch.tensor(getattr(spec, key)).view(1, 3, 1, 1)
             self.register_buffer(key, value, persistent=False)
         self.requires_grad_(False)
         self.eval()
@@ -90,16 +90,14 @@ class Extractor(nn.Module):
 
     def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
         """The size (H', W') at which an image of H x W px is seen."""
-        return self.facts.resized(height, width, long_side)
+        return self.spec.resized(height, width, long_side)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """The grid (h, w) of an image of H' x W' px."""
-        return self.facts.grid(height, width)
+        return self.spec.grid(height, width)
 
 
-def prepare_image(
-    image: np.ndarray, extractor: Extractor | BackboneFacts, long_side: int
-) -> Tensor:
+def prepare_image(image: np.ndarray, extractor: Extractor | BackboneSpec, long_side: int) -> Tensor:
     """The image as the backbone takes it, (3, H', W') float32 in [0, 1].
 
     It is resized bilinearly and antialiased, and rounded to 8 bits.

@@ -43,7 +43,7 @@ class Pair(nn.Module):
         if self.maps is None:
             return found
         deepest = found[self.tokens.levels[-1]]
-        larger = _resize(images, [self.maps.facts.nearest_side(side) for side in sides])
+        larger = _resize(images, [self.maps.spec.nearest_side(side) for side in sides])
         (semantic,) = self.maps(larger).values()
         semantic = at_patch_centres(semantic, deepest.shape[2:])
         fused = torch.cat([F.normalize(deepest, dim=1), F.normalize(semantic, dim=1)], 1)

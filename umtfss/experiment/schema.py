@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from umtfss.common.files import PACKAGE_ROOT
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.block import Block, Name, known
 from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.experiment.datasets import DatasetConfig
@@ -72,13 +72,13 @@ class Experiment(Block):
             if diffusion is None or pool != diffusion.pool:
                 known(pool, self.training, f"pools.{pool} (it needs a block in training)")
             if settings.embedding is not None:
-                facts = backbone_facts(settings.embedding.backbone)
-                known(settings.embedding.level, facts.channels, f"pools.{pool}.embedding.level")
+                spec = backbone_spec(settings.embedding.backbone)
+                known(settings.embedding.level, spec.channels, f"pools.{pool}.embedding.level")
             if settings.level == DIFFUSED:
                 known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
             elif settings.level is not None:
-                facts = backbone_facts(self.features.clustering.backbone)
-                known(settings.level, facts.channels, f"pools.{pool}.level")
+                spec = backbone_spec(self.features.clustering.backbone)
+                known(settings.level, spec.channels, f"pools.{pool}.level")
         for block in ("supervised", "fine_tuning"):
             for dataset in getattr(self, block):
                 known(dataset, self.datasets, block)

@@ -19,7 +19,7 @@ from umtfss.backbones.extractor import PRECISIONS, Extractor, prepare_image
 from umtfss.common.device import release_freed_memory
 from umtfss.common.digests import digest_code, digest_json
 from umtfss.common.errors import StoreError
-from umtfss.experiment.backbones import BackboneFacts
+from umtfss.experiment.backbones import BackboneSpec
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSpec, ImageFeatures
 
@@ -53,9 +53,11 @@ class Prepared(NamedTuple):
     pixels: Tensor
 
 
-def estimate_bytes(facts: BackboneFacts, levels: Sequence[str], long_side: int, images: int) -> int:
+def estimate_bytes(
+    backbone: BackboneSpec, levels: Sequence[str], long_side: int, images: int
+) -> int:
     """Bytes that the features of `images` square images take: no cache is larger."""
-    return images * facts.image_bytes(*facts.resized(1, 1, long_side), levels)
+    return images * backbone.image_bytes(*backbone.resized(1, 1, long_side), levels)
 
 
 def extract_features(
@@ -117,7 +119,7 @@ def extract_features(
             origin,
             ids,
             lambda part: _features(dataset, part, extractor, spec, batch_size, device, pool),
-            image_bytes=estimate_bytes(extractor.facts, extractor.levels, long_side, 1),
+            image_bytes=estimate_bytes(extractor.spec, extractor.levels, long_side, 1),
             part_mb=part_mb,
             description=dataset.name,
             packages=("torch", "torchvision", "timm", "h5py"),

@@ -14,7 +14,7 @@ from time import process_time
 
 from umtfss.common.errors import DataError
 from umtfss.data.open import open_dataset
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.model import ModelConfig
 from umtfss.plan.paths import FeatureCache
 from umtfss.plan.plan import Plan
@@ -123,11 +123,11 @@ def warnings(plan: Plan) -> list[str]:
     features = experiment.features
     own = {pool.embedding.backbone for pool in plan.experiment.pools.values() if pool.embedding}
     for name in sorted({features.clustering.backbone, features.model.backbone, *own}):
-        facts = backbone_facts(name)
-        if facts.source is None and name not in features.weights:
+        backbone = backbone_spec(name)
+        if backbone.source is None and name not in features.weights:
             lines.append(
                 f"features.weights.{name} needs a `source:` and a `sha256:`; "
-                f"the official file is {facts.official}"
+                f"the official file is {backbone.official}"
             )
     return lines
 
@@ -163,19 +163,19 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     every episode; they are augmented anew every time, and nothing is stored.
     """
     model, cores = plan.experiment.features.model, os.cpu_count() or 1
-    facts = backbone_facts(model.backbone)
+    backbone = backbone_spec(model.backbone)
     levels = plan.experiment.features.backbone_levels([*model.mid, model.high])
     splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
     counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
-    seen = {name: facts.resized(*size, model.long_side) for name, size in sizes.items()}
+    seen = {name: backbone.resized(*size, model.long_side) for name, size in sizes.items()}
     passes = 1 + plan.experiment.features.mirrored
     # a live image is padded to a square
-    square = passes * facts.gflop(*facts.resized(1, 1, model.long_side), levels)
+    square = passes * backbone.gflop(*backbone.resized(1, 1, model.long_side), levels)
     rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
 
-    gflop = sum(n * passes * facts.gflop(*seen[name], levels) for name, n in counts.items())
-    stored = sum(n * facts.image_bytes(*seen[name], levels) for name, n in counts.items())
+    gflop = sum(n * passes * backbone.gflop(*seen[name], levels) for name, n in counts.items())
+    stored = sum(n * backbone.image_bytes(*seen[name], levels) for name, n in counts.items())
     images = sum(
         training_episodes(plan, run) * (1 + plan.training_settings(run).shot)
         for run in plan.trained_runs
@@ -233,16 +233,16 @@ def estimate(plan: Plan) -> list[Cost]:
     size = {name: _image_size(plan, name) for name in experiment.datasets}
 
     def cache_cost(cache: FeatureCache) -> tuple[float, float]:
-        facts = backbone_facts(cache.backbone)
-        resized = facts.resized(*size[cache.dataset], cache.long_side)
+        backbone = backbone_spec(cache.backbone)
+        resized = backbone.resized(*size[cache.dataset], cache.long_side)
         images = image_count(plan, cache.dataset, cache.split)
         if cache.diffused:
             assert features.diffusion is not None
-            h, w = facts.grid(*resized)
+            h, w = backbone.grid(*resized)
             work = images * h * w * DIFFUSION_GFLOP
             return work, images * h * w * features.diffusion.width * 2 / 1e9
-        gflop = passes * facts.gflop(*resized, cache.levels) * images
-        return gflop, facts.image_bytes(*resized, cache.levels) * images / 1e9
+        gflop = passes * backbone.gflop(*resized, cache.levels) * images
+        return gflop, backbone.image_bytes(*resized, cache.levels) * images / 1e9
 
     caches = [cache_cost(cache) for cache in plan.feature_caches]
     jobs = len(caches) * shards
@@ -256,14 +256,14 @@ def estimate(plan: Plan) -> list[Cost]:
     jobs, seconds = len(pooled) * shards, images * PSEUDO_MASK_SECONDS
     costs.append(Cost("pseudo_masks", jobs, hours(jobs, seconds), images * 2.5e-5))
 
-    facts = backbone_facts(features.model.backbone)
-    side = facts.grid(features.model.long_side, features.model.long_side)[0]
+    backbone = backbone_spec(features.model.backbone)
+    side = backbone.grid(features.model.long_side, features.model.long_side)[0]
     levels = features.backbone_levels([*features.model.mid, features.model.high])
 
     def live(dataset: str) -> float:
         """Core-seconds for the model's features of an image."""
-        resized = facts.resized(*size[dataset], features.model.long_side)
-        return core_seconds("features", passes * facts.gflop(*resized, levels))
+        resized = backbone.resized(*size[dataset], features.model.long_side)
+        return core_seconds("features", passes * backbone.gflop(*resized, levels))
 
     trained = 0.0
     for run in plan.trained_runs:

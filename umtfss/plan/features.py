@@ -9,7 +9,7 @@ from typing import Any
 
 from umtfss.common.digests import digest_code
 from umtfss.common.errors import ConfigError
-from umtfss.experiment.backbones import backbone_facts, parts_of
+from umtfss.experiment.backbones import backbone_spec, parts_of
 from umtfss.experiment.features import DIFFUSED, EmbeddingConfig
 from umtfss.plan.paths import FeatureCache, Paths, pairs_of
 from umtfss.plan.run import RunSpec
@@ -28,7 +28,7 @@ class Caches(Paths):
     def mid_channels(self, run: RunSpec) -> int:
         """The channels of the mid feature that a run's model reads."""
         features = self.experiment.features
-        channels = dict(backbone_facts(features.model.backbone).channels)
+        channels = dict(backbone_spec(features.model.backbone).channels)
         if features.diffusion is not None:
             channels[DIFFUSED] = features.diffusion.width
         return sum(channels[level] for level in self.model_levels(run)[0])

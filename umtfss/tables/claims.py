@@ -13,7 +13,7 @@ from typing import Literal
 
 from umtfss.common.files import atomic_path, write_json
 from umtfss.evaluation.results import RunResult, load_result
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.plan.paths import EvaluationSpec
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import Measurement
@@ -116,7 +116,7 @@ def weakest(effects: Sequence[Effect]) -> Verdict:
 def _cost_judgement(plan: Plan) -> Judgement:
     experiment = plan.experiment
     features = experiment.features.model
-    height, width = backbone_facts(features.backbone).grid(features.long_side, features.long_side)
+    height, width = backbone_spec(features.backbone).grid(features.long_side, features.long_side)
     effects = []
     for shot in experiment.evaluation.shots:
         cost = attention_cost(experiment.model, height * width, shot)

@@ -21,7 +21,7 @@ from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.episodes.masks import GroundTruthMasks, MaskSource, PseudoMasks
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.load import load_experiment
 from umtfss.features.standard import Standardised, level_scales
 from umtfss.features.store import FeatureStore
@@ -60,7 +60,7 @@ def train_run(
     plan = Plan(load_experiment(experiment, seed))
     run = plan.run_at(run_path)
     features = plan.experiment.features.model
-    facts = backbone_facts(features.backbone)
+    spec = backbone_spec(features.backbone)
     manifest = read_manifest(plan.training_episodes(run, ".json"), "episodes")
 
     with distributed.process_group(prepare_process(threads)) as device:
@@ -69,7 +69,7 @@ def train_run(
             run.model,
             plan.model_settings(run),
             plan.mid_channels(run),
-            align_corners=facts.align_corners,
+            align_corners=spec.align_corners,
         )
         if run.initial is not None:
             load_weights(model, Path(plan.training_folder(run.initial)))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from umtfss.backbones import efficientnet
 from umtfss.backbones.build import build_extractor
 from umtfss.common.errors import WeightsError
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.features import WeightsConfig
 
 # Per stage: stride, kernel, and of each variant the width and the number of blocks.
@@ -43,7 +43,7 @@ def blocks_of(name):
 
 
 def levels_of(name):
-    return list(backbone_facts(name).channels)
+    return list(backbone_spec(name).channels)
 
 
 @pytest.fixture(scope="module", params=STAGES)

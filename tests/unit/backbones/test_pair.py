@@ -9,7 +9,7 @@ from umtfss.backbones.build import build_extractor, build_model_extractor
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.pair import Pair, at_patch_centres
 from umtfss.common.errors import WeightsError
-from umtfss.experiment.backbones import PAIRS, backbone_facts
+from umtfss.experiment.backbones import PAIRS, backbone_spec
 from umtfss.experiment.features import FeaturesConfig, WeightsConfig
 from umtfss.experiment.load import load_experiment
 
@@ -20,13 +20,13 @@ def pair() -> Extractor:
 
 
 def test_channels_and_grid_are_those_of_the_facts(pair):
-    facts = backbone_facts("vits14_lite2")
-    size = facts.resized(90, 120, 112)
-    assert facts.grid(*size) == (3, 4)
+    spec = backbone_spec("vits14_lite2")
+    size = spec.resized(90, 120, 112)
+    assert spec.grid(*size) == (3, 4)
     found = pair(torch.rand(2, 3, *size))
     assert list(found) == ["block6", "fused"]
     for level, maps in found.items():
-        assert maps.shape == (2, facts.channels[level], *facts.grid(*size))
+        assert maps.shape == (2, spec.channels[level], *spec.grid(*size))
 
 
 def test_its_levels_are_those_of_its_parts(pair):
@@ -90,16 +90,16 @@ def test_maps_are_read_where_patches_have_their_centres(grid):
 
 def test_the_cost_is_that_of_both():
     (vit, deepest), (other, level) = PAIRS["vits14_lite2"]
-    both = backbone_facts("vits14_lite2").gflop(560, 672, ["fused"])
-    own = backbone_facts(vit).gflop(280, 336, [deepest])
-    more = backbone_facts(other).gflop(560, 672, [level])
+    both = backbone_spec("vits14_lite2").gflop(560, 672, ["fused"])
+    own = backbone_spec(vit).gflop(280, 336, [deepest])
+    more = backbone_spec(other).gflop(560, 672, [level])
     assert both == pytest.approx(own + more, rel=0.01)
 
 
 def test_what_lies_outside_an_image_is_zero_once_normalised(pair):
-    facts = backbone_facts("vits14_lite2")
-    assert facts.padding == backbone_facts(PAIRS[facts.name][0][0]).mean
-    assert backbone_facts("efficientnet_lite2").padding == (0.5, 0.5, 0.5)
+    spec = backbone_spec("vits14_lite2")
+    assert spec.padding == backbone_spec(PAIRS[spec.name][0][0]).mean
+    assert backbone_spec("efficientnet_lite2").padding == (0.5, 0.5, 0.5)
 
 
 def test_live_features_have_the_precision_of_the_features_block():

@@ -5,7 +5,7 @@ import torch
 
 from umtfss.backbones.build import build_extractor
 from umtfss.common.errors import WeightsError
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.features import WeightsConfig
 
 IMAGES = torch.rand(2, 3, 65, 97, generator=torch.Generator().manual_seed(1))
@@ -13,8 +13,8 @@ IMAGES = torch.rand(2, 3, 65, 97, generator=torch.Generator().manual_seed(1))
 
 def layers(network, images):
     """layer1 .. layer4 of a torchvision ResNet, called by hand."""
-    facts = backbone_facts("resnet50")
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (facts.mean, facts.std))
+    spec = backbone_spec("resnet50")
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (spec.mean, spec.std))
     x = network.maxpool(network.relu(network.bn1(network.conv1((images - mean) / std))))
     out = []
     for layer in (network.layer1, network.layer2, network.layer3, network.layer4):

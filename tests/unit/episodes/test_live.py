@@ -24,7 +24,7 @@ from umtfss.episodes.live import (
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.episodes.masks import GroundTruthMasks, PseudoMasks
 from umtfss.experiment.augment import AugmentConfig
-from umtfss.experiment.backbones import BackboneFacts
+from umtfss.experiment.backbones import BackboneSpec
 from umtfss.features.live import LiveFeatures
 
 MEAN = [0.2, 0.4, 0.6]
@@ -41,7 +41,7 @@ class Network(nn.Module):
 
 
 def extractor() -> Extractor:
-    facts = BackboneFacts(
+    spec = BackboneSpec(
         name="fake",
         title="fake",
         stride=10,
@@ -55,7 +55,7 @@ def extractor() -> Extractor:
         source=None,
         official="",
     )
-    return Extractor(facts, ["one", "two"], Network(), "digest")
+    return Extractor(spec, ["one", "two"], Network(), "digest")
 
 
 class Catalog:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from umtfss.backbones.extractor import Extractor
-from umtfss.experiment.backbones import BackboneFacts
+from umtfss.experiment.backbones import BackboneSpec
 
 
 class Means(nn.Module):
@@ -22,7 +22,7 @@ class Means(nn.Module):
         return {"fine": fine, "both": torch.cat([fine, -fine], dim=1)}
 
 
-FACTS = BackboneFacts(
+BACKBONE = BackboneSpec(
     name="means",
     title="means",
     stride=4,
@@ -60,7 +60,7 @@ class Images:
 
 @pytest.fixture
 def extractor() -> Extractor:
-    return Extractor(FACTS, ["fine", "both"], Means(), "digest of the weights")
+    return Extractor(BACKBONE, ["fine", "both"], Means(), "digest of the weights")
 
 
 @pytest.fixture

