@@ -2,8 +2,11 @@
 #   data -> features -> clustering -> pseudo_masks -> episodes -> training -> evaluation -> tables
 # Each arrow is one rule file, one package folder and one results folder of the same name.
 
+import os
+
 from snakemake.utils import min_version
 
+from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
 from umtfss.experiment.training import LENGTH
 from umtfss.experiment.load import load_experiment
 from umtfss.common.errors import UmtfssError
@@ -23,6 +26,10 @@ try:
     plan = Plan(experiment, table_names(config.get("tables", [])))
 except UmtfssError as error:
     raise WorkflowError(str(error)) from None
+
+# Where raw data lie, for the scripts. It is no parameter, so moved files make nothing stale; jobs
+# on a cluster read this file again and so have it, too.
+os.environ[DATA_ROOT_VARIABLE] = str(experiment.raw_data_root)
 
 # The conda environment of every rule, used with --sdm conda. It holds what the package needs, not
 # the package: Snakemake has scripts import from the Snakefile's folder, so it is always this one.

@@ -13,8 +13,7 @@ from umtfss.pseudo_masks.store import PseudoMaskStore
 with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
     pool = snakemake.wildcards.pool
-    roots = plan.dataset_roots(plan.experiment.pools[pool].images)
-    catalog = Catalog(open_datasets(plan.experiment, roots))
+    catalog = Catalog(open_datasets(plan.sources(plan.experiment.pools[pool].images)))
     store = PseudoMaskStore(snakemake.input.masks)
     cluster_gallery(store, catalog, snakemake.output.gallery, snakemake.params.regions)
     labelled = [i for i in store.ids if catalog.datasets[i.split("/")[0]].has_masks]

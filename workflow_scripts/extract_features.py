@@ -17,9 +17,9 @@ with job_log(snakemake.log[0]):
     of, settings = snakemake.wildcards, plan.experiment.features
     cache = plan.cache_named(of.dataset, of.split, of.cache)
     device = prepare_process(snakemake.threads)
-    index, data = DatasetIndex.load(snakemake.input[0]), plan.experiment.datasets[of.dataset]
+    index = DatasetIndex.load(snakemake.input[0])
     extract_features(
-        open_dataset(of.dataset, data, plan.dataset_root(of.dataset)),
+        open_dataset(plan.source(of.dataset)),
         shard_ids(index.image_ids, int(of.shard), settings.shards),
         build_extractor(cache.backbone, cache.levels, settings.weights, settings.mirrored),
         cache.long_side,

@@ -10,5 +10,5 @@ with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
     name, split = snakemake.wildcards.dataset, snakemake.wildcards.split
     settings = plan.experiment.datasets[name]
-    dataset = open_dataset(name, settings, plan.dataset_root(name))
+    dataset = open_dataset(plan.source(name))
     build_index(dataset, split, settings, snakemake.threads).save(snakemake.output[0])

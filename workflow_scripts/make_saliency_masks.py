@@ -13,7 +13,7 @@ with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
     name, experiment = snakemake.wildcards.dataset, plan.experiment
     store = FeatureStore([snakemake.input.features])
-    dataset = open_dataset(name, experiment.datasets[name], plan.dataset_root(name))
+    dataset = open_dataset(plan.source(name))
     digest = make_saliency_masks(
         store,
         plan.salient_embedding.level,

@@ -13,7 +13,7 @@ with job_log(snakemake.log[0]):
     plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
     name, experiment = snakemake.wildcards.dataset, plan.experiment
     prepare_process(snakemake.threads)
-    dataset = open_dataset(name, experiment.datasets[name], plan.dataset_root(name))
+    dataset = open_dataset(plan.source(name))
     ids = DatasetIndex.load(snakemake.input[0]).image_ids
     shard = shard_ids(ids, int(snakemake.wildcards.shard), experiment.features.shards)
     images = ((one, dataset.image(one.partition("/")[2])) for one in shard)

@@ -9,6 +9,7 @@ from pycocotools.coco import COCO
 from umtfss.common.errors import DataError
 from umtfss.data.index import DatasetIndex, build_index
 from umtfss.data.open import open_dataset
+from umtfss.data.source import DatasetSource
 from umtfss.experiment.datasets import DatasetConfig
 
 VOC = DatasetConfig(
@@ -22,7 +23,7 @@ VOC = DatasetConfig(
 
 @pytest.fixture(scope="module")
 def voc_val(data_root):
-    dataset = open_dataset("pascal", VOC, data_root / "voc2012")
+    dataset = open_dataset(DatasetSource("pascal", "voc2012", "voc2012"), data_root)
     return dataset, build_index(dataset, "val", VOC, workers=1)
 
 
@@ -46,7 +47,7 @@ def test_voc_areas_are_those_of_the_masks(voc_val):
 
 
 def test_voc_train_and_val_are_apart(data_root):
-    dataset = open_dataset("pascal", VOC, data_root / "voc2012")
+    dataset = open_dataset(DatasetSource("pascal", "voc2012", "voc2012"), data_root)
     train, val = dataset.ids("train"), dataset.ids("val")
     assert len(val) == 1449
     assert train
@@ -68,8 +69,7 @@ def test_wrong_expectation_of_voc_is_noticed(data_root, voc_val):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_coco_masks_equal_those_painted_by_pycocotools(data_root, split):
     root = data_root / "coco_subset"
-    settings = DatasetConfig(kind="coco", folder="coco_subset")
-    dataset = open_dataset("coco", settings, root)
+    dataset = open_dataset(DatasetSource("coco", "coco", str(root)))
     reference = COCO(root / "annotations" / f"instances_{split}2017.json")
     class_of = {category: n for n, category in enumerate(sorted(reference.cats), 1)}
     assert dataset.class_names == {
@@ -93,7 +93,7 @@ def test_coco_masks_equal_those_painted_by_pycocotools(data_root, split):
 
 def test_coco_index_verifies(data_root):
     settings = DatasetConfig(kind="coco", folder="coco_subset")
-    dataset = open_dataset("coco", settings, data_root / "coco_subset")
+    dataset = open_dataset(DatasetSource("coco", "coco", "coco_subset"), data_root)
     index = build_index(dataset, "val", settings, workers=1)
     path = data_root / "coco_subset" / "annotations" / "instances_val2017.json"
     sizes = {i["id"]: [i["height"], i["width"]] for i in json.loads(path.read_text())["images"]}
@@ -102,7 +102,7 @@ def test_coco_index_verifies(data_root):
 
 
 def test_folder_of_photos_opens(data_root):
-    settings = DatasetConfig(kind="folder", folder="imagenet1000_unlabelled")
-    dataset = open_dataset("photos", settings, data_root / "imagenet1000_unlabelled")
+    source = DatasetSource("photos", "folder", "imagenet1000_unlabelled")
+    dataset = open_dataset(source, data_root)
     assert len(dataset.ids("all")) == 1000
     assert dataset.image(dataset.ids("all")[0]).ndim == 3

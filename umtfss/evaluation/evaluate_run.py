@@ -41,8 +41,8 @@ def trained_model(plan: Plan, run: RunSpec) -> MetaLearner:
 
 def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) -> TestImages:
     """The test images' labels, and their features as the run reads them."""
-    settings = plan.experiment.datasets[dataset]
-    catalog = Catalog({dataset: open_dataset(dataset, settings, plan.dataset_root(dataset))})
+    raw_data = plan.experiment.raw_data_root
+    catalog = Catalog({dataset: open_dataset(plan.source(dataset), raw_data)})
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
     if not plan.experiment.features.model.cache:
         features = live_features(plan, run, catalog, device)

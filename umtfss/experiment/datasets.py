@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 from umtfss.experiment.block import Block, Name, PositiveInt, known
 
 OFFICIAL_TEST_SPLIT = "val"
+DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
 
-
+Kind = Literal["voc2012", "coco", "shapes", "folder"]
 PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
 
 
@@ -28,7 +29,7 @@ class ShapesConfig(Block):
 class DatasetConfig(Block):
     """A data set: where its raw files are and how they are read."""
 
-    kind: Literal["voc2012", "coco", "shapes", "folder"] = Field(description="the reader")
+    kind: Kind = Field(description="the reader")
     folder: str | None = Field(None, description="folder below data_root; not for shapes")
     download: bool = Field(False, description="fetch the official files if the folder is absent")
     min_class_area: PositiveInt = Field(

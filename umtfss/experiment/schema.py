@@ -12,7 +12,7 @@ from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.block import Block, Name, known
 from umtfss.experiment.clustering import ClusteringConfig
-from umtfss.experiment.datasets import DatasetConfig
+from umtfss.experiment.datasets import DATA_ROOT_VARIABLE, DatasetConfig
 from umtfss.experiment.episodes import EpisodesConfig
 from umtfss.experiment.evaluation import EvaluationConfig
 from umtfss.experiment.features import DIFFUSED, FeaturesConfig
@@ -22,8 +22,6 @@ from umtfss.experiment.pools import PoolConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.experiment.tables import TablesConfig
 from umtfss.experiment.training import LENGTH, TrainingConfig
-
-DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
 
 
 class Experiment(Block):

@@ -26,8 +26,8 @@ def panel_items(plan: Plan, device: torch.device) -> list[PanelItem]:
     spec = plan.panel
     model, how = trained_model(plan, spec.run), how_tested(plan, spec.run, device)
     images = tested_images(plan, spec.run, spec.dataset, device)
-    root, settings = plan.dataset_root(spec.dataset), plan.experiment.datasets[spec.dataset]
-    names = open_dataset(spec.dataset, settings, root).class_names
+    source = plan.source(spec.dataset)
+    names = open_dataset(source, plan.experiment.raw_data_root).class_names
     masks = GroundTruthMasks(images)
     items = []
     for fold in spec.folds:

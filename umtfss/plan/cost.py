@@ -105,7 +105,7 @@ def image_count(plan: Plan, dataset: str, split: str) -> int:
     if split in settings.expected_images:
         return settings.expected_images[split]
     try:
-        return len(open_dataset(dataset, settings, plan.dataset_root(dataset)).ids(split))
+        return len(open_dataset(plan.source(dataset), plan.experiment.raw_data_root).ids(split))
     except DataError:
         return 0
 

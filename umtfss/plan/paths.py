@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from umtfss.data.source import DatasetSource
 from umtfss.experiment.features import DIFFUSED
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.run import RunSpec
@@ -66,17 +67,19 @@ class Paths:
         """What the experiment says, whole."""
         return f"{self.root}/settings.yaml"
 
-    def dataset_root(self, dataset: str) -> Path:
-        """The raw files of a data set."""
+    def source(self, dataset: str) -> DatasetSource:
+        """What a job needs to open a data set."""
         settings = self.experiment.datasets[dataset]
-        if settings.kind == "shapes":
-            return Path(self.root) / "data" / dataset / "raw"
-        assert settings.folder is not None
-        return self.experiment.raw_data_root / settings.folder
+        folder = settings.folder or f"{self.root}/data/{dataset}/raw"  # shapes have none
+        return DatasetSource(dataset, settings.kind, folder, settings.shapes)
 
-    def dataset_roots(self, splits: Iterable[str]) -> dict[str, Path]:
-        """Data sets of the splits -> their raw files."""
-        return {name: self.dataset_root(name) for name, _ in sorted(pairs_of(splits))}
+    def sources(self, splits: Iterable[str]) -> list[DatasetSource]:
+        """What a job needs to open the data sets of some splits, each once."""
+        return [self.source(name) for name in sorted({name for name, _ in pairs_of(splits)})]
+
+    def dataset_root(self, dataset: str) -> Path:
+        """The folder of a data set's raw files."""
+        return self.source(dataset).files(self.experiment.raw_data_root)
 
     def raw_marker(self, dataset: str) -> list[str]:
         """The file that says that the raw files are complete; none if the user brings them."""

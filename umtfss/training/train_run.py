@@ -143,7 +143,8 @@ def _episodes(
     episodes = EpisodeList.load(plan.training_episodes(run))
     splits = plan.training_splits(run)
     pixels = run.tasks == "sup" or not features.cache  # else the raw files may be gone
-    catalog = Catalog(open_datasets(experiment, plan.dataset_roots(splits)) if pixels else {})
+    sources = plan.sources(splits) if pixels else []
+    catalog = Catalog(open_datasets(sources, experiment.raw_data_root))
     masks = _masks(plan, run, catalog)
     target_side = settings.loss_side or features.long_side
     if features.cache:

@@ -10,9 +10,10 @@ from umtfss.common.errors import DataError
 from umtfss.data.catalog import Catalog
 from umtfss.data.open import open_dataset
 from umtfss.data.shapes import write_shapes
-from umtfss.experiment.datasets import DatasetConfig, ShapesConfig
+from umtfss.data.source import DatasetSource
+from umtfss.experiment.datasets import ShapesConfig
 
-PHOTOS = DatasetConfig(kind="folder", folder="photos")
+PHOTOS = DatasetSource("photos", "folder", "photos")
 
 
 @pytest.fixture
@@ -21,11 +22,11 @@ def catalog(tmp_path):
     Image.new("RGB", (7, 5), (1, 2, 3)).save(tmp_path / "photos" / "sub" / "a.png")
     small = ShapesConfig(train_images=1, val_images=1, height=64, width=64)
     write_shapes(tmp_path / "shapes", small)
-    shapes = DatasetConfig(kind="shapes", shapes=small)
+    toys = DatasetSource("toys", "shapes", str(tmp_path / "shapes"), small)
     return Catalog(
         {
-            "photos": open_dataset("photos", PHOTOS, tmp_path / "photos"),
-            "toys": open_dataset("toys", shapes, tmp_path / "shapes"),
+            "photos": open_dataset(PHOTOS, tmp_path),
+            "toys": open_dataset(toys),
         }
     )
 
@@ -50,6 +51,5 @@ def test_catalog_names_unknown_ids(catalog, qualified):
 
 @pytest.mark.parametrize("kind", ["voc2012", "coco", "folder"])
 def test_absent_folder_is_named(tmp_path, kind):
-    settings = DatasetConfig(kind=kind, folder="x")
     with pytest.raises(DataError, match="folder of data set 'mine' does not exist"):
-        open_dataset("mine", settings, tmp_path / "x")
+        open_dataset(DatasetSource("mine", kind, "x"), tmp_path)

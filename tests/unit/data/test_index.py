@@ -12,6 +12,7 @@ from PIL import Image
 from umtfss.common.errors import DataError, StoreError
 from umtfss.data.index import DatasetIndex, build_index
 from umtfss.data.open import open_dataset
+from umtfss.data.source import DatasetSource
 from umtfss.experiment.datasets import DatasetConfig
 
 SETTINGS = {"kind": "voc2012", "folder": "voc", "min_class_area": 20}
@@ -44,7 +45,9 @@ def write_mask(root, image_id, mask):
 
 def index_of(root, workers=1, **settings):
     config = DatasetConfig.model_validate({**SETTINGS, **settings})
-    return build_index(open_dataset("pascal", config, root), "val", config, workers)
+    return build_index(
+        open_dataset(DatasetSource("pascal", config.kind, str(root))), "val", config, workers
+    )
 
 
 def test_areas_sizes_and_pools(root):
@@ -124,7 +127,9 @@ def test_folder_of_images_has_an_index_without_areas(tmp_path):
     (tmp_path / "sub").mkdir()
     Image.new("RGB", (6, 5)).save(tmp_path / "sub" / "a.png")
     config = DatasetConfig(kind="folder", folder="x")
-    index = build_index(open_dataset("photos", config, tmp_path), "all", config, 1)
+    index = build_index(
+        open_dataset(DatasetSource("photos", "folder", str(tmp_path))), "all", config, 1
+    )
     assert index.image_ids == ("photos/sub/a.png",)
     assert index.areas == {"photos/sub/a.png": {}}
     index.save(tmp_path / "index.json")

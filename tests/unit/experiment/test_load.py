@@ -8,9 +8,9 @@ import yaml
 
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
 from umtfss.experiment.load import REMOVED, load_experiment
 from umtfss.experiment.model import ModelConfig
-from umtfss.experiment.schema import DATA_ROOT_VARIABLE
 from umtfss.experiment.training import TrainingConfig
 from umtfss.plan.plan import Plan
 

@@ -1,0 +1,59 @@
+"""Where a data set's files lie and how they are read; jobs carry it from the plan to a script."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from umtfss.common.errors import ConfigError
+from umtfss.experiment.datasets import DATA_ROOT_VARIABLE, Kind, ShapesConfig
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """All that opening a data set needs.
+
+    The root of raw data is no part of it, so that moved files make no result stale. The Snakefile
+    exports that root as the environment variable `UMTFSS_DATA_ROOT`. Every job that Snakemake
+    starts, on this machine or on a cluster, reads the Snakefile again and so has the variable.
+
+    Attributes:
+        name: Name in the experiment.
+        kind: The reader.
+        folder: The data set's own folder: below the root of raw data, or, for kind shapes, below
+            the project's root. An absolute path stands for itself.
+        shapes: What is drawn; for kind shapes alone.
+    """
+
+    name: str
+    kind: Kind
+    folder: str
+    shapes: ShapesConfig | None = None
+
+    def files(self, raw_data: Path | None = None) -> Path:
+        """The folder of the data set's files.
+
+        Args:
+            raw_data: Root of raw data; none: $UMTFSS_DATA_ROOT.
+
+        Raises:
+            ConfigError: The environment variable is needed and not set.
+        """
+        folder = Path(self.folder)
+        if self.kind == "shapes" or folder.is_absolute():
+            return folder
+        return (raw_data or raw_data_root()) / folder
+
+
+def raw_data_root() -> Path:
+    """The root of raw data that the Snakefile has exported.
+
+    Raises:
+        ConfigError: The environment variable is not set.
+    """
+    if DATA_ROOT_VARIABLE not in os.environ:
+        raise ConfigError(
+            f"the environment variable {DATA_ROOT_VARIABLE} is not set",
+            expected="the folder of raw data sets",
+            fix=f"run the script through snakemake, or export {DATA_ROOT_VARIABLE}",
+        )
+    return Path(os.environ[DATA_ROOT_VARIABLE])
