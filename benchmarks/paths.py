@@ -26,7 +26,7 @@ from umtfss.evaluation.images import TestImages
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.evaluation.scores import HowTested, evaluate
 from umtfss.experiment.backbones import backbone_spec
-from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.model import ModelConfig, PrototypeConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.experiment.training import TrainingConfig
 from umtfss.features.store import (
@@ -104,8 +104,7 @@ VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml
         mid_dropout=0,
         head_dropout=0,
         residual="centred",
-        self_support=True,
-        margin=0.05,
+        prototype=PrototypeConfig(self_support=True, margin=0.05),
         superpixels=0.5,
     ),
 )

@@ -25,7 +25,10 @@ def diffuse(raw: dict[str, Any]) -> None:
     raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": "block10"}
     raw["training"]["paper"] = raw["training"]["shapes"]
     features["mirrored"] = True
-    raw["model"] |= {"residual": "centred", "self_support": True, "margin": 0.05}
+    raw["model"] |= {
+        "residual": "centred",
+        "prototype": {"self_support": True, "margin": 0.05},
+    }
     raw["model"] |= {"superpixels": 0.5}
     pools = {"dataset": "shapes", "pool": "shapes"}
     raw["tables"] = {

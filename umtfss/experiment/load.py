@@ -17,8 +17,24 @@ from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.schema import Experiment
 
 EXTENDS = "extends"  # an experiment's file may name another one: all of that but what it names
+# Sub-block of `model` -> its keys, which older files have in the block itself.
+MOVED = {
+    "umtfss": (
+        "layer_order support_self_attention cross_attention vanilla_tokens k_fg k_bg hash_bits "
+        "hamming_iterations prototype_pool mask_empty_groups"
+    ),
+    "cyctr": "cycle_tokens cycle_tokens_vary cycle_spared",
+    "pfenet": "pyramid_scales",
+    "prototype": "self_support margin",
+}
 # Keys of older experiment files -> why they are gone, and what to write instead.
 REMOVED = {
+    **{
+        f"model.{key}": f"moved: write it into the sub-block, as model.{block}.{key}"
+        for block, keys in MOVED.items()
+        for key in keys.split()
+    },
+    "model.ffn_ratio": "removed: the hidden width is 3 d, as in the paper; delete the line",
     "model.closer": "removed: a query is tested once, as a whole; delete the line",
     "features.tuned_blocks": "removed with the model `tuned`: no backbone is trained; delete it",
     "features.tuned_part": "removed with the model `tuned`: no backbone is trained; delete it",

@@ -115,10 +115,11 @@ class Experiment(Block):
             if ablation is not None:
                 raise ValueError("tables.ablation needs a block features.diffusion to do without")
             return self
-        if ablation is not None and not (self.model.self_support and self.model.residual != "none"):
+        added = self.model.prototype.self_support and self.model.residual != "none"
+        if ablation is not None and not added:
             raise ValueError(
                 "tables.ablation takes self-support and the matcher's score away: it needs "
-                "model.self_support and a model.residual"
+                "model.prototype.self_support and a model.residual"
             )
         if ablation is not None and self.pools[ablation.paper_pool].level in (None, DIFFUSED):
             raise ValueError(

@@ -87,12 +87,13 @@ class CyCTR(MetaLearner):
         self.settings = settings
         self.ignore_in_loss = settings.ignore_in_loss
         width, heads, layers = settings.width, settings.heads, settings.layers
+        spared = settings.cyctr.cycle_spared
         self.branches = GuidedBranches(settings, mid_channels)
         self.level = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, width)))
         self.query_self = nn.ModuleList(self_attention_block(settings) for _ in range(layers))
         self.cross = nn.ModuleList(
             transformer_block(
-                CycleAttention(width, heads, settings.attention_dropout, settings.cycle_spared),
+                CycleAttention(width, heads, settings.attention_dropout, spared),
                 settings,
             )
             for _ in range(layers)
@@ -142,7 +143,7 @@ class CyCTR(MetaLearner):
         support = branches.support.view(len(batch), -1, query.shape[2])
         place = position_encoding(valid, settings.width, settings.position_code) + self.level
         in_cycle = (valid | self._seen).flatten(1)
-        anew = self.training and settings.cycle_tokens_vary
+        anew = self.training and settings.cyctr.cycle_tokens_vary
         sample = self._sample(batch, support, 0)
         for layer, (look, gather) in enumerate(zip(self.query_self, self.cross, strict=True)):
             query = look(query, place, valid)
@@ -186,9 +187,9 @@ class CyCTR(MetaLearner):
         foreground, valid = foreground_tokens(batch, settings)
         sets = set_numbers(*split_support(foreground, valid, self._seen))
         shots = batch.support_valid.shape[1]
-        count = torch.full_like(batch.key, settings.cycle_tokens * shots)
+        count = torch.full_like(batch.key, settings.cyctr.cycle_tokens * shots)
         key = batch.key
-        if self.training and settings.cycle_tokens_vary:
+        if self.training and settings.cyctr.cycle_tokens_vary:
             count = (count * training_scale(key, layer, shots)).long()
             key = key + (keyed_hash(key, _LAYER_STREAM, key.new_tensor([layer]))[:, 0])
         priority = token_priority(key, batch.support_mask.shape[1:])

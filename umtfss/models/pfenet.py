@@ -55,7 +55,7 @@ class PFENet(MetaLearner):
     def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
         super().__init__()
         self.settings = settings
-        self.scales = tuple(settings.pyramid_scales)
+        self.scales = tuple(settings.pfenet.pyramid_scales)
         width, count = settings.width, len(self.scales)
         self.query_mid = projection(mid_channels, width, settings.mid_dropout)
         self.support_mid = projection(mid_channels, width, settings.mid_dropout)

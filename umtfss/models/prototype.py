@@ -23,13 +23,14 @@ class PrototypeMatcher(MetaLearner):
     are told apart once more.
 
     Args:
-        settings: The model block of an experiment, for `self_support` and `margin`.
+        settings: The model block of an experiment, for its sub-block `prototype`.
         mid_channels: Not used.
     """
 
     def __init__(self, settings: ModelConfig, mid_channels: int = 0) -> None:
         super().__init__()
-        self.self_support, self.margin = settings.self_support, settings.margin
+        own = settings.prototype
+        self.self_support, self.margin = own.self_support, own.margin
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) cosines, background then foreground; padding repeats the nearest one."""

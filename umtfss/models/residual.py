@@ -26,7 +26,7 @@ class MatcherResidual(nn.Module):
 
     Args:
         settings: The model block of an experiment: `residual` ("none": the logits pass unchanged),
-            and the matcher's own keys.
+            and the matcher's sub-block `prototype`.
     """
 
     def __init__(self, settings: ModelConfig) -> None:

@@ -54,7 +54,7 @@ class UMTFSS(MetaLearner):
         self.settings = settings
         self.ignore_in_loss = settings.ignore_in_loss
         width, layers = settings.width, settings.layers
-        support_layers = layers if settings.support_self_attention == "live" else 0
+        support_layers = layers if settings.umtfss.support_self_attention == "live" else 0
         self.branches = GuidedBranches(settings, mid_channels)
         self.query_self = nn.ModuleList(self_attention_block(settings) for _ in range(layers))
         self.support_self = nn.ModuleList(
@@ -87,7 +87,7 @@ class UMTFSS(MetaLearner):
         looks: list[tuple[nn.Module, tuple[Tensor, ...]]]
         looks = [(block, (place, valid)) for block in self.query_self]
         gathers = [(block, (context, keep)) for block in self.cross]
-        if settings.layer_order == "self_first":
+        if settings.umtfss.layer_order == "self_first":
             order = [*looks, *gathers]
         else:
             order = list(chain(*zip(looks, gathers, strict=True)))
@@ -109,8 +109,8 @@ class UMTFSS(MetaLearner):
 
         Vanilla attention knows the mask through the support's vector alone, as Eq. 1 has it.
         """
-        settings = self.settings
-        if settings.cross_attention == "vanilla" and settings.vanilla_tokens == 0:
+        settings, own = self.settings, self.settings.umtfss
+        if own.cross_attention == "vanilla" and own.vanilla_tokens == 0:
             return tokens, batch.support_valid.flatten(1)
         seen = settings.padding == "seen"
         foreground, valid = foreground_tokens(batch, settings)
@@ -119,8 +119,8 @@ class UMTFSS(MetaLearner):
             foreground, background = foreground & valid, background & valid
         sets = set_numbers(foreground, background)
         priority = token_priority(batch.key, batch.support_mask.shape[1:])
-        if settings.cross_attention == "vanilla":
-            count = tokens.new_full((len(batch),), settings.vanilla_tokens).long()
+        if own.cross_attention == "vanilla":
+            count = tokens.new_full((len(batch),), own.vanilla_tokens).long()
             sample = sample_tokens(sets, priority, (count, count))
             return sample.of(tokens), sample.there
         return prototypes(
@@ -128,9 +128,9 @@ class UMTFSS(MetaLearner):
             sets,
             batch.key,
             priority,
-            (settings.k_fg, settings.k_bg),
-            bits=settings.hash_bits,
-            iterations=settings.hamming_iterations,
-            pool=settings.prototype_pool,
-            mask_empty=settings.mask_empty_groups,
+            (own.k_fg, own.k_bg),
+            bits=own.hash_bits,
+            iterations=own.hamming_iterations,
+            pool=own.prototype_pool,
+            mask_empty=own.mask_empty_groups,
         )

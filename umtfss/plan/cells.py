@@ -124,7 +124,7 @@ def _changed(
 ) -> tuple[tuple[str, str | float], ...]:
     """The overrides that differ from the experiment's model block, checked and sorted."""
     block = experiment.model
-    changed = {k: v for k, v in overrides.items() if getattr(block, k) != v}
+    changed = {k: v for k, v in overrides.items() if block.value(k) != v}
     block.changed(changed)  # refuses what is out of range
     return tuple(sorted(changed.items()))
 

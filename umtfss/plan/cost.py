@@ -15,7 +15,7 @@ from time import process_time
 from umtfss.common.errors import DataError
 from umtfss.data.open import open_dataset
 from umtfss.experiment.backbones import backbone_spec
-from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.model import FFN_RATIO, ModelConfig
 from umtfss.plan.paths import FeatureCache
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
@@ -143,9 +143,9 @@ def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1)
     """
     d, images = model.width, 1 + shot
     project = images * channels * d + 3 * images * d * d
-    attention = model.layers * images * (4 + 2 * model.ffn_ratio) * d * d
-    cross = model.layers * (2 + 2 * model.ffn_ratio) * d * d
-    cross += 2 * model.layers * (model.k_fg + model.k_bg) * d
+    attention = model.layers * images * (4 + 2 * FFN_RATIO) * d * d
+    cross = model.layers * (2 + 2 * FFN_RATIO) * d * d
+    cross += 2 * model.layers * (model.umtfss.k_fg + model.umtfss.k_bg) * d
     return 2 * tokens * (project + attention + cross + 9 * d * d) / 1e9
 
 
@@ -269,8 +269,8 @@ def estimate(plan: Plan) -> list[Cost]:
     for run in plan.trained_runs:
         stage, splits = plan.training_settings(run), plan.training_splits(run)
         episodes = training_episodes(plan, run)
-        channels, settings = plan.mid_channels(run), plan.model_settings(run)
-        model = 3 * episode_gflop(settings, side * side, channels, stage.shot)
+        settings = experiment.model.changed(dict(run.overrides))
+        model = 3 * episode_gflop(settings, side * side, plan.mid_channels(run), stage.shot)
         seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
         trained += episodes * (core_seconds("training", model) + seen)
     jobs = len(plan.trained_runs)
@@ -282,8 +282,8 @@ def estimate(plan: Plan) -> list[Cost]:
         episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
         files += episodes
         if spec.run.is_trained:
-            channels, settings = plan.mid_channels(spec.run), plan.model_settings(spec.run)
-            model = episode_gflop(settings, side * side, channels, spec.shot)
+            settings = experiment.model.changed(dict(spec.run.overrides))
+            model = episode_gflop(settings, side * side, plan.mid_channels(spec.run), spec.shot)
             seen = 0.0 if features.model.cache else (1 + spec.shot) * live(spec.dataset)
             tested += episodes * (core_seconds("evaluation", model) + seen)
     costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))

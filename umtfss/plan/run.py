@@ -7,9 +7,6 @@ from umtfss.experiment.block import ALL_LABELS
 TESTED_ALONE = ("superpixels",)  # model keys that training knows nothing of
 
 
-MATCHER_KEYS = ("self_support", "margin")  # all that the matcher reads, beside TESTED_ALONE
-
-
 @dataclass(frozen=True, order=True)
 class RunSpec:
     """A distinct model: how it is trained, and on what.

@@ -9,20 +9,19 @@ from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.models import MASKSPLIT
 from umtfss.experiment.training import TrainingConfig
 from umtfss.plan.features import Caches
-from umtfss.plan.run import MATCHER_KEYS, TESTED_ALONE, RunSpec
+from umtfss.plan.run import TESTED_ALONE, RunSpec
 
 
 class RunSettings(Caches):
     """What decides the runs of an experiment: when it changes, their results are stale."""
 
     def model_settings(self, run: RunSpec) -> ModelConfig:
-        """The model block with the run's overrides."""
-        return self.experiment.model.changed(dict(run.overrides))
+        """The model block with the run's overrides, as far as its model reads it."""
+        return self.experiment.model.changed(dict(run.overrides)).of_model(run.model)
 
     def tested_model(self, run: RunSpec) -> dict[str, Any]:
-        """The model block of a run as far as its model and its tests read it."""
-        read = {*MATCHER_KEYS, *TESTED_ALONE} if run.model == "prototype" else None
-        return self.model_settings(run).model_dump(mode="json", include=read)
+        """The model block of a run, as plain values."""
+        return self.model_settings(run).model_dump(mode="json")
 
     def trained_model(self, run: RunSpec) -> dict[str, Any]:
         """The part of it that decides weights, and not tests alone."""

@@ -35,9 +35,10 @@ def attention_cost(model: ModelConfig, tokens: int, shot: int) -> AttentionCost:
         tokens: N.
         shot: K.
     """
-    support, groups = shot * tokens, model.k_fg + model.k_bg
+    own = model.umtfss
+    support, groups = shot * tokens, own.k_fg + own.k_bg
     vanilla = model.layers * 2 * tokens * support * model.width
     prototype = model.layers * 2 * tokens * groups * model.width
-    prototype += support * model.hash_bits * model.width
-    prototype += model.hamming_iterations * support * groups * model.hash_bits
+    prototype += support * own.hash_bits * model.width
+    prototype += own.hamming_iterations * support * groups * own.hash_bits
     return AttentionCost(shot, tokens, vanilla, prototype)

@@ -105,8 +105,14 @@ def golden_model(name: str, file: Arrays, **keys: Any) -> MetaLearner:
     for ours, theirs in (("heads", "heads"), ("layers", "layers"), ("k_fg", "k_fg")):
         if f"settings/{theirs}" in file:
             sizes[ours] = int(file[f"settings/{theirs}"])
-    settings = ModelConfig(
-        preset="release", attention_dropout=0, deformable_points=points, **{**sizes, **keys}
+    settings = ModelConfig().changed(
+        {
+            "preset": "release",
+            "attention_dropout": 0,
+            "deformable_points": points,
+            **sizes,
+            **keys,
+        }
     )
     model = build_model(name, settings, channels, align_corners=True)
     own = dict(model.named_parameters())

@@ -19,7 +19,7 @@ MakeBatch = Callable[..., EpisodeBatch]
 
 def make_model(**keys: Any) -> CyCTR:
     torch.manual_seed(0)
-    model = build_model("cyctr", ModelConfig(**{"width": 16, "heads": 4, **keys}), 12)
+    model = build_model("cyctr", ModelConfig().changed({"width": 16, "heads": 4, **keys}), 12)
     assert isinstance(model, CyCTR)
     return model.eval()
 

@@ -40,7 +40,7 @@ every_trained = pytest.mark.parametrize("name", TRAINED)
 
 def make_model(name: str, **keys: Any) -> MetaLearner:
     torch.manual_seed(0)
-    model = build_model(name, ModelConfig(**{**SMALL, **keys}), 12)
+    model = build_model(name, ModelConfig().changed({**SMALL, **keys}), 12)
     for parameter in model.parameters():  # sampling points and offsets start with zero weights
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.model import ModelConfig, PFENetConfig
 from umtfss.models.build import build_model
 from umtfss.models.layers.cross_entropy import cross_entropy_loss
 from umtfss.models.layers.resample import cells, pooling, resample, upsampling
@@ -20,7 +20,7 @@ SCALES = (1.0, 1 / 2, 1 / 4, 2 / 15)
 
 def test_grids_of_the_paper() -> None:
     assert [cells(60, scale) for scale in SCALES] == [60, 30, 15, 8]
-    assert tuple(ModelConfig().pyramid_scales) == SCALES
+    assert tuple(ModelConfig().pfenet.pyramid_scales) == SCALES
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -95,7 +95,7 @@ def test_loss_is_main_plus_mean_of_scales(make_batch: MakeBatch) -> None:
 def test_one_scale_equals_plain_convolutions(make_batch: MakeBatch) -> None:
     """On an un-padded grid, with scale 1 alone, the network is its convolutions in a row."""
     batch = make_batch(shape=(8, 8), grid=(8, 8))
-    settings = ModelConfig(width=16, heads=4, pyramid_scales=[1.0])
+    settings = ModelConfig(width=16, heads=4, pfenet=PFENetConfig(pyramid_scales=[1.0]))
     model = build_model("pfenet", settings, 12).eval()
     assert isinstance(model, PFENet)
     query, support = model.query_mid(batch.query_mid), model.support_mid(batch.support_mid[:, 0])

@@ -7,10 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from umtfss.episodes.batch import EpisodeBatch
-from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.model import ModelConfig, PrototypeConfig
 from umtfss.models.build import build_model
 
 MakeBatch = Callable[..., EpisodeBatch]
+
+
+def matcher(**keys: float) -> ModelConfig:
+    return ModelConfig(prototype=PrototypeConfig.model_validate(keys))
 
 
 def support_sums(batch: EpisodeBatch, row: int) -> torch.Tensor:
@@ -55,11 +59,11 @@ def test_margin_and_self_support_equal_loops(make_batch: MakeBatch) -> None:
     noise = torch.randn(batch.query_high.shape) * ~batch.query_valid[:, None]
     batch = dataclasses.replace(batch, query_high=batch.query_high + noise)
     plain = build_model("prototype", ModelConfig(), 12)(batch)
-    margin = build_model("prototype", ModelConfig(margin=0.1), 12)(batch)
+    margin = build_model("prototype", matcher(margin=0.1), 12)(batch)
     torch.testing.assert_close(margin[:, 0] - plain[:, 0], torch.full_like(plain[:, 0], 0.05))
     torch.testing.assert_close(plain[:, 1] - margin[:, 1], torch.full_like(plain[:, 0], 0.05))
 
-    found = build_model("prototype", ModelConfig(margin=0.1, self_support=True), 12)(batch)
+    found = build_model("prototype", matcher(margin=0.1, self_support=True), 12)(batch)
     for row in range(len(batch)):
         supports = support_sums(batch, row)
         query, own = F.normalize(batch.query_high[row], dim=0), torch.zeros(2, 10)
@@ -75,8 +79,8 @@ def test_margin_and_self_support_equal_loops(make_batch: MakeBatch) -> None:
 
 def test_a_query_without_foreground_leaves_the_support_prototype(make_batch: MakeBatch) -> None:
     batch = make_batch()
-    settings = ModelConfig(margin=2, self_support=True)  # no cosine is so much larger
+    settings = matcher(margin=2, self_support=True)  # no cosine is so much larger
     found = build_model("prototype", settings, 12)(batch)
-    plain = build_model("prototype", ModelConfig(margin=2), 12)(batch)
+    plain = build_model("prototype", matcher(margin=2), 12)(batch)
     assert torch.isfinite(found).all()
     torch.testing.assert_close(found[:, 1], plain[:, 1])

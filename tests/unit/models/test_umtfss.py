@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def make_model(**keys: Any) -> UMTFSS:
     torch.manual_seed(0)
-    model = build_model("umtfss", ModelConfig(**{**SMALL, **keys}), 12)
+    model = build_model("umtfss", ModelConfig().changed({**SMALL, **keys}), 12)
     assert isinstance(model, UMTFSS)
     # the tests must see the sampling points move with the token
     for block in (*model.query_self, *model.support_self):
@@ -134,7 +134,7 @@ def test_dead_support_has_no_layers() -> None:
     live, dead = make_model(), make_model(preset="release")
     assert len(live.support_self) == 2
     assert len(dead.support_self) == 0
-    assert (dead.settings.k_fg, dead.settings.mask_empty_groups) == (4, False)
+    assert (dead.settings.umtfss.k_fg, dead.settings.umtfss.mask_empty_groups) == (4, False)
     assert not dead.ignore_in_loss
 
 
@@ -241,7 +241,7 @@ def test_overfits_one_batch(make_batch: MakeBatch) -> None:
 def test_alignment_reaches_the_loss(make_batch: MakeBatch) -> None:
     batch = make_batch()
     model = make_model()
-    aligned = build_model("umtfss", ModelConfig(**SMALL), 12, align_corners=True)
+    aligned = build_model("umtfss", ModelConfig().changed(SMALL), 12, align_corners=True)
     logits = torch.randn(3, 2, 10, 10)
     assert model.loss(logits, batch.target) != aligned.loss(logits, batch.target)
 

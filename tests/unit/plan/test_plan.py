@@ -1,8 +1,5 @@
 """From tables to distinct runs."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 import yaml
 
@@ -12,17 +9,8 @@ from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.features import WeightsConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.training import TrainingConfig
-from umtfss.models.build import build_model
 from umtfss.plan.plan import Plan, table_names
-from umtfss.plan.run import MATCHER_KEYS, RunSpec
-
-
-class Few(SimpleNamespace):
-    """A model block with few keys: reading another one fails."""
-
-    def model_copy(self, update: dict[str, Any]) -> "Few":
-        return Few(**{**vars(self), **update})
-
+from umtfss.plan.run import RunSpec
 
 FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False+superpixels=0.0"
 
@@ -197,7 +185,7 @@ def test_an_evaluation_covers_the_folds_and_seeds_of_every_table(paper):
 
 def test_settings_of_a_run_hold_its_overrides(paper):
     run = paper.run_at("pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1")
-    assert (paper.model_settings(run).k_fg, paper.model_settings(run).k_bg) == (1, 1)
+    assert (paper.model_settings(run).umtfss.k_fg, paper.model_settings(run).umtfss.k_bg) == (1, 1)
     assert paper.training_settings(run).epochs == 200
 
 
@@ -207,9 +195,8 @@ def test_live_features_need_no_cache_for_the_model(paper):
 
 
 def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
-    build_model("prototype", Few(**dict.fromkeys(MATCHER_KEYS, 0.5)), 8)  # type: ignore[arg-type]
     experiment = load_experiment("voc_cpu")
-    model = experiment.model.model_copy(update={"k_fg": experiment.model.k_fg + 1})
+    model = experiment.model.changed({"width": 64, "k_fg": 7})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
     run = RunSpec("prototype")
     assert before.tested_model(run) == after.tested_model(run)
@@ -219,7 +206,7 @@ def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
 @pytest.mark.parametrize(
     ("block", "key", "value"),
     [
-        ("model", "k_fg", 7),
+        ("model", "width", 256),
         ("clustering", "iterations", 9),
         ("pseudo_masks", "min_area", 7),
         ("episodes", "max_border", 0.7),
@@ -272,7 +259,7 @@ def test_a_raw_run_reads_the_features_before_diffusion():
     assert (plan.model_levels(floor), plan.mid_channels(floor)) == ((["fused"], "fused"), 736)
     assert plan.model_levels(matcher) == (["diffused"], "diffused")
     assert plan.mid_channels(matcher) == 384  # 256 of a place, 128 of the own part
-    settings = plan.model_settings(floor)
+    settings = plan.model_settings(floor).prototype
     assert (settings.self_support, settings.margin) == (False, 0)
     paper = next(run for run in plan.trained_runs if run.pool == "paper")
     assert paper.raw

@@ -10,7 +10,7 @@ from umtfss.common.files import PACKAGE_ROOT
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult
 from umtfss.experiment.load import load_experiment
-from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.model import ModelConfig, UMTFSSConfig
 from umtfss.plan.plan import Plan
 from umtfss.plan.tables.claims import claims
 from umtfss.tables.attention_cost import attention_cost
@@ -78,7 +78,9 @@ def test_a_claim_is_as_good_as_its_weakest_comparison():
 
 
 def test_attention_is_counted_as_it_is_multiplied():
-    model = ModelConfig(layers=1, width=8, heads=2, k_fg=2, k_bg=3, hash_bits=4)
+    model = ModelConfig(
+        layers=1, width=8, heads=2, umtfss=UMTFSSConfig(k_fg=2, k_bg=3, hash_bits=4)
+    )
     tokens, count = 6, {"vanilla": 0, "scores": 0}
     for _ in range(tokens):  # each query token: a product and a weighted sum of every support token
         count["vanilla"] += 2 * 2 * tokens * 8

@@ -8,7 +8,7 @@ Shapes: B batch, d model width, h w feature grid.
 from torch import Tensor, nn
 
 from umtfss.common.onednn import Pointwise
-from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.model import FFN_RATIO, ModelConfig
 from umtfss.models.layers.attention import SelfAttention, TransformerBlock
 from umtfss.models.layers.deformable_attention import DeformableAttention
 
@@ -32,7 +32,7 @@ def classifier(width: int, dropout: float) -> nn.Sequential:
 
 def transformer_block(attention: nn.Module, settings: ModelConfig) -> TransformerBlock:
     """The attention with its feed-forward network, norms and dropout."""
-    return TransformerBlock(attention, settings.width, settings.ffn_ratio, settings.dropout)
+    return TransformerBlock(attention, settings.width, FFN_RATIO, settings.dropout)
 
 
 def self_attention_block(settings: ModelConfig) -> TransformerBlock:

@@ -22,7 +22,7 @@ def test_every_departure_has_a_row() -> None:
     keys = [key for row in SWITCHES.values() for key in row]
     assert sorted(keys) == sorted(UMTFSS_PRESETS["release"])
     block = ModelConfig()
-    assert all(getattr(block, key) != UMTFSS_PRESETS["release"][key] for key in keys)
+    assert all(block.value(key) != UMTFSS_PRESETS["release"][key] for key in keys)
 
 
 def test_a_row_takes_its_own_departure_back_and_no_other(plan: Plan) -> None:
@@ -32,9 +32,9 @@ def test_a_row_takes_its_own_departure_back_and_no_other(plan: Plan) -> None:
         cell = table.cell(row, "mIoU")
         assert cell is not None
         model = plan.model_settings(cell.measurements[0].run)
-        changed = {k: v for k, v in model.model_dump().items() if v != getattr(own, k)}
-        changed.pop("preset", None)
-        assert changed == {key: UMTFSS_PRESETS["release"][key] for key in keys}
+        assert model == own.changed({key: UMTFSS_PRESETS["release"][key] for key in keys}).of_model(
+            "umtfss"
+        ).model_copy(update={"preset": model.preset})
 
 
 def test_differences_are_taken_from_the_model_as_configured(plan: Plan) -> None:
@@ -54,6 +54,6 @@ def test_differences_are_taken_from_the_model_as_configured(plan: Plan) -> None:
 def test_a_model_block_changes_by_preset(plan: Plan) -> None:
     block: ModelConfig = plan.experiment.model
     released = block.changed({"preset": "release", "k_fg": 7})
-    assert (released.k_fg, released.k_bg, released.padding) == (7, 50, "seen")
+    assert (released.umtfss.k_fg, released.umtfss.k_bg, released.padding) == (7, 50, "seen")
     assert released.width == block.width
     assert isinstance(plan.experiment, Experiment)
