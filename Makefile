@@ -7,7 +7,7 @@ EXPERIMENT ?= demo
 PROFILE := $(if $(filter gpu,$(DEVICE)),--profile profiles/gpu)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: tables test bench environment lint format lock restore record clean
+.PHONY: tables test bench docs environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
@@ -20,6 +20,10 @@ bench: environment
 	OMP_NUM_THREADS=1 python -m benchmarks.run
 
 environment: $(VENV)/.installed-$(DEVICE)
+
+# docs/config.md and the JSON schema of experiment files, from the blocks of umtfss/experiment.
+docs: environment
+	python -m umtfss.experiment.reference
 
 # The lock file pins every package; the marker is written last, so a broken install is redone.
 # faiss-cpu and faiss-gpu share a folder and must not meet: both go before either comes.

@@ -1,0 +1,70 @@
+"""The page of all keys, and the JSON schema for editors."""
+
+import re
+
+import jsonschema
+import pytest
+import yaml
+
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.reference import (
+    PAGE,
+    SCHEMA,
+    config_page,
+    experiment_schema,
+    write_reference,
+)
+from umtfss.experiment.schema import Experiment
+
+EXPERIMENTS = sorted((PACKAGE_ROOT / "experiments").glob("*.yaml"))
+
+
+def test_page_and_schema_are_those_of_the_blocks(tmp_path):
+    write_reference(tmp_path)
+    for name in (PAGE, SCHEMA):
+        assert (PACKAGE_ROOT / name).read_text() == (tmp_path / name).read_text(), "run `make docs`"
+
+
+def test_every_key_has_a_row_with_a_meaning():
+    page = config_page()
+    schema = Experiment.model_json_schema()
+    for node in (schema, *schema["$defs"].values()):
+        for key in set(node["properties"]) - {"name", "seed"}:
+            assert re.search(rf"^\| `{key}` \| [^|]+ \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE), (
+                key
+            )
+
+
+def test_every_link_leads_to_a_heading():
+    page = config_page()
+    headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9_ -]", "", one.lower()).replace(" ", "-") for one in headings}
+    assert len(anchors) == len(headings)
+    links = re.findall(r"\]\(#([^)]*)\)", page)
+    assert links
+    assert set(links) <= anchors
+
+
+def test_types_defaults_and_ranges_are_said():
+    page = config_page()
+    for row in (
+        "| `width` | integer ≥ 1 | `256` | model width d |",
+        "| `images` | list of text, at least 1 | required | data set splits, e.g. pascal/train |",
+        "| `clip_norm` | number > 0 or null | `null` | gradient clipping |",
+        "| `preset` | `paper` or `release` | `paper` | defaults of the other keys |",
+    ):
+        assert row in page
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_editors_accept_the_experiments(path):
+    jsonschema.validate(yaml.safe_load(path.read_text()), experiment_schema())
+
+
+@pytest.mark.parametrize(
+    "change", [{"modle": {}}, {"model": {"width": 0}}, {"model": {"umtfss": {"k_fgg": 1}}}]
+)
+def test_editors_refuse_what_the_loader_refuses(change):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**raw, **change}, experiment_schema())

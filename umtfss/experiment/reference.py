@@ -1,0 +1,164 @@
+"""The reference of an experiment file: `docs/config.md`, and a JSON schema for editors.
+
+`make docs` writes both from the blocks of this package, and a test holds both.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from umtfss.common.files import PACKAGE_ROOT, atomic_path, write_json
+from umtfss.experiment.block import Block
+from umtfss.experiment.load import EXTENDS
+from umtfss.experiment.schema import Experiment
+
+PAGE = "docs/config.md"
+SCHEMA = "experiments/experiment.schema.json"
+FROM_ELSEWHERE = ("name", "seed")  # the file's name and config.yaml say them
+
+INTRODUCTION = f"""# Keys of an experiment file
+
+An experiment is a file `experiments/<name>.yaml`. Every key that it may have stands here, block by
+block. A key without a default is required. An unknown key is an error that names the nearest one.
+
+`{EXTENDS}: <name>` takes another experiment and changes what the file says: mappings are merged,
+lists and single values are replaced, and null deletes a key of the other experiment.
+
+Editors complete and check the keys by `{SCHEMA}`: write
+`# yaml-language-server: $schema=experiment.schema.json` into the file. `make docs` generates the
+schema and this page.
+"""
+HEADER = "| key | type | default | meaning |\n|---|---|---|---|\n"
+
+
+def config_page() -> str:
+    """The text of `docs/config.md`."""
+    schema = Experiment.model_json_schema()
+    nodes = {**schema["$defs"], Experiment.__name__: schema}
+    places: dict[type[Block], list[str]] = {}
+    for path, block in _blocks(Experiment):
+        places.setdefault(block, []).append(path)
+    first = {block.__name__: paths[0] for block, paths in places.items()}
+    parts = [INTRODUCTION]
+    for block, (path, *others) in places.items():
+        title = f"`{path}`" if path else "The whole file"
+        text = _summary(block)
+        if others:
+            text += f" The same keys stand in {', '.join(f'`{other}`' for other in others)}."
+        rows = [_row(key, block, nodes, first) for key in _keys(block)]
+        parts.append(f"## {title}\n\n{text}\n\n{HEADER}{''.join(rows)}")
+    return "\n".join(parts)
+
+
+def experiment_schema() -> dict[str, Any]:
+    """The JSON schema of an experiment file.
+
+    The loader alone says what is required: a file that extends another need not repeat its keys.
+    """
+    schema = Experiment.model_json_schema()
+    for node in (schema, *schema["$defs"].values()):
+        node.pop("required", None)
+        for key in node["properties"].values():
+            key.pop("title", None)
+    for key in FROM_ELSEWHERE:
+        del schema["properties"][key]
+    extends = {"type": "string", "description": "the experiment that this file changes"}
+    schema["properties"] = {EXTENDS: extends, **schema["properties"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def write_reference(root: Path = PACKAGE_ROOT) -> None:
+    """Write the page and the schema below the project's root."""
+    with atomic_path(root / PAGE) as path:
+        path.write_text(config_page())
+    write_json(root / SCHEMA, experiment_schema())
+
+
+def _summary(block: type[Block]) -> str:
+    """The first line of a block's docstring."""
+    return (block.__doc__ or "").strip().splitlines()[0]
+
+
+def _keys(block: type[Block]) -> list[str]:
+    left_out = FROM_ELSEWHERE if block is Experiment else ()
+    return [key for key in block.model_fields if key not in left_out]
+
+
+def _blocks(block: type[Block], path: str = "") -> Iterator[tuple[str, type[Block]]]:
+    """Every place of a block, and the block's class, from the whole file down."""
+    yield path, block
+    for key in _keys(block):
+        annotation = block.model_fields[key].annotation
+        for inner, many in _inner_blocks(annotation):
+            place = f"{path}.{key}" if path else key
+            yield from _blocks(inner, f"{place}.<name>" if many else place)
+
+
+def _inner_blocks(annotation: Any, many: bool = False) -> Iterator[tuple[type[Block], bool]]:
+    """The blocks of a type, and whether each is one of many that the file names."""
+    if isinstance(annotation, type) and issubclass(annotation, Block):
+        yield annotation, many
+    for part in get_args(annotation):
+        is_mapping = getattr(annotation, "__origin__", None) is dict
+        yield from _inner_blocks(part, many or is_mapping)
+
+
+def _row(key: str, block: type[Block], nodes: dict[str, Any], places: dict[str, str]) -> str:
+    node, field = nodes[block.__name__]["properties"][key], block.model_fields[key]
+    inner = [_summary(one) for one, _ in _inner_blocks(field.annotation)]
+    meaning = field.description or "".join(inner)
+    if field.is_required():
+        default = "required"
+    else:
+        value = field.get_default(call_default_factory=True)
+        default = "its defaults" if isinstance(value, Block) else f"`{_yaml(value)}`"
+    cells = (f"`{key}`", _type(node, places), default, meaning)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
+
+
+def _yaml(value: Any) -> str:
+    """A value as it stands in YAML."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml, value))}]"
+    return json.dumps(value) if not isinstance(value, str) or not value else value
+
+
+def _type(node: dict[str, Any], places: dict[str, str]) -> str:
+    """A type and its range in words."""
+    if "$ref" in node:
+        place = places[node["$ref"].rsplit("/", 1)[-1]]
+        return f"block [`{place}`](#{_anchor(place)})"
+    if "anyOf" in node:
+        return " or ".join(_type(option, places) for option in node["anyOf"])
+    if "enum" in node or "const" in node:
+        return " or ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
+    kind = node.get("type", "anything")
+    if kind == "array":
+        least = f", at least {node['minItems']}" if "minItems" in node else ""
+        if least and node.get("maxItems") == node["minItems"]:
+            least = f", {node['minItems']} of them"
+        return f"list of {_type(node['items'], places)}{least}"
+    if kind == "object":
+        values = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+        inner = next((one for one in values if isinstance(one, dict)), None)
+        return f"mapping of names to {_type(inner, places)}" if inner else "mapping"
+    words = {"boolean": "`true` or `false`", "string": "text", "null": "null", "number": "number"}
+    return words.get(kind, kind) + _range(node)
+
+
+def _range(node: dict[str, Any]) -> str:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node]
+    return f" {', '.join(limits)}" if limits else ""
+
+
+def _anchor(heading: str) -> str:
+    """The anchor that a heading has on a page of Markdown."""
+    return "".join(c for c in heading.lower() if c.isalnum() or c in "_-")
+
+
+if __name__ == "__main__":
+    write_reference()
