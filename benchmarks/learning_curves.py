@@ -33,9 +33,9 @@ from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.draw_labelled import draw_test_episodes
 from umtfss.episodes.draw_unlabelled import draw_pseudo_episodes
 from umtfss.episodes.masks import PseudoMasks
-from umtfss.evaluation.images import TestImages
+from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.miou import summarise
-from umtfss.evaluation.scores import HowTested, evaluate
+from umtfss.evaluation.scores import ScoringOptions, evaluate
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.block import FOLDS
 from umtfss.experiment.load import load_experiment
@@ -157,8 +157,8 @@ class World:
     ) -> list[float]:
         """The mIoU of every fold of the development split, percent."""
         store = FeatureStore([self.manifest(backbone, DEV)])
-        images = TestImages(self.catalog, Standardised(store, scales))
-        how = HowTested(backbone.mid, backbone.high, self.experiment.evaluation.batch_size)
+        images = EpisodeImages(self.catalog, Standardised(store, scales))
+        how = ScoringOptions(backbone.mid, backbone.high, self.experiment.evaluation.batch_size)
         found = []
         for fold in FOLDS:
             episodes = draw_test_episodes(

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.resnet import ResNet
+from umtfss.common.device import autocast
 from umtfss.common.onednn import Linear, Pointwise
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.masks import GroundTruthMasks
-from umtfss.evaluation.images import TestImages
+from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
-from umtfss.evaluation.scores import HowTested, evaluate
+from umtfss.evaluation.scores import ScoringOptions, evaluate
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.model import ModelConfig, PrototypeConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
@@ -42,8 +43,8 @@ from umtfss.models.base import MetaLearner
 from umtfss.models.build import build_model
 from umtfss.models.layers.deformable_attention import DeformableAttention
 from umtfss.pseudo_masks.superpixels import SuperpixelStore, write_superpixels
-from umtfss.training.loop import AMP_DTYPES, Objective
 from umtfss.training.optimisers import build_optimisers
+from umtfss.training.step import Objective
 
 CLASS = 1
 
@@ -209,8 +210,8 @@ class CachedRun:
         return evaluate(
             model,
             draw_episodes(self.store.ids, count, shot),
-            TestImages(self.labels, self.store, read_superpixels=self._read_superpixels),
-            HowTested(
+            EpisodeImages(self.labels, self.store, read_superpixels=self._read_superpixels),
+            ScoringOptions(
                 self.setting.mid,
                 self.setting.high,
                 batch_size=min(count, 8),
@@ -235,14 +236,10 @@ class Learning:
 
     def step(self, batch: EpisodeBatch, amp: str = "off") -> None:
         """One step of the optimisers; the gradients stay for whoever wants to compare them."""
-
-        def autocast() -> torch.autocast:
-            return torch.autocast("cpu", dtype=AMP_DTYPES[amp], enabled=amp != "off")
-
         self.model.train()
         for one in self.optimisers.values():
             one.zero_grad(set_to_none=True)
-        Objective(self.model, autocast)(batch)[0].backward()
+        Objective(self.model, lambda: autocast("cpu", amp))(batch)[0].backward()
         for one in self.optimisers.values():
             one.step()
 

@@ -26,7 +26,7 @@ from umtfss.evaluation.evaluate_run import (
     live_superpixels,
     trained_model,
 )
-from umtfss.evaluation.images import TestImages
+from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.scores import predicted_scores
 from umtfss.figures.overlay import PREDICTED, overlay
 from umtfss.plan.plan import Plan
@@ -50,7 +50,7 @@ class Query:
 
 
 class SupportImages:
-    """Photos by path, with the masks of some of them: what `TestImages` asks of a catalog.
+    """Photos by path, with the masks of some of them: what `EpisodeImages` asks of a catalog.
 
     Args:
         masks: Photo -> its mask file.
@@ -214,7 +214,7 @@ def segment(
     how = how_tested(plan, run, device)
     features = live_features(plan, run, catalog, device)
     superpixels = live_superpixels(plan, catalog)
-    images = TestImages(catalog, features, read_superpixels=superpixels)
+    images = EpisodeImages(catalog, features, read_superpixels=superpixels)
     rows = [list(range(1, len(masks) + 1))]
     for query in queries:
         episode = EpisodeList([str(query), *masks], [0], [OBJECT], rows, "predict")  # type: ignore[arg-type]

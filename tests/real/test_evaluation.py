@@ -13,9 +13,9 @@ from umtfss.data.voc import VocDataset
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation import evaluate_run as job
-from umtfss.evaluation.images import TestImages
+from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.miou import summarise
-from umtfss.evaluation.scores import HowTested, evaluate
+from umtfss.evaluation.scores import ScoringOptions, evaluate
 from umtfss.experiment.load import load_experiment
 from umtfss.features.geometry import mask_to_grid
 from umtfss.models.prototype import PrototypeMatcher
@@ -77,8 +77,10 @@ def test_true_tokens_give_back_the_true_mask(data_root: Path, align_corners: boo
     assert len(pairs) >= 5
     labels, queries, supports = np.array(pairs).T
     episodes = EpisodeList(ids, queries, labels, supports[:, None], "real")
-    images = TestImages(catalog, TrueTokens(masks, align_corners))
-    scores = evaluate(Oracle(), episodes, images, HowTested(["part"], "part", 4), progress=False)
+    images = EpisodeImages(catalog, TrueTokens(masks, align_corners))
+    scores = evaluate(
+        Oracle(), episodes, images, ScoringOptions(["part"], "part", 4), progress=False
+    )
     assert summarise(scores).miou > 0.96
 
 
@@ -104,7 +106,7 @@ def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch
         PrototypeMatcher(plan.model_settings(floor)),
         episodes,
         images,
-        HowTested(mid, high, 4),
+        ScoringOptions(mid, high, 4),
         progress=False,
     )
     assert max(images.grid(ids[0])) == model.long_side // 14

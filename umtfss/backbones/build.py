@@ -7,7 +7,7 @@ from string import ascii_lowercase
 import torch
 
 from umtfss.backbones import efficientnet, resnet, vit
-from umtfss.backbones.extractor import PRECISIONS, Extractor
+from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.pair import Pair
 from umtfss.backbones.weights import (
     State,
@@ -17,6 +17,7 @@ from umtfss.backbones.weights import (
     load_state,
     read_weights,
 )
+from umtfss.common.device import MIXED_DTYPES
 from umtfss.common.digests import digest_json
 from umtfss.experiment.backbones import FUSED, PAIRS, BackboneSpec, backbone_spec
 from umtfss.experiment.features import FeaturesConfig, WeightsConfig
@@ -74,7 +75,7 @@ def build_model_extractor(features: FeaturesConfig) -> Extractor:
         features.backbone_levels([*model.mid, model.high]),
         features.weights,
         features.mirrored,
-        PRECISIONS.get(features.precision),
+        MIXED_DTYPES.get(features.precision),
     )
 
 

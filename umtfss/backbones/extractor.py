@@ -13,8 +13,6 @@ from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.experiment.backbones import BackboneSpec
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 class Extractor(nn.Module):
     """A frozen backbone. It stays in evaluation mode, BatchNorm too, whatever `train()` says.

@@ -22,7 +22,7 @@ from umtfss.features.store import FeatureStore
 ASSIGN_BLOCK = 4096  # vectors
 
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def fit_centroids(
     stream = TokenStream(store, level, subset)
     memory = np.empty((min(settings.memory_vectors, available), channels), dtype=np.float32)
     vectors = stream.fill(memory)
-    LOG.info("Lloyd on %d of %d tokens, %d clusters", len(vectors), available, clusters)
+    logger.info("Lloyd on %d of %d tokens, %d clusters", len(vectors), available, clusters)
     kmeans = faiss.Kmeans(
         channels,
         clusters,
@@ -129,5 +129,5 @@ def fit_centroids(
     while len(vectors := stream.fill(batch)):
         nearest = nearest_centroids(vectors, centroids)
         centroids, counts = update_means(centroids, counts, vectors, nearest)
-    LOG.info("smallest cluster %d tokens, largest %d", counts.min(), counts.max())
+    logger.info("smallest cluster %d tokens, largest %d", counts.min(), counts.max())
     return centroids

@@ -5,7 +5,20 @@ import sys
 
 import torch
 
+MIXED_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # by name in an experiment
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+
+
+def autocast(device: torch.device | str, precision: str) -> torch.autocast:
+    """The context of a forward pass in mixed precision.
+
+    Args:
+        device: Where the forward pass runs.
+        precision: "bf16" or "fp16"; every other name ("off", "fp32") is float32 throughout.
+    """
+    dtype = MIXED_DTYPES.get(precision)
+    kind = torch.device(device).type
+    return torch.autocast(kind, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def prepare_process(threads: int) -> torch.device:

@@ -27,7 +27,7 @@ from umtfss.common.files import write_json
 MARKER = "downloaded.json"
 CHUNK_BYTES = 1 << 16
 TIMEOUT_SECONDS = 60
-logger = logging.getLogger("umtfss")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

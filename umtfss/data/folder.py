@@ -14,7 +14,7 @@ from umtfss.common.errors import DataError
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -51,7 +51,7 @@ class FolderDataset:
         found = sorted(path.as_posix() for path in shown if path.suffix.lower() in SUFFIXES)
         others = sorted({path.suffix for path in shown if path.suffix.lower() not in SUFFIXES})
         if others:  # photos among them, e.g. .heic, would be missed without a word
-            LOG.warning(
+            logger.warning(
                 "passing over %d files below %s that are of other kinds: %s",
                 len(shown) - len(found),
                 self.root,

@@ -14,9 +14,9 @@ from umtfss.data.image_source import ImageSource
 from umtfss.data.open import open_dataset
 from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation.images import TestImages
+from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.results import save_results
-from umtfss.evaluation.scores import HowTested, evaluate
+from umtfss.evaluation.scores import ScoringOptions, evaluate
 from umtfss.features.standard import Standardised
 from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models.base import MetaLearner
@@ -39,17 +39,17 @@ def trained_model(plan: Plan, run: RunSpec) -> MetaLearner:
     return model
 
 
-def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) -> TestImages:
+def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) -> EpisodeImages:
     """The test images' labels, and their features as the run reads them."""
     raw_data = plan.experiment.raw_data_root
     catalog = Catalog({dataset: open_dataset(plan.source(dataset), raw_data)})
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
     if not plan.experiment.features.model.cache:
         features = live_features(plan, run, catalog, device)
-        return TestImages(catalog, features, read_superpixels=read)
+        return EpisodeImages(catalog, features, read_superpixels=read)
     store = FeatureStore(plan.feature_manifests(plan.tested_caches(run, dataset)))
     features = _on_trained_scale(plan, run, store)
-    return TestImages(catalog, features, read_superpixels=read)
+    return EpisodeImages(catalog, features, read_superpixels=read)
 
 
 def live_superpixels(plan: Plan, catalog: ImageSource) -> Callable[[str], np.ndarray]:
@@ -95,11 +95,11 @@ def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
     return build_model_extractor(plan.experiment.features).to(device)
 
 
-def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> HowTested:
+def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> ScoringOptions:
     """How the experiment tests a run."""
     mid, high = plan.model_levels(run)
     model, settings = plan.model_settings(run), plan.experiment.evaluation
-    return HowTested(mid, high, settings.batch_size, device, settings.amp, model.superpixels)
+    return ScoringOptions(mid, high, settings.batch_size, device, settings.amp, model.superpixels)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:

@@ -13,7 +13,7 @@ from umtfss.features.store import FeatureSource
 Read = TypeVar("Read")
 
 
-class TestImages:
+class EpisodeImages:
     """Features and labels of test images, each read once for as long as it fits memory.
 
     Make one and test every fold and seed with it. It serves as feature source and as catalog.
@@ -24,8 +24,6 @@ class TestImages:
         memory_mb: What is kept, the most recently used.
         read_superpixels: Gives the superpixels of an image, (H, W) int; only for models that ask.
     """
-
-    __test__ = False  # not a test class, whatever its name
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from umtfss.data.images import IGNORE
+from umtfss.episodes.overlap import foreground_overlap
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,7 @@ class SegmentationScore:
             ValueError: The episode is not valid.
         """
         self.validate(prediction, label, class_id)
-        predicted = prediction.astype(bool) & (label != IGNORE)
-        foreground = label == 1
-        intersection = np.count_nonzero(predicted & foreground)
-        union = np.count_nonzero(predicted | foreground)
+        intersection, union = foreground_overlap(prediction.astype(bool), label)
         labelled = np.count_nonzero(label != IGNORE)
         self._counts.append((class_id, int(intersection), int(union), int(labelled - union)))
 

@@ -7,7 +7,6 @@ A thread reads features and labels of the next batches while the model works on 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -18,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional as nnf
 from tqdm import tqdm
 
+from umtfss.common.device import autocast
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.masks import GroundTruthMasks
-from umtfss.evaluation.images import Read, TestImages
+from umtfss.evaluation.images import EpisodeImages, Read
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.pseudo_masks.superpixels import blend_means
 
@@ -30,7 +30,7 @@ BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
-class HowTested:
+class ScoringOptions:
     """How episodes are tested.
 
     Attributes:
@@ -53,8 +53,8 @@ class HowTested:
 def evaluate(
     model: torch.nn.Module,
     episodes: EpisodeList,
-    images: TestImages,
-    how: HowTested,
+    images: EpisodeImages,
+    how: ScoringOptions,
     progress: bool = True,
 ) -> EpisodeScores:
     """The counts of every episode.
@@ -79,8 +79,8 @@ def evaluate(
 def predicted_scores(
     model: torch.nn.Module,
     episodes: EpisodeList,
-    images: TestImages,
-    how: HowTested,
+    images: EpisodeImages,
+    how: ScoringOptions,
     rows: Sequence[int] | None = None,
 ) -> Iterator[np.ndarray]:
     """The scores of queries, (H, W) float32 each: positive is foreground.
@@ -134,11 +134,7 @@ def _foreground_minus_background(
 
     Upsampling is linear: the difference's sign at a pixel is the argmax of the upsampled logits.
     """
-    context: AbstractContextManager = nullcontext()
-    if amp != "off":
-        dtype = torch.bfloat16 if amp == "bf16" else torch.float16
-        context = torch.autocast(torch.device(device).type, dtype)
-    with context:
+    with autocast(device, amp):
         logits = model(batch.to(device)).float()
     return (logits[:, 1] - logits[:, 0]).cpu()
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umtfss.backbones.extractor import PRECISIONS, Extractor, prepare_image
-from umtfss.common.device import release_freed_memory
+from umtfss.backbones.extractor import Extractor, prepare_image
+from umtfss.common.device import autocast, release_freed_memory
 from umtfss.common.digests import digest_code, digest_json
 from umtfss.common.errors import StoreError
 from umtfss.experiment.backbones import BackboneSpec
@@ -210,8 +210,7 @@ def _forward(
         StoreError: A feature is not finite in fp16.
     """
     pixels = torch.stack([image.pixels for image in batch]).to(device)
-    mixed = PRECISIONS.get(spec.precision)
-    with torch.autocast(device.type, mixed or torch.bfloat16, enabled=mixed is not None):
+    with autocast(device, spec.precision):
         found = extractor(pixels)
     levels = {k: v.permute(0, 2, 3, 1).half().contiguous().cpu().numpy() for k, v in found.items()}
     for level, values in levels.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from umtfss.data.images import IGNORE
+from umtfss.episodes.overlap import foreground_overlap
 from umtfss.figures.cells import _save
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
 
@@ -38,9 +38,8 @@ class PanelItem:
     @property
     def iou(self) -> float:
         """The prediction's IoU, label 255 ignored; 0 if nothing is predicted and nothing true."""
-        used = self.query_mask != IGNORE
-        true, predicted = (self.query_mask == 1)[used], self.prediction[used]
-        return float((true & predicted).sum() / max(1, (true | predicted).sum()))
+        intersection, union = foreground_overlap(self.prediction, self.query_mask)
+        return float(intersection / max(1, union))
 
 
 def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:

@@ -35,7 +35,7 @@ from umtfss.pseudo_masks.saliency import salient_pixels
 from umtfss.pseudo_masks.store import ImageRegions, ShardWriter
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SLAB = 64  # images per process that are under way at once
 
 
@@ -199,7 +199,7 @@ def _write_shard(
             writer.append(image)
             used += len(image.cluster) > 0
         if 2 * used < len(ids):
-            LOG.warning(
+            logger.warning(
                 "only %d of %d images hold a valid region, and only they are learnt from: %s",
                 used,
                 len(ids),

@@ -24,7 +24,7 @@ WEIGHTS = "weights.safetensors"
 MANIFEST = "manifest.json"
 FORMAT = "umtfss-checkpoint-1"
 
-logger = logging.getLogger("umtfss")
+logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:

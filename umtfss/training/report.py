@@ -5,7 +5,7 @@ import time
 
 SECONDS_BETWEEN_REPORTS = 30.0
 
-logger = logging.getLogger("umtfss")
+logger = logging.getLogger(__name__)
 
 
 class Report:

@@ -8,8 +8,8 @@ from torch.nn import functional as nnf
 
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation.images import TestImages
-from umtfss.evaluation.scores import HowTested, evaluate, predicted_scores
+from umtfss.evaluation.images import EpisodeImages
+from umtfss.evaluation.scores import ScoringOptions, evaluate, predicted_scores
 
 CLASS = 7
 
@@ -76,15 +76,15 @@ def episodes(count: int = 17, shot: int = 2) -> EpisodeList:
     return EpisodeList(ids, rows[:, 0], np.full(count, CLASS), rows[:, 1:], "test")
 
 
-def how(**how) -> HowTested:
-    return HowTested(["low"], "top", **{"batch_size": 4, **how})
+def how(**how) -> ScoringOptions:
+    return ScoringOptions(["low"], "top", **{"batch_size": 4, **how})
 
 
 @pytest.mark.parametrize("align", [False, True])
 def test_agrees_with_upsampling_both_logits_one_by_one(align: bool) -> None:
     world = World(align)
     scores = evaluate(
-        ReadsTheFeature(), episodes(), TestImages(world, world), how(), progress=False
+        ReadsTheFeature(), episodes(), EpisodeImages(world, world), how(), progress=False
     )
     assert len(scores) == 17
     for place, episode in enumerate(episodes()):
@@ -106,7 +106,7 @@ def test_the_batch_size_changes_nothing_but_the_batches() -> None:
     for size in (1, 5, 64):
         model = ReadsTheFeature()
         scores = evaluate(
-            model, episodes(), TestImages(world, world), how(batch_size=size), progress=False
+            model, episodes(), EpisodeImages(world, world), how(batch_size=size), progress=False
         )
         results.append((scores, model.keys))
     for scores, keys in results[1:]:
@@ -117,7 +117,7 @@ def test_the_batch_size_changes_nothing_but_the_batches() -> None:
 
 def test_every_image_is_read_once() -> None:
     world = World()
-    images = TestImages(world, world)
+    images = EpisodeImages(world, world)
     for _ in range(2):
         evaluate(ReadsTheFeature(), episodes(), images, how(), progress=False)
     assert len(world.reads) == len(set(world.reads)) == 6 * 3
@@ -125,7 +125,7 @@ def test_every_image_is_read_once() -> None:
 
 def test_memory_is_bounded() -> None:
     world = World()
-    images = TestImages(world, world, memory_mb=1)
+    images = EpisodeImages(world, world, memory_mb=1)
     images._room = 60_000
     for image_id in list(world.labels) * 2:
         np.testing.assert_array_equal(images.mask(image_id), world.labels[image_id])
@@ -135,7 +135,7 @@ def test_memory_is_bounded() -> None:
 
 def test_scores_chosen_episodes_at_their_original_size() -> None:
     world = World()
-    images, model = TestImages(world, world), ReadsTheFeature()
+    images, model = EpisodeImages(world, world), ReadsTheFeature()
     scores = evaluate(model, episodes(), images, how(), progress=False)
     keys, model.keys = model.keys, []
     rows = [5, 0, 16, 3, 9]
@@ -156,7 +156,7 @@ def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
         rows, columns = (np.arange(side) * 2 // side for side in world.labels[image_id].shape)
         return 2 * rows[:, None] + columns
 
-    images = TestImages(world, world, read_superpixels=quarters)
+    images = EpisodeImages(world, world, read_superpixels=quarters)
     scores = evaluate(model, episodes(), images, how(superpixels=0.6), progress=False)
     found_scores = predicted_scores(model, episodes(), images, how(superpixels=0.6))
     for place, (episode, score) in enumerate(zip(episodes(), found_scores, strict=True)):
@@ -177,7 +177,7 @@ def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
 
 def test_superpixels_are_not_read_for_a_model_that_does_not_ask() -> None:
     world = World()
-    images = TestImages(world, world)  # it could not read any
+    images = EpisodeImages(world, world)  # it could not read any
     evaluate(ReadsTheFeature(), episodes(), images, how(superpixels=0.0), progress=False)
 
 
@@ -188,14 +188,14 @@ def test_an_error_while_reading_reaches_the_caller() -> None:
 
     world = Broken()
     with pytest.raises(OSError, match="disk gone"):
-        evaluate(ReadsTheFeature(), episodes(), TestImages(world, world), how(), progress=False)
+        evaluate(ReadsTheFeature(), episodes(), EpisodeImages(world, world), how(), progress=False)
 
 
 def test_mixed_precision_gives_nearly_the_same() -> None:
     world = World()
     plain, mixed = (
         evaluate(
-            ReadsTheFeature(), episodes(), TestImages(world, world), how(amp=amp), progress=False
+            ReadsTheFeature(), episodes(), EpisodeImages(world, world), how(amp=amp), progress=False
         )
         for amp in ("off", "bf16")
     )

@@ -21,8 +21,8 @@ from umtfss.common.digests import digest_file
 from umtfss.common.errors import TrainingError
 from umtfss.common.manifests import read_manifest
 from umtfss.models.base import MetaLearner
-from umtfss.training.loop import _clip, foreground_iou
 from umtfss.training.report import Report
+from umtfss.training.step import _clip, foreground_iou
 
 OFTEN = 1e-9  # minutes: a checkpoint after every step
 OUTPUTS = ("weights.safetensors", "log.csv", "manifest.json", "curve.png")
