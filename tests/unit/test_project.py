@@ -14,6 +14,15 @@ PROJECT = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text())["project"
 ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "training", "evaluation",
           "tables"]  # fmt: skip
 
+# Tests of more than one module, or of what is no module of the package.
+OF_NO_MODULE = {
+    "test_benchmarks.py",
+    "test_project.py",
+    "models/test_every_model.py",
+    "models/test_golden.py",
+    "models/test_released.py",
+}
+
 
 def names(requirements) -> set[str]:
     return {re.split(r"[><=\[; ]", line)[0].lower().replace("_", "-") for line in requirements}
@@ -83,6 +92,15 @@ def test_dvc_watches_blocks_that_experiments_have():
     watched = {key for entry in entries for key in entry.get(settings, ())}
     assert watched <= set(Experiment.model_fields)
     assert {path for entry in entries for path in entry} == {"config.yaml", settings}
+
+
+def test_unit_tests_mirror_the_package():
+    folder = PACKAGE_ROOT / "tests/unit"
+    tests = {path.relative_to(folder) for path in folder.rglob("test_*.py")}
+    assert len(tests) > 80
+    module_of = {one.as_posix(): one.with_name(one.name.removeprefix("test_")) for one in tests}
+    homeless = {k for k, one in module_of.items() if not (PACKAGE_ROOT / "umtfss" / one).is_file()}
+    assert homeless == OF_NO_MODULE
 
 
 def test_numbers_in_the_readme_are_those_of_the_committed_table():

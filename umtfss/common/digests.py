@@ -12,7 +12,7 @@ from umtfss.common.errors import StoreError
 from umtfss.common.files import PACKAGE_ROOT
 
 PACKAGE = "umtfss"
-PROSE = ("common/errors.py", "common/log.py")  # their texts decide no result
+PROSE = ("umtfss/common/errors.py", "umtfss/common/log.py")  # their texts decide no result
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -47,27 +47,27 @@ def digest_listing(folder: str | Path) -> str:
     return digest_json(sorted(rows))
 
 
-def digest_code(*roots: str) -> str:
+@cache
+def digest_code(*roots: str, project: Path = PACKAGE_ROOT) -> str:
     """A short digest of some sources and of all that they import from the package.
 
     Every rule passes that of its script as a parameter, so that an edit reruns what it decides,
-    and nothing else. What counts is the syntax tree: comments, docstrings and layout do not.
+    and nothing else. What counts is the syntax tree: comments, docstrings, descriptions of
+    settings and layout do not. A process reads every source once.
 
     Args:
         *roots: Files, relative to the project's root: a script, and modules that it imports by
             name, such as that of a meta-learner.
+        project: The project's root.
 
     Raises:
         StoreError: A file does not exist, so that a renamed one cannot go unnoticed.
     """
-    digest = hashlib.sha256()
-    for path in code_closure(*roots):
-        digest.update(path.relative_to(PACKAGE_ROOT).as_posix().encode())
-        digest.update(_code(path) if path.suffix == ".py" else path.read_bytes())
-    return digest.hexdigest()[:16]
+    closure = code_closure(*roots, project=project)
+    return digest_json({_name(path, project): _digest_content(path) for path in closure})[:16]
 
 
-def code_closure(*roots: str) -> list[Path]:
+def code_closure(*roots: str, project: Path = PACKAGE_ROOT) -> list[Path]:
     """The files that decide what some sources do, sorted.
 
     Beside the sources these are the modules of the package that they import, be it within a
@@ -77,58 +77,68 @@ def code_closure(*roots: str) -> list[Path]:
 
     Args:
         *roots: Files, relative to the project's root.
+        project: The project's root.
 
     Raises:
         StoreError: A file does not exist.
     """
     found: set[Path] = set()
-    waiting = [PACKAGE_ROOT / root for root in roots]
+    waiting = [project / root for root in roots]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in found or _name(path, project) in PROSE:
             continue
         if not path.is_file():
             raise StoreError(
-                f"the source {path.relative_to(PACKAGE_ROOT)} does not exist",
+                f"the source {_name(path, project)} does not exist",
                 expected="a file of the project",
-                fix="correct the path in the rule's code(...)",
+                fix="correct the name of the rule's script, or `modules` of its job",
             )
         found.add(path)
         if path.suffix == ".py":
-            waiting += [one for one in _imported(path) if not one.as_posix().endswith(PROSE)]
+            waiting += _imported(path, project)
             waiting += _data_files(path.parent)
     return sorted(found)
+
+
+def _name(path: Path, project: Path) -> str:
+    return path.relative_to(project).as_posix()
 
 
 def _data_files(folder: Path) -> list[Path]:
     """The files that are no code in a folder of the package and in its folders without modules."""
     if not (folder / "__init__.py").is_file():
         return []
-    own = [one for one in folder.iterdir() if not one.name.startswith(("_", "."))]
-    plain = [one for one in own if one.is_dir() and not (one / "__init__.py").exists()]
-    files = [*own, *(file for one in plain for file in one.iterdir())]
-    return [file for file in files if file.is_file() and file.suffix != ".py"]
+    found, waiting = [], [folder]
+    while waiting:
+        for one in waiting.pop().iterdir():
+            if one.name.startswith((".", "__")):
+                continue
+            if one.is_dir() and not (one / "__init__.py").exists():
+                waiting.append(one)
+            elif one.is_file() and one.suffix != ".py":
+                found.append(one)
+    return found
 
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+    return ast.parse(path.read_bytes())
 
 
 @cache
-def _imported(path: Path) -> tuple[Path, ...]:
+def _imported(path: Path, project: Path) -> tuple[Path, ...]:
     """The files of the package that a source imports when it runs, packages' own included."""
     names: set[str] = set()
     waiting: list[ast.AST] = [_tree(path)]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if isinstance(node, ast.If) and _is_for_type_checkers(node.test):
             waiting += node.orelse
             continue
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+        elif isinstance(node, ast.ImportFrom):  # never a relative one: ruff refuses them
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
         waiting += ast.iter_child_nodes(node)
     files: set[Path] = set()
@@ -136,34 +146,39 @@ def _imported(path: Path) -> tuple[Path, ...]:
         parts = name.split(".")
         if parts[0] != PACKAGE:
             continue
-        folders = [PACKAGE_ROOT.joinpath(*parts[:end]) for end in range(1, len(parts) + 1)]
-        files.update(folder / "__init__.py" for folder in folders if folder.is_dir())
-        module = folders[-1].with_suffix(".py")
-        if module.is_file():
-            files.add(module)
-    return tuple(sorted(files))
+        for end in range(1, len(parts) + 1):
+            place = project.joinpath(*parts[:end])
+            files.update((place / "__init__.py", place.with_suffix(".py")))
+    return tuple(sorted(file for file in files if file.is_file()))
+
+
+def _is_for_type_checkers(test: ast.expr) -> bool:
+    """Whether a condition is `TYPE_CHECKING` or `typing.TYPE_CHECKING`, which never holds."""
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
 
 
 @cache
-def _code(path: Path) -> bytes:
-    """The syntax tree of a source without docstrings, the same in every version of Python."""
-    return repr(_plain(_tree(path))).encode()
+def _digest_content(path: Path) -> str:
+    """The sha256 of a file's bytes; of code, that of its syntax tree."""
+    if path.suffix != ".py":
+        return digest_file(path)
+    return hashlib.sha256(repr(_plain(_tree(path))).encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """A syntax tree as tuples; fields that are empty are left out, as versions differ in them."""
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if not isinstance(value, ast.AST):
-        return value
-    fields = []
-    for name, one in ast.iter_fields(value):
-        if (
-            name == "body"
-            and isinstance(value, WITH_DOCSTRING)
-            and ast.get_docstring(value) is not None
-        ):
-            one = one[1:]
-        if one not in (None, []):
-            fields.append((name, _plain(one)))
-    return (type(value).__name__, *fields)
+def _plain(node: Any) -> Any:
+    """A syntax tree as tuples, without prose, the same in every version of Python.
+
+    Fields that are empty are left out, as versions differ in them.
+    """
+    if isinstance(node, list):
+        return [_plain(one) for one in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, WITH_DOCSTRING) and ast.get_docstring(node) is not None:
+        fields["body"] = fields["body"][1:]
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Field":
+        fields["keywords"] = [one for one in node.keywords if one.arg != "description"]
+    kept = ((name, one) for name, one in fields.items() if one is not None and one != [])
+    return (type(node).__name__, *((name, _plain(one)) for name, one in kept))

@@ -1,0 +1,51 @@
+"""The log of a job: where it goes, and how an error ends."""
+
+import logging
+
+import pytest
+
+from umtfss.common.errors import DataError
+from umtfss.common.log import job_log
+
+
+def fail(path, error: Exception) -> None:
+    """A job that raises."""
+    with job_log(path):
+        raise error
+
+
+def test_lines_go_to_the_file_and_to_standard_error(tmp_path, capsys):
+    path = tmp_path / "deep/a.log"
+    path.parent.mkdir()
+    path.write_text("of an earlier job\n")
+    with job_log(path):
+        logging.getLogger("umtfss.data.index").info("3 images")
+    assert path.read_text().endswith(" INFO 3 images\n")
+    assert "earlier" not in path.read_text()
+    assert "3 images" in capsys.readouterr().err
+
+
+def test_an_error_of_the_user_is_told_without_a_traceback(tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        fail(tmp_path / "a.log", DataError("x.png is broken", fix="fetch it again"))
+    assert caught.value.code == 1
+    text = (tmp_path / "a.log").read_text()
+    assert "DataError: x.png is broken\n  to do:    fetch it again\n" in text
+    assert "Traceback" not in text
+
+
+def test_an_unexpected_error_is_told_with_its_traceback(tmp_path):
+    with pytest.raises(ValueError, match="odd"):
+        fail(tmp_path / "a.log", ValueError("odd"))
+    assert "Traceback" in (tmp_path / "a.log").read_text()
+
+
+def test_a_finished_job_leaves_no_handler(tmp_path, capsys):
+    before = list(logging.getLogger("umtfss").handlers)
+    with job_log(tmp_path / "a.log"):
+        pass
+    assert logging.getLogger("umtfss").handlers == before
+    with job_log():  # a terminal alone
+        logging.getLogger("umtfss").info("later")
+    assert (tmp_path / "a.log").read_text() == ""
+    assert capsys.readouterr().err.count("later") == 1
