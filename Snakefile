@@ -13,7 +13,7 @@ from umtfss.common.errors import UmtfssError
 from umtfss.plan.jobs.job import job_class
 from umtfss.plan.plan import Plan, table_names
 from umtfss.common.digests import digest_code as code, digest_listing
-from umtfss.tables.claims import claim_evaluations
+from umtfss.plan.tables.registry import TABLES
 
 min_version("9.0")
 
@@ -54,7 +54,7 @@ wildcard_constraints:
     seed="[0-9]+",
     shot="[0-9]+",
     ratio="[0-9]+",
-    table="headline|table[1-6]|ablation|departures",
+    table="|".join(TABLES),
 
 
 # Tables and evaluations are in git. The lists of images are not: asking for them too makes a fresh

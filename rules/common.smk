@@ -187,28 +187,6 @@ def evaluation_settings(wildcards):
     }
 
 
-# tables
-
-
-def table_results(wildcards):
-    table = plan.table_named(wildcards.table)
-    return [plan.evaluation(spec) for spec in plan.evaluations_of(table)]
-
-
-def claim_results(wildcards):
-    return [plan.evaluation(spec) for spec in claim_evaluations(plan)]
-
-
-def table_settings(wildcards):
-    return {
-        "tables": settings["tables"],
-        **{
-            key: settings["evaluation"][key]
-            for key in ("shots", "seeds", "training_seeds", "bootstrap", "interval")
-        },
-    }
-
-
 # report
 
 

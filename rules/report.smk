@@ -39,7 +39,7 @@ rule draw_table4_heatmap:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_table4_heatmap.py"),
+        job=job("draw_table4_heatmap"),
     script:
         "../workflow_scripts/draw_table4_heatmap.py"
 
@@ -56,7 +56,7 @@ rule draw_label_ratios:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_label_ratios.py"),
+        job=job("draw_label_ratios"),
     script:
         "../workflow_scripts/draw_label_ratios.py"
 

@@ -3,7 +3,7 @@
 
 rule write_table:
     input:
-        table_results,
+        lambda wildcards: plan.table_inputs(wildcards.table),
     output:
         "results/{experiment}/tables/{table}.tex",
         "results/{experiment}/tables/{table}.csv",
@@ -15,15 +15,14 @@ rule write_table:
     conda:
         environment
     params:
-        code=code("workflow_scripts/write_table.py"),
-        settings=table_settings,
+        job=job("write_table"),
     script:
         "../workflow_scripts/write_table.py"
 
 
 rule write_claims:
     input:
-        claim_results,
+        plan.claim_inputs,
     output:
         "results/{experiment}/claims.md",
         "results/{experiment}/claims.json",
@@ -34,8 +33,6 @@ rule write_claims:
     conda:
         environment
     params:
-        code=code("workflow_scripts/write_claims.py"),
-        settings=table_settings,
-        model=lookup(dpath="model", within=settings),
+        job=job("write_claims"),
     script:
         "../workflow_scripts/write_claims.py"

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from umtfss.figures.cells import _read_cells, _save
+from umtfss.figures.cells import read_cells
+from umtfss.figures.picture import save_picture
 
 LEAST_SPAN = 5.0  # mIoU points from the darkest to the lightest colour
 
@@ -18,15 +19,15 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
     """Draw the grid of prototype numbers, ours and the paper's side by side.
 
     Args:
-        table: `table4.csv`: a line per cell, rows K_bg, columns K_fg.
+        table: `table4.csv`: a line per cell, with the keys k_bg and k_fg.
         path: Picture.
 
     Raises:
         TableError: The file lacks a column.
     """
-    cells = _read_cells(table)
+    cells = read_cells(table, ["k_bg", "k_fg"])
     ours, low, high, paper = (
-        cells.pivot(index="row", columns="column", values=name)
+        cells.pivot(index="k_bg", columns="k_fg", values=name)
         for name in ("value", "low", "high", "paper")
     )
     texts = [
@@ -42,7 +43,7 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
     _heatmap(left, ours, texts, "ours", span)
     _heatmap(right, paper, printed, "paper", span)
     figure.suptitle(f"mIoU (%) by the numbers of prototypes; both scales span {span:.0f} points")
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _span(grid: pd.DataFrame) -> float:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from umtfss.figures.cells import _read_cells, _save
+from umtfss.figures.cells import read_cells
+from umtfss.figures.picture import save_picture
 
 
 def label_ratio_curves(table: str | Path, path: str | Path) -> None:
@@ -15,23 +16,22 @@ def label_ratio_curves(table: str | Path, path: str | Path) -> None:
     has no 0 %. Models are drawn side by side, so that their intervals do not cover each other.
 
     Args:
-        table: `table2.csv`: a line per cell, rows "model, start", columns "ratio %".
+        table: `table2.csv`: a line per cell, with the keys model, start and ratio.
         path: Picture.
 
     Raises:
         TableError: The file lacks a column.
     """
-    cells = _read_cells(table)
-    ratios = sorted(set(cells["column"]), key=lambda title: int(title.split()[0]))
-    rows = list(dict.fromkeys(cells["row"]))
-    models = list(dict.fromkeys(row.split(", ")[0] for row in rows))
+    cells = read_cells(table, ["model", "start", "ratio"])
+    ratios, models = sorted(set(cells["ratio"])), list(dict.fromkeys(cells["model"]))
+    lines = list(cells.groupby(["model", "start"], sort=False))
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.subplots()
-    for number, row in enumerate(rows):
-        model, start = row.split(", ")
-        line = cells[cells["row"] == row].set_index("column").reindex(ratios)
+    for number, ((model, start), line) in enumerate(lines):
+        (title,) = set(line["row"])
+        line = line.set_index("ratio").reindex(ratios)
         scratch = start == "scratch"
-        place = np.arange(len(ratios)) + 0.05 * (number - (len(rows) - 1) / 2)
+        place = np.arange(len(ratios)) + 0.05 * (number - (len(lines) - 1) / 2)
         axes.errorbar(
             place,
             line["value"],
@@ -43,10 +43,10 @@ def label_ratio_curves(table: str | Path, path: str | Path) -> None:
             markersize=5,
             capsize=2,
             linewidth=1.4,
-            label=row,
+            label=title,
         )
-    axes.set_xticks(range(len(ratios)), ratios)
+    axes.set_xticks(range(len(ratios)), [f"{ratio} %" for ratio in ratios])
     axes.set(xlabel="labelled images", ylabel="mIoU (%), 1-shot, mean of the folds")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, path)
+    save_picture(figure, path)

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from umtfss.episodes.overlap import foreground_overlap
-from umtfss.figures.cells import _save
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
+from umtfss.figures.picture import save_picture
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,4 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
         axes[2, column].set_xlabel(f"IoU {100 * item.iou:.0f} %", fontsize=9)
     for row, name in enumerate(("support", "query, true mask", "prediction")):
         axes[row, 0].set_ylabel(name)
-    _save(figure, path)
+    save_picture(figure, path)

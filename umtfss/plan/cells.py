@@ -1,11 +1,11 @@
-"""What a table is made of: the runs that are measured, their measurements, and cells of those.
+"""What a table is made of: cells with keys, and the measurements that a cell is the mean of.
 
 Nothing here reads a result.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from umtfss.experiment.block import FOLDS
 from umtfss.experiment.evaluation import Metric
@@ -19,14 +19,57 @@ PLAIN_MATCHER: dict[str, Any] = {
     "superpixels": 0.0,
 }
 
+Key = Mapping[str, str | int]  # what tells a cell from the others, e.g. {"model": "umtfss"}
+Measured = TypeVar("Measured")  # `Measurement` in a plan, `FoldFile` where numbers are read
+Other = TypeVar("Other")
+
 
 @dataclass(frozen=True)
-class Cell:
+class Column:
+    """The title of a column.
+
+    Attributes:
+        title: E.g. "fold 0", "mean" or "20 %".
+        group: What neighbouring columns share, e.g. "pascal 1-shot"; empty: nothing.
+    """
+
+    title: str
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """The whole title, e.g. "pascal 1-shot fold 0"."""
+        return f"{self.group} {self.title}".strip()
+
+
+@dataclass(frozen=True)
+class FoldFile:
+    """One measurement as it lies in an evaluation file.
+
+    Attributes:
+        path: The evaluation file.
+        fold: Fold tested.
+        seeds: Number of episode seeds averaged, the first ones.
+        training: Training seed; none where nothing is trained.
+        episodes: What was tested, e.g. "pascal 1-shot"; equal names are equal episodes.
+    """
+
+    path: str
+    fold: int
+    seeds: int
+    training: int | None
+    episodes: str
+
+
+@dataclass(frozen=True)
+class Cell(Generic[Measured]):
     """A printed number: the mean over its measurements, beside the paper's number.
 
     Attributes:
         row: Row title.
         column: Column title.
+        key: What is measured, e.g. {"model": "umtfss", "shot": 1, "fold": 0}; a mean over folds
+            has no "fold". Keys, not titles, are what claims and figures look for.
         measurements: What is averaged: one for a single fold, one per fold for a mean, of every
             training seed; none for a number that is quoted from the paper.
         paper: The paper's number in percent, if it printed one.
@@ -35,19 +78,30 @@ class Cell:
     """
 
     row: str
-    column: str
-    measurements: tuple[Measurement, ...]
+    column: Column
+    key: Key
+    measurements: tuple[Measured, ...]
     paper: float | None = None
     metric: Metric = "miou"
-    minus: tuple[Measurement, ...] = ()
+    minus: tuple[Measured, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """(row title, column title)."""
+        return self.row, self.column.name
+
+    def of(self, change: Callable[[Measured], Other]) -> "Cell[Other]":
+        """The cell with each of its measurements changed."""
+        own, minus = (tuple(map(change, part)) for part in (self.measurements, self.minus))
+        return Cell(self.row, self.column, self.key, own, self.paper, self.metric, minus)
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Generic[Measured]):
     """A table: titles, and a cell for every pair of titles that has a number.
 
     Attributes:
-        name: "headline", "table1" .. "table6", "ablation" or "departures"; the stem of its files.
+        name: Its name in the registry (`umtfss/plan/tables/registry.py`); the stem of its files.
         title: Caption, one sentence.
         corner: Title of the column of row titles.
         rows: Row titles in order.
@@ -63,23 +117,48 @@ class Table:
     title: str
     corner: str
     rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    columns: tuple[Column, ...]
+    cells: tuple[Cell[Measured], ...]
     folds: tuple[int, ...]
     note: str
     development: tuple[str, ...] = ()
 
-    def cell(self, row: str, column: str) -> Cell | None:
-        """The measured cell of that row and column, if there is one."""
-        wanted = (c for c in self.cells if (c.row, c.column) == (row, column) and c.measurements)
+    def cell(self, key: Key, metric: Metric = "miou") -> Cell[Measured] | None:
+        """The measured cell with exactly this key, if there is one."""
+        wanted = (c for c in self.cells if (c.metric, c.key) == (metric, key) and c.measurements)
         return next(wanted, None)
 
+    def values_of(self, name: str) -> list[Any]:
+        """The distinct values that the keys of the measured cells give `name`, in order."""
+        found = (cell.key[name] for cell in self.cells if name in cell.key and cell.measurements)
+        return list(dict.fromkeys(found))
+
     @property
-    def measurements(self) -> Iterator[Measurement]:
+    def key_names(self) -> tuple[str, ...]:
+        """The names in the keys of the cells, in order."""
+        return tuple(dict.fromkeys(name for cell in self.cells for name in cell.key))
+
+    @property
+    def measurements(self) -> Iterator[Measured]:
         """Every measurement that the table needs, repetitions included."""
         for cell in self.cells:
             yield from cell.measurements
             yield from cell.minus
+
+    def of(self, change: Callable[[Measured], Other]) -> "Table[Other]":
+        """The table with each of its measurements changed."""
+        cells = tuple(cell.of(change) for cell in self.cells)
+        return Table(
+            self.name,
+            self.title,
+            self.corner,
+            self.rows,
+            self.columns,
+            cells,
+            self.folds,
+            self.note,
+            self.development,
+        )
 
 
 def matcher_run(experiment: Experiment, **overrides: str | float) -> RunSpec:
@@ -173,11 +252,6 @@ def measure_runs(
     )
 
 
-def fold_columns(experiment: Experiment, prefix: str = "") -> tuple[str, ...]:
-    """The titles of the columns of the folds and of their mean."""
-    return (*(f"{prefix}fold {f}" for f in experiment.tables.folds), f"{prefix}mean")
-
-
 def measure_labelled(
     experiment: Experiment,
     dataset: str,
@@ -198,18 +272,31 @@ def measure_labelled(
 
 def fold_cells(
     row: str,
-    columns: tuple[str, ...],
+    key: Key,
     measured: tuple[Measurement, ...],
-    paper: dict[str, Any],
+    *,
+    group: str = "",
+    paper: Mapping[str, Any] | None = None,
     metric: Metric = "miou",
-) -> Iterator[Cell]:
-    """A cell for each fold and one for the mean; `paper` has `folds` and `mean`, or is empty."""
-    folds = dict.fromkeys(one.fold for one in measured)
-    for column, fold in zip(columns, folds, strict=False):
-        number = paper["folds"][fold] if paper else None
+) -> Iterator[Cell[Measurement]]:
+    """A cell for each fold and one for the mean of the folds.
+
+    Args:
+        row: Row title.
+        key: Key of the mean; the cell of a fold has also "fold".
+        measured: Every fold, of every training seed.
+        group: Group of the columns.
+        paper: The paper's numbers, `folds` and `mean`, if it printed them.
+        metric: As of `Cell`.
+    """
+    paper = paper or {}
+    for fold in dict.fromkeys(one.fold for one in measured):
         own = tuple(one for one in measured if one.fold == fold)
-        yield Cell(row, column, own, number, metric)
-    yield Cell(row, columns[-1], measured, of_all_folds(paper.get("mean"), measured), metric)
+        number = paper["folds"][fold] if paper else None
+        column = Column(f"fold {fold}", group)
+        yield Cell(row, column, {**key, "fold": fold}, own, number, metric)
+    mean = of_all_folds(paper.get("mean"), measured)
+    yield Cell(row, Column("mean", group), key, measured, mean, metric)
 
 
 def of_all_folds(mean: float | None, measured: tuple[Measurement, ...]) -> float | None:
@@ -222,17 +309,34 @@ def build_table(
     name: str,
     title: str,
     corner: str,
-    rows: tuple[str, ...],
-    columns: tuple[str, ...],
-    cells: list[Cell],
+    cells: list[Cell[Measurement]],
+    *,
+    columns: tuple[Column, ...] = (),
     note: str = "",
-) -> Table:
-    """A table over the experiment's folds, with the experiment's own note after `note`."""
-    notes = " ".join(part for part in (note, experiment.tables.note) if part)
-    folds = tuple(experiment.tables.folds)
+) -> Table[Measurement]:
+    """A table over the experiment's folds, with the experiment's own note after `note`.
+
+    Args:
+        experiment: The experiment.
+        name: As of `Table`.
+        title: As of `Table`.
+        corner: As of `Table`.
+        cells: The cells; rows have their order.
+        columns: The columns, if not in the order of the cells.
+        note: What the table itself has to say.
+    """
     tested = sorted({m.dataset for cell in cells for m in cell.measurements})
     settings = {dataset: experiment.datasets[dataset] for dataset in tested}
-    development = tuple(
-        f"{name}/{one.test_split}" for name, one in settings.items() if one.is_development
+    return Table(
+        name,
+        title,
+        corner,
+        rows=tuple(dict.fromkeys(cell.row for cell in cells)),
+        columns=columns or tuple(dict.fromkeys(cell.column for cell in cells)),
+        cells=tuple(cells),
+        folds=tuple(experiment.tables.folds),
+        note=" ".join(part for part in (note, experiment.tables.note) if part),
+        development=tuple(
+            f"{dataset}/{one.test_split}" for dataset, one in settings.items() if one.is_development
+        ),
     )
-    return Table(name, title, corner, rows, columns, tuple(cells), folds, notes, development)

@@ -11,11 +11,12 @@ from typing import Any
 
 from umtfss.common.errors import ConfigError
 from umtfss.experiment.schema import Experiment
-from umtfss.plan.cells import Table, unsupervised_run
+from umtfss.plan.cells import FoldFile, Table, unsupervised_run
 from umtfss.plan.paths import EvaluationSpec, FeatureCache, pairs_of
-from umtfss.plan.run import RunSpec
+from umtfss.plan.run import Measurement, RunSpec
 from umtfss.plan.run_settings import RunSettings
-from umtfss.plan.tables.layout import all_tables
+from umtfss.plan.tables.claim import Claim
+from umtfss.plan.tables.registry import all_claims, all_tables
 
 TRAIN = "train"  # the split whose labels are trained on
 
@@ -44,7 +45,7 @@ class Plan(RunSettings):
                     expected=f"one of {sorted(known)}",
                     fix=f"add a block tables.{name} to its file",
                 )
-        self.tables: tuple[Table, ...] = tuple(known[name] for name in asked)
+        self.tables: tuple[Table[Measurement], ...] = tuple(known[name] for name in asked)
 
     # What is computed
 
@@ -89,10 +90,29 @@ class Plan(RunSettings):
             for (run, dataset, shot), tested in folds.items()
         }
 
-    def evaluations_of(self, table: Table) -> list[EvaluationSpec]:
+    def evaluations_of(self, table: Table[Measurement]) -> list[EvaluationSpec]:
         """The evaluations that a table reads."""
-        keys = {(m.run.path, m.dataset, m.shot) for m in table.measurements}
+        return self._evaluations_of(table.measurements)
+
+    @cached_property
+    def claims(self) -> tuple[Claim[Measurement], ...]:
+        """The claims of the paper, over every table of the experiment."""
+        return all_claims(self.every_table)
+
+    def _evaluations_of(self, measured: Iterable[Measurement]) -> list[EvaluationSpec]:
+        keys = {(m.run.path, m.dataset, m.shot) for m in measured}
         return [self.evaluations[key] for key in sorted(keys)]
+
+    def fold_file(self, measured: Measurement) -> FoldFile:
+        """Where a measurement lies."""
+        run, dataset, shot = measured.run, measured.dataset, measured.shot
+        return FoldFile(
+            self.evaluation(self.evaluations[run.path, dataset, shot]),
+            measured.fold,
+            measured.seeds,
+            run.seed if run.is_trained else None,
+            f"{dataset} {shot}-shot",
+        )
 
     def run_at(self, path: str) -> RunSpec:
         """The run whose results lie at `path` below training/.
@@ -203,7 +223,7 @@ class Plan(RunSettings):
         test = {path for spec in specs for path in self.tested_episodes(spec)}
         return sorted(test | {self.training_episodes(run, ".json") for run in self.trained_runs})
 
-    def table_named(self, name: str) -> Table:
+    def table_named(self, name: str) -> Table[Measurement]:
         """A table of the experiment."""
         return next(table for table in self.every_table if table.name == name)
 
@@ -246,6 +266,16 @@ class Plan(RunSettings):
         """The manifests of the features that the clustering of a pool reads."""
         embedding = self.pool_embedding(pool, self.experiment.features.clustering)
         return self.feature_manifests(self.embedding_caches(pool, embedding))
+
+    def table_inputs(self, name: str) -> list[str]:
+        """The evaluation files that a table reads."""
+        return [self.evaluation(spec) for spec in self.evaluations_of(self.table_named(name))]
+
+    @property
+    def claim_inputs(self) -> list[str]:
+        """The evaluation files that the ledger of claims reads."""
+        measured = (m for claim in self.claims for m in claim.measurements)
+        return [self.evaluation(spec) for spec in self._evaluations_of(measured)]
 
     def tested_episodes(self, spec: EvaluationSpec) -> list[str]:
         """The files of the episodes of an evaluation."""

@@ -6,20 +6,17 @@ comparison lies above zero, not supported if one lies below, undecided otherwise
 is cheaper is counted, not measured.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from umtfss.common.files import atomic_path, write_json
-from umtfss.evaluation.results import RunResult, load_result
-from umtfss.experiment.backbones import backbone_spec
-from umtfss.plan.paths import EvaluationSpec
-from umtfss.plan.plan import Plan
-from umtfss.plan.run import Measurement
-from umtfss.plan.tables.claims import Claim, Comparison, claims
+from umtfss.plan.cells import FoldFile
+from umtfss.plan.jobs.write_claims import WriteClaims
+from umtfss.plan.tables.claim import Claim, Comparison
 from umtfss.tables.attention_cost import attention_cost
-from umtfss.tables.values import contrast
+from umtfss.tables.values import Results, contrast, load_results
 from umtfss.tables.write import development, templates
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
@@ -66,8 +63,8 @@ class Judgement:
 
 
 def judge(
-    claim: Claim,
-    load: Callable[[Measurement], RunResult],
+    claim: Claim[FoldFile],
+    results: Results,
     *,
     resamples: int,
     coverage: float,
@@ -76,12 +73,12 @@ def judge(
 
     Args:
         claim: The claim.
-        load: The evaluation that holds a measurement.
+        results: The evaluations, by path.
         resamples: Of the bootstrap.
         coverage: Of the intervals.
     """
     effects = [
-        effect_of(comparison, load, resamples=resamples, coverage=coverage)
+        effect_of(comparison, results, resamples=resamples, coverage=coverage)
         for comparison in claim.comparisons
     ]
     note = "" if effects else "The experiment's tables lack the cells for it."
@@ -89,14 +86,14 @@ def judge(
 
 
 def effect_of(
-    comparison: Comparison,
-    load: Callable[[Measurement], RunResult],
+    comparison: Comparison[FoldFile],
+    results: Results,
     *,
     resamples: int,
     coverage: float,
 ) -> Effect:
     """A comparison's outcome; arguments as of `judge`."""
-    interval = contrast(comparison.terms, load, resamples=resamples, coverage=coverage)
+    interval = contrast(comparison.terms, results, resamples=resamples, coverage=coverage)
     low, high = 100 * interval.low, 100 * interval.high
     return Effect(comparison.name, 100 * interval.value, low, high, verdict_of(low, high))
 
@@ -113,13 +110,11 @@ def weakest(effects: Sequence[Effect]) -> Verdict:
     return next((verdict for verdict in order if verdict in found), "not tested")
 
 
-def _cost_judgement(plan: Plan) -> Judgement:
-    experiment = plan.experiment
-    features = experiment.features.model
-    height, width = backbone_spec(features.backbone).grid(features.long_side, features.long_side)
+def judge_cost(job: WriteClaims) -> Judgement:
+    """Whether prototype-aware attention needs fewer multiplications, counted."""
     effects = []
-    for shot in experiment.evaluation.shots:
-        cost = attention_cost(experiment.model, height * width, shot)
+    for shot in job.shots:
+        cost = attention_cost(job.model, job.tokens, shot)
         times = cost.vanilla / cost.prototype
         verdict = verdict_of(times - 1, times - 1)
         effects.append(Effect(f"{shot}-shot, {cost.tokens} tokens", times, times, times, verdict))
@@ -137,51 +132,32 @@ def _cost_judgement(plan: Plan) -> Judgement:
     )
 
 
-def claim_evaluations(plan: Plan) -> list[EvaluationSpec]:
-    """The evaluations that the ledger reads."""
-    measured = {
-        (m.run.path, m.dataset, m.shot)
-        for claim in claims(plan.every_table)
-        for comparison in claim.comparisons
-        for _, cell in comparison.terms
-        for m in cell.measurements
-    }
-    return [plan.evaluations[key] for key in sorted(measured)]
-
-
-def write_claims(plan: Plan, stem: str | Path) -> None:
+def write_claims(job: WriteClaims, stem: str | Path) -> None:
     """Judge every claim and write `stem`.md and `stem`.json.
 
     Args:
-        plan: The plan, whose evaluations are there.
+        job: The claims, and where their numbers lie.
         stem: Path without suffix.
+
+    Raises:
+        TableError: An evaluation or a fold of it is missing.
     """
-    specs = claim_evaluations(plan)
-    results = {
-        (spec.run.path, spec.dataset, spec.shot): load_result(plan.evaluation(spec))
-        for spec in specs
-    }
-    settings = plan.experiment.evaluation
+    results = load_results((m for claim in job.claims for m in claim.measurements), "the ledger")
     judged = [
-        judge(
-            claim,
-            lambda m: results[m.run.path, m.dataset, m.shot],
-            resamples=settings.bootstrap,
-            coverage=settings.interval,
-        )
-        for claim in claims(plan.every_table)
+        judge(claim, results, resamples=job.resamples, coverage=job.coverage)
+        for claim in job.claims
     ]
-    judged.append(_cost_judgement(plan))
+    judged.append(judge_cost(job))
     text = (
         templates()
         .get_template("claims.md.jinja")
         .render(
             judgements=judged,
-            experiment=plan.experiment.name,
-            note=plan.experiment.tables.note,
-            development=development(*plan.every_table),
-            coverage=100 * settings.interval,
-            trainings=settings.training_seeds,
+            experiment=job.experiment,
+            note=job.note,
+            development=development(job.development),
+            coverage=100 * job.coverage,
+            trainings=job.training_seeds,
         )
     )
     with atomic_path(f"{stem}.md") as temporary:
@@ -189,9 +165,9 @@ def write_claims(plan: Plan, stem: str | Path) -> None:
     write_json(
         f"{stem}.json",
         {
-            "experiment": plan.experiment.name,
-            "interval": settings.interval,
-            "training_seeds": settings.training_seeds,
+            "experiment": job.experiment,
+            "interval": job.coverage,
+            "training_seeds": job.training_seeds,
             "claims": [asdict(one) for one in judged],
         },
     )

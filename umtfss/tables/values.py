@@ -1,17 +1,14 @@
 """From evaluation files to the numbers of a table, each with its interval."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from umtfss.common.errors import TableError
 from umtfss.evaluation.intervals import Interval, Term, contrast_interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores, summarise
 from umtfss.evaluation.results import RunResult, load_result
-from umtfss.plan.cells import Cell, Table
-from umtfss.plan.plan import Plan
-from umtfss.plan.run import Measurement
+from umtfss.plan.cells import Cell, FoldFile, Table
 
 
 @dataclass(frozen=True)
@@ -42,37 +39,47 @@ class Value:
 
 
 Values = Mapping[tuple[str, str], Value]  # by row title and column title
+Results = Mapping[str, RunResult]  # by the path of the evaluation file
 
 
-def table_values(table: Table, plan: Plan) -> Values:
-    """(row title, column title) -> value, of every cell of the table that is measured.
+def load_results(files: Iterable[FoldFile], purpose: str) -> Results:
+    """What the evaluation files hold, by their paths.
+
+    Args:
+        files: The measurements wanted.
+        purpose: What lacks them, if they are missing.
 
     Raises:
-        TableError: An evaluation is missing; the message names every missing file. Or one is of
-            another protocol than the experiment's, or a mean does not cover the table's folds.
+        TableError: An evaluation is missing; the message names every missing file.
+        StoreError: An evaluation is broken or of another version.
     """
-    paths = {
-        (m.run.path, m.dataset, m.shot): Path(
-            plan.evaluation(plan.evaluations[m.run.path, m.dataset, m.shot])
-        )
-        for m in table.measurements
-    }
-    missing = sorted({str(path) for path in paths.values() if not path.is_file()})
+    paths = sorted({file.path for file in files})
+    missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise TableError(
-            f"{table.name} lacks {len(missing)} of {len(paths)} evaluations",
+            f"{purpose} lacks {len(missing)} of {len(paths)} evaluations",
             expected="\n            ".join(missing),
             fix="run snakemake --cores all all_tables, which makes them",
         )
-    results = {key: load_result(path) for key, path in paths.items()}
-    settings = plan.experiment.evaluation
+    return {path: load_result(path) for path in paths}
+
+
+def table_values(table: Table[FoldFile], *, resamples: int, coverage: float) -> Values:
+    """(row title, column title) -> value, of every cell of the table that is measured.
+
+    Args:
+        table: The table.
+        resamples: Of the bootstrap.
+        coverage: Of the intervals.
+
+    Raises:
+        TableError: An evaluation or a fold of it is missing, or a mean does not cover the
+            table's folds.
+    """
+    results = load_results(table.measurements, table.name)
     return {
-        (cell.row, cell.column): cell_value(
-            cell,
-            lambda m: results[m.run.path, m.dataset, m.shot],
-            folds=table.folds,
-            resamples=settings.bootstrap,
-            coverage=settings.interval,
+        cell.place: cell_value(
+            cell, results, folds=table.folds, resamples=resamples, coverage=coverage
         )
         for cell in table.cells
         if cell.measurements
@@ -80,8 +87,8 @@ def table_values(table: Table, plan: Plan) -> Values:
 
 
 def cell_value(
-    cell: Cell,
-    load: Callable[[Measurement], RunResult],
+    cell: Cell[FoldFile],
+    results: Results,
     *,
     folds: Sequence[int],
     resamples: int,
@@ -91,7 +98,7 @@ def cell_value(
 
     Args:
         cell: One fold, or each of `folds`, of every training seed.
-        load: The evaluation that holds a measurement.
+        results: The evaluations.
         folds: The folds that a mean of this table covers.
         resamples: Of the bootstrap.
         coverage: Of the interval.
@@ -100,51 +107,53 @@ def cell_value(
         TableError: The cell is a mean over some of the folds only, or an evaluation lacks its
             fold.
     """
-    found = list(dict.fromkeys(m.fold for m in cell.measurements))
+    found = list(dict.fromkeys(file.fold for file in cell.measurements))
     if len(found) > 1 and sorted(found) != sorted(folds):
         raise TableError(
-            f"{_place(cell)}: a mean over fewer folds than the table's is not printed",
+            f"{_where(cell)}: a mean over fewer folds than the table's is not printed",
             expected=list(folds),
             found=found,
             fix="test every fold, or set tables.folds, and the caption will say so",
         )
-    collapsed = any(load(m).facts.get("collapsed", False) for m in cell.measurements)
     seeds = cell.measurements[0].seeds
-    trainings = cell_trainings(cell, load, seeds)
+    trainings = cell_trainings(cell, results, seeds)
     parts = [part for training in trainings for part in training]
     counts = {len(part) // seeds for part in parts}
     if len(counts) != 1:
         raise TableError(
-            f"{_place(cell)}: folds were tested on different numbers of episodes",
+            f"{_where(cell)}: folds were tested on different numbers of episodes",
             expected="one number",
             found=sorted(counts),
             fix="run snakemake --cores all all_evaluation",
         )
-    fb_iou = sum(summarise(part).fb_iou for part in parts) / len(parts)
-    sampling: dict[str, Any] = {"resamples": resamples, "coverage": coverage}
+    fb_iou = _mean_fb_iou(parts)
     if cell.minus:
         own, base = replace(cell, minus=()), replace(cell, measurements=cell.minus, minus=())
-        interval = contrast([(1, own), (-1, base)], load, **sampling)
-        others = [part for training in cell_trainings(base, load, seeds) for part in training]
-        fb_iou -= sum(summarise(part).fb_iou for part in others) / len(others)
+        interval = contrast([(1, own), (-1, base)], results, resamples=resamples, coverage=coverage)
+        others = [part for training in cell_trainings(base, results, seeds) for part in training]
+        fb_iou -= _mean_fb_iou(others)
     else:
-        interval = miou_interval(trainings, metric=cell.metric, **sampling)
+        interval = miou_interval(
+            trainings, resamples=resamples, coverage=coverage, metric=cell.metric
+        )
     return Value(
-        100 * interval.value,
-        100 * interval.low,
-        100 * interval.high,
-        counts.pop(),
-        seeds,
-        coverage,
-        100 * fb_iou,
-        len(trainings) if cell.measurements[0].run.is_trained else 0,
-        collapsed,
+        value=100 * interval.value,
+        low=100 * interval.low,
+        high=100 * interval.high,
+        episodes=counts.pop(),
+        seeds=seeds,
+        coverage=coverage,
+        fb_iou=100 * fb_iou,
+        trainings=0 if cell.measurements[0].training is None else len(trainings),
+        collapsed=any(
+            results[file.path].facts.get("collapsed", False) for file in cell.measurements
+        ),
     )
 
 
 def contrast(
-    terms: Sequence[tuple[int, Cell]],
-    load: Callable[[Measurement], RunResult],
+    terms: Sequence[tuple[int, Cell[FoldFile]]],
+    results: Results,
     *,
     resamples: int,
     coverage: float,
@@ -156,51 +165,52 @@ def contrast(
 
     Args:
         terms: (sign, cell); all of the same folds and of one metric.
-        load: The evaluation that holds a measurement.
+        results: The evaluations.
         resamples: Of the bootstrap.
         coverage: Of the interval.
 
     Raises:
         TableError: An evaluation lacks its fold.
     """
-    seeds = min(m.seeds for _, cell in terms for m in cell.measurements)
+    seeds = min(file.seeds for _, cell in terms for file in cell.measurements)
     (metric,) = {cell.metric for _, cell in terms}
-    summands = []
-    for sign, cell in terms:
-        first = cell.measurements[0]
-        tested = f"{first.dataset} {first.shot}-shot"
-        summands.append(Term(sign, cell_trainings(cell, load, seeds), tested))
+    summands = [
+        Term(sign, cell_trainings(cell, results, seeds), cell.measurements[0].episodes)
+        for sign, cell in terms
+    ]
     return contrast_interval(summands, resamples=resamples, coverage=coverage, metric=metric)
 
 
-def cell_trainings(
-    cell: Cell, load: Callable[[Measurement], RunResult], seeds: int
-) -> list[list[EpisodeScores]]:
+def cell_trainings(cell: Cell[FoldFile], results: Results, seeds: int) -> list[list[EpisodeScores]]:
     """What was measured of every training seed, of every fold, the episode seeds pooled.
 
     Args:
         cell: The cell.
-        load: The evaluation that holds a measurement.
+        results: The evaluations.
         seeds: Episode seeds pooled, the first ones.
 
     Raises:
         TableError: An evaluation lacks its fold.
     """
     trainings: dict[int, dict[int, EpisodeScores]] = {}
-    for measurement in cell.measurements:
-        result = load(measurement)
-        if measurement.fold not in result.folds:
+    for file in cell.measurements:
+        result = results[file.path]
+        if file.fold not in result.folds:
             raise TableError(
-                f"{_place(cell)}: the evaluation of {measurement.run.path} on "
-                f"{measurement.dataset}, {measurement.shot}-shot, lacks a fold",
-                expected=measurement.fold,
+                f"{_where(cell)}: {file.path} lacks a fold",
+                expected=file.fold,
                 found=sorted(result.folds),
                 fix="run snakemake --cores all all_evaluation",
             )
-        scores = result.folds[measurement.fold].pooled(seeds)
-        trainings.setdefault(measurement.run.seed, {})[measurement.fold] = scores
+        scores = result.folds[file.fold].pooled(seeds)
+        trainings.setdefault(file.training or 0, {})[file.fold] = scores
     return [[folds[fold] for fold in sorted(folds)] for _, folds in sorted(trainings.items())]
 
 
-def _place(cell: Cell) -> str:
-    return f"row {cell.row!r}, column {cell.column!r}"
+def _mean_fb_iou(parts: Sequence[EpisodeScores]) -> float:
+    return sum(summarise(part).fb_iou for part in parts) / len(parts)
+
+
+def _where(cell: Cell[FoldFile]) -> str:
+    row, column = cell.place
+    return f"row {row!r}, column {column!r}"

@@ -3,22 +3,29 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from umtfss.common.errors import TableError
 from umtfss.common.files import atomic_path
 from umtfss.experiment.block import FOLDS
-from umtfss.plan.cells import Table
+from umtfss.plan.cells import Column, FoldFile, Table
 from umtfss.tables.values import Value, Values
 
+PERCENT = ("value", "low", "high", "fb_iou")
+COUNTS = ("episodes", "seeds", "trainings", "collapsed")
 COLUMNS = (
-    *("row", "column", "metric", "value", "low", "high"),
-    *("fb_iou", "paper", "episodes", "seeds", "trainings", "collapsed"),
-)
+    "row",
+    "column",
+    "metric",
+    *PERCENT,
+    "paper",
+    *COUNTS,
+)  # of a CSV; other programs read it
 COLLAPSED = (
     "† A training of this row found nothing on its own tasks (IoU below 0.05 over a tenth of its "
     "steps, in its second half)."
@@ -36,7 +43,7 @@ SPECIAL = {
 }
 
 
-def write_table(table: Table, values: Values, stem: str | Path) -> None:
+def write_table(table: Table[FoldFile], values: Values, stem: str | Path) -> None:
     """Write `stem`.tex (a document of its own), `stem`.csv (one cell a line) and `stem`.md.
 
     Args:
@@ -47,7 +54,7 @@ def write_table(table: Table, values: Values, stem: str | Path) -> None:
     Raises:
         TableError: A cell has no value.
     """
-    measured = [(c.row, c.column) for c in table.cells if c.measurements]
+    measured = [cell.place for cell in table.cells if cell.measurements]
     missing = [place for place in measured if place not in values]
     if missing:
         raise TableError(
@@ -55,7 +62,7 @@ def write_table(table: Table, values: Values, stem: str | Path) -> None:
             found=missing,
             fix="run snakemake --cores all all_tables",
         )
-    renderings: dict[str, Callable[[Table, Values], str]] = {
+    renderings: dict[str, Callable[[Table[FoldFile], Values], str]] = {
         ".tex": latex,
         ".csv": tidy_csv,
         ".md": markdown,
@@ -65,7 +72,7 @@ def write_table(table: Table, values: Values, stem: str | Path) -> None:
             temporary.write_text(render(table, values), encoding="utf-8")
 
 
-def latex(table: Table, values: Values) -> str:
+def latex(table: Table[FoldFile], values: Values) -> str:
     """A document that holds the table alone, cropped to it."""
     environment = templates(
         block_start_string="<%",
@@ -79,7 +86,7 @@ def latex(table: Table, values: Values) -> str:
     return _render(environment, "table.tex.jinja", table, values)
 
 
-def markdown(table: Table, values: Values) -> str:
+def markdown(table: Table[FoldFile], values: Values) -> str:
     """A GitHub table with its caption."""
     environment = templates()
     environment.filters["md"] = lambda text: re.sub(r"([\\|<>*`])", r"\\\1", text)
@@ -98,20 +105,19 @@ def templates(**delimiters: str) -> Environment:
     )
 
 
-def tidy_csv(table: Table, values: Values) -> str:
-    """One line per cell; numbers in percent."""
+def tidy_csv(table: Table[FoldFile], values: Values) -> str:
+    """One line per cell: `COLUMNS`, numbers in percent, then the cell's key."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.DictWriter(stream, (*COLUMNS, *table.key_names), lineterminator="\n")
+    writer.writeheader()
     for cell in table.cells:
-        paper = "" if cell.paper is None else cell.paper
-        value = values.get((cell.row, cell.column))
-        if value is None:  # quoted
-            writer.writerow([cell.row, cell.column, cell.metric, *[""] * 4, paper, *[""] * 4])
-            continue
-        numbers = [f"{number:.3f}" for number in (value.value, value.low, value.high, value.fb_iou)]
-        sizes = (value.episodes, value.seeds, value.trainings, int(value.collapsed))
-        writer.writerow([cell.row, cell.column, cell.metric, *numbers, paper, *sizes])
+        line: dict[str, Any] = {**cell.key, "row": cell.row, "column": cell.column.name}
+        line |= {"metric": cell.metric, "paper": cell.paper}
+        value = values.get(cell.place)  # none: quoted
+        if value is not None:
+            line |= {name: f"{getattr(value, name):.3f}" for name in PERCENT}
+            line |= {name: int(getattr(value, name)) for name in COUNTS}
+        writer.writerow(line)
     return stream.getvalue()
 
 
@@ -123,7 +129,7 @@ def escape(text: str) -> str:
     return "".join(parts)
 
 
-def caption(table: Table, values: Iterable[Value]) -> str:
+def caption(table: Table[FoldFile], values: Iterable[Value]) -> str:
     """Title, unit, interval, sample size and note of a table, as plain text."""
     values = list(values)
     sizes = sorted({(value.episodes, value.seeds) for value in values})
@@ -133,7 +139,7 @@ def caption(table: Table, values: Iterable[Value]) -> str:
     )
     coverages = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
     trained = max((value.trainings for value in values), default=0)
-    parts = [table.title, development(table)]
+    parts = [table.title, development(table.development)]
     if trained > 1:
         parts.append(
             f"mIoU in percent, of trained models the mean over {trained} training seeds, with its "
@@ -154,36 +160,33 @@ def caption(table: Table, values: Iterable[Value]) -> str:
     return " ".join(part for part in (*parts, table.note) if part)
 
 
-def development(*tables: Table) -> str:
+def development(splits: Sequence[str]) -> str:
     """The sentence that says that other than official test images were tested, if so."""
-    splits = sorted({split for table in tables for split in table.development})
-    return f"Development: tested on {', '.join(splits)}, not on the test split." * bool(splits)
+    if not splits:
+        return ""
+    return f"Development: tested on {', '.join(splits)}, not on the test split."
 
 
-def column_groups(columns: tuple[str, ...]) -> list[tuple[str, list[str]]]:
-    """Columns of folds that share what stands before the fold, as (that, [fold or mean]).
-
-    One group with an empty name if some title has nothing before a fold or names none.
-    """
-    split = [re.fullmatch(r"(.+) (fold \d|mean)", column) for column in columns]
-    if not all(split):
-        return [("", list(columns))]
-    parts = [match.groups() for match in split if match]
-    return [(name, [rest for _, rest in group]) for name, group in groupby(parts, lambda p: p[0])]
+def column_groups(columns: Iterable[Column]) -> list[tuple[str, list[str]]]:
+    """(group, the titles of its columns) of neighbouring columns."""
+    groups = groupby(columns, lambda column: column.group)
+    return [(group, [column.title for column in members]) for group, members in groups]
 
 
-def _render(environment: Environment, template: str, table: Table, values: Values) -> str:
-    papers = {(cell.row, cell.column): cell.paper for cell in table.cells}
+def _render(environment: Environment, template: str, table: Table[FoldFile], values: Values) -> str:
+    papers = {cell.place: cell.paper for cell in table.cells}
+    columns = [column.name for column in table.columns]
     collapsed = {row for (row, _), value in values.items() if value.collapsed}
     rows = [
         (
             f"{row} †" if row in collapsed else row,
-            [(values.get((row, column)), papers.get((row, column))) for column in table.columns],
+            [(values.get((row, column)), papers.get((row, column))) for column in columns],
         )
         for row in table.rows
     ]
     return environment.get_template(template).render(
-        table=table,
+        corner=table.corner,
+        columns=columns,
         groups=column_groups(table.columns),
         rows=rows,
         caption=caption(table, values.values()),

@@ -3,7 +3,7 @@
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.plan import Plan
-from umtfss.plan.tables.layout import paper_numbers
+from umtfss.plan.tables.paper import paper_numbers
 
 
 def with_folds(folds: list[int]) -> Experiment:
@@ -13,12 +13,13 @@ def with_folds(folds: list[int]) -> Experiment:
 
 
 def test_the_papers_mean_stands_beside_a_mean_of_all_folds_alone() -> None:
-    row, printed = "UMTFSS, 20 %", paper_numbers()["table6"]["UMTFSS_20"][0]
+    printed = paper_numbers()["table6"]["UMTFSS_20"][0]
+    key = {"ratio": 20, "dataset": "pascal", "shot": 1}
     for folds in ([0, 1, 2, 3], [1, 3]):
         table = Plan(with_folds(folds)).table_named("table6")
-        mean, one = table.cell(row, "pascal 1-shot mean"), table.cell(row, "pascal 1-shot fold 1")
-        assert mean is not None
-        assert one is not None
+        mean, one = table.cell(key), table.cell({**key, "fold": 1})
+        assert mean.place == ("UMTFSS, 20 %", "pascal 1-shot mean")
+        assert one.place == ("UMTFSS, 20 %", "pascal 1-shot fold 1")
         assert mean.paper == (printed[-1] if len(folds) == 4 else None)
         assert one.paper == printed[1]
 

@@ -1,6 +1,7 @@
 """The ledger: what follows from the comparisons."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig, UMTFSSConfig
+from umtfss.plan.jobs.write_claims import WriteClaims
 from umtfss.plan.plan import Plan
-from umtfss.plan.tables.claims import claims
 from umtfss.tables.attention_cost import attention_cost
-from umtfss.tables.claims import Effect, claim_evaluations, judge, verdict_of, weakest, write_claims
+from umtfss.tables.claims import Effect, Verdict, judge, verdict_of, weakest, write_claims
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +39,35 @@ def result(level: float, seed: int = 0, episodes: int = 300) -> RunResult:
     return RunResult({}, folds)
 
 
+def job_of(plan: Plan) -> WriteClaims:
+    return WriteClaims.of(plan, None)
+
+
+@pytest.fixture
+def holding(monkeypatch):
+    """Evaluation files are not read: `holding(load)` says what each of them holds."""
+
+    def use(load):
+        def load_all(files, purpose):
+            return {path: load(path) for path in {file.path for file in files}}
+
+        monkeypatch.setattr("umtfss.tables.claims.load_results", load_all)
+
+    return use
+
+
 def test_a_better_model_is_found_and_so_is_a_worse_one(plan):
-    by_key = {claim.key: claim for claim in claims(plan.every_table)}
-    claim = by_key["prototype_attention"]
-    prototype = claim.comparisons[0].terms[0][1].measurements[0].run
+    (claim,) = (one for one in job_of(plan).claims if one.key == "prototype_attention")
+    prototype, vanilla = (cell.measurements[0].path for _, cell in claim.comparisons[0].terms)
     good, bad = result(0.6), result(0.5, seed=1)
 
-    def judged(better):
-        return judge(
-            claim,
-            lambda m: good if (m.run == prototype) == better else bad,
-            resamples=200,
-            coverage=0.95,
-        )
+    def judged(one, other):
+        return judge(claim, {prototype: one, vanilla: other}, resamples=200, coverage=0.95)
 
-    assert judged(True).verdict == "supported"
-    assert judged(True).effects[0].effect == pytest.approx(10, abs=1.5)
-    assert judged(False).verdict == "not supported"
-    same = judge(claim, lambda m: good, resamples=200, coverage=0.95)
+    assert judged(good, bad).verdict == "supported"
+    assert judged(good, bad).effects[0].effect == pytest.approx(10, abs=1.5)
+    assert judged(bad, good).verdict == "not supported"
+    same = judged(good, good)
     assert (same.effects[0].effect, same.verdict) == (0, "undecided")
 
 
@@ -92,7 +104,7 @@ def test_attention_is_counted_as_it_is_multiplied():
     assert cost.prototype == count["scores"] + hashing + grouping
 
 
-def test_the_ledger_is_written_with_what_cannot_be_tested(tmp_path, monkeypatch):
+def test_the_ledger_is_written_with_what_cannot_be_tested(tmp_path, holding):
     plan = Plan(load_experiment("demo"))
     read = []
 
@@ -100,44 +112,50 @@ def test_the_ledger_is_written_with_what_cannot_be_tested(tmp_path, monkeypatch)
         read.append(path)
         return result(0.5, seed=len(read))
 
-    monkeypatch.setattr("umtfss.tables.claims.load_result", load)
-    write_claims(plan, tmp_path / "claims")
-    assert len(read) == len(claim_evaluations(plan))
+    holding(load)
+    write_claims(job_of(plan), tmp_path / "claims")
+    assert sorted(read) == sorted(plan.claim_inputs)
     text = (tmp_path / "claims.md").read_text()
     assert "**not tested**" in text  # demo's grid has two numbers of prototypes
     assert text.count("\n## ") == 11
-    assert (tmp_path / "claims.json").is_file()
+    claims = json.loads((tmp_path / "claims.json").read_text())["claims"]
+    assert [one["key"] for one in claims] == [
+        *(one.key for one in plan.claims),
+        "cheaper_attention",
+    ]
+    assert {one["verdict"] for one in claims} <= set(get_args(Verdict))
 
 
-def seeded(run, spread: float) -> RunResult:
+def seeded(training: int | None, spread: float) -> RunResult:
     """What a training of that seed is tested to: another level for each seed."""
-    shift = np.random.default_rng(run.seed).normal(0, spread) if run.is_trained else 0
-    return result(0.5 + shift, seed=100 + run.seed)
+    shift = 0 if training is None else np.random.default_rng(training).normal(0, spread)
+    return result(0.5 + shift, seed=100 + (training or 0))
 
 
-def test_training_seeds_widen_what_they_do_not_share(tmp_path, monkeypatch):
+def test_training_seeds_widen_what_they_do_not_share(tmp_path, holding):
     raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
     raw["evaluation"]["training_seeds"] = 5
     (tmp_path / "five.yaml").write_text(yaml.safe_dump(raw))
-    plan = Plan(load_experiment(str(tmp_path / "five.yaml")))
-    (claim,) = (one for one in claims(plan.tables) if one.key == "unsupervised")
+    job = job_of(Plan(load_experiment(str(tmp_path / "five.yaml"))))
+    (claim,) = (one for one in job.claims if one.key == "unsupervised")
+    trainings = {m.path: m.training for one in job.claims for m in one.measurements}
     spread = {}
     for size in (0.0, 0.1):
-        judged = judge(claim, lambda m, s=size: seeded(m.run, s), resamples=200, coverage=0.95)
+        results = {path: seeded(training, size) for path, training in trainings.items()}
+        judged = judge(claim, results, resamples=200, coverage=0.95)
         spread[size] = judged.effects[0].high - judged.effects[0].low
     assert spread[0.1] > 5 * spread[0.0]
 
-    by_path = {plan.evaluation(spec): spec for spec in plan.evaluations.values()}
-    monkeypatch.setattr("umtfss.tables.claims.load_result", lambda p: seeded(by_path[p].run, 0.0))
-    write_claims(plan, tmp_path / "claims")
+    holding(lambda path: seeded(trainings[path], 0.0))
+    write_claims(job, tmp_path / "claims")
     assert "5 training seeds (Student's t)" in (tmp_path / "claims.md").read_text()
     assert json.loads((tmp_path / "claims.json").read_text())["training_seeds"] == 5
 
 
 @pytest.mark.parametrize(("name", "said"), [("voc_dev", True), ("voc_vit", False)])
-def test_a_development_split_is_said(tmp_path, monkeypatch, name, said):
-    monkeypatch.setattr("umtfss.tables.claims.load_result", lambda path: result(0.5))
-    write_claims(Plan(load_experiment(name)), tmp_path / "claims")
+def test_a_development_split_is_said(tmp_path, holding, name, said):
+    holding(lambda path: result(0.5))
+    write_claims(job_of(Plan(load_experiment(name))), tmp_path / "claims")
     text = (tmp_path / "claims.md").read_text()
     assert ("\nDevelopment: tested on pascal/train, not on the test split.\n" in text) == said
     assert "trained once, and another seed moves it" in text

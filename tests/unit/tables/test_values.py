@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +10,8 @@ from umtfss.common.errors import StoreError, TableError
 from umtfss.evaluation.intervals import Interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult, save_results
-from umtfss.plan.cells import Cell, Table
-from umtfss.plan.run import Measurement, RunSpec
+from umtfss.plan.cells import Cell, Column, FoldFile, Table
 from umtfss.tables.values import cell_value, contrast, table_values
-
-FLOOR = RunSpec("prototype")
 
 
 def scores(seed: int, count: int = 60) -> EpisodeScores:
@@ -31,12 +27,20 @@ RESULT = RunResult(
 )
 
 
-def cell(folds: tuple[int, ...], seeds: int = 2) -> Cell:
-    return Cell("UMTFSS", "mean", tuple(Measurement(FLOOR, "a", f, 1, seeds) for f in folds))
+def file(fold: int, seeds: int = 2, *, path: str = "a", training: int | None = None) -> FoldFile:
+    return FoldFile(path, fold, seeds, training, "a 1-shot")
+
+
+def make_cell(measured: tuple[FoldFile, ...], minus: tuple[FoldFile, ...] = ()) -> Cell[FoldFile]:
+    return Cell("UMTFSS", Column("mean"), {"model": "umtfss"}, measured, minus=minus)
+
+
+def cell(folds: tuple[int, ...], seeds: int = 2, path: str = "a") -> Cell[FoldFile]:
+    return make_cell(tuple(file(fold, seeds, path=path) for fold in folds))
 
 
 def value(one: Cell, folds: tuple[int, ...] = (0, 1, 2, 3), result: RunResult = RESULT):
-    return cell_value(one, lambda _: result, folds=folds, resamples=200, coverage=0.9)
+    return cell_value(one, {"a": result}, folds=folds, resamples=200, coverage=0.9)
 
 
 def test_a_mean_pools_seeds_and_averages_folds() -> None:
@@ -57,23 +61,14 @@ def test_a_mean_pools_seeds_and_averages_folds() -> None:
 
 
 def test_a_cell_may_be_a_difference_on_the_same_episodes() -> None:
-    other = RunSpec("prototype", overrides=(("margin", 0.1),))
-    results = {
-        FLOOR: RESULT,
-        other: RunResult(
-            {},
-            {
-                f: FoldResult(f, {s: worse(scores(10 * f + s), 2) for s in range(3)})
-                for f in range(4)
-            },
-        ),
+    folds = {
+        f: FoldResult(f, {s: worse(scores(10 * f + s), 2) for s in range(3)}) for f in range(4)
     }
-    one = cell((0, 1, 2, 3))
-    base = tuple(replace(m, run=other) for m in one.measurements)
-    arguments = {"folds": (0, 1, 2, 3), "resamples": 200, "coverage": 0.9}
+    results = {"a": RESULT, "b": RunResult({}, folds)}
+    one, base = (cell((0, 1, 2, 3), path=path) for path in results)
     got, own, minus = (
-        cell_value(c, lambda m: results[m.run], **arguments)  # type: ignore[arg-type]
-        for c in (replace(one, minus=base), one, replace(one, measurements=base))
+        cell_value(c, results, folds=(0, 1, 2, 3), resamples=200, coverage=0.9)
+        for c in (replace(one, minus=base.measurements), one, base)
     )
     assert got.value == pytest.approx(own.value - minus.value)
     assert got.fb_iou == pytest.approx(own.fb_iou - minus.fb_iou)
@@ -82,12 +77,9 @@ def test_a_cell_may_be_a_difference_on_the_same_episodes() -> None:
 
 
 def test_a_mean_averages_training_seeds() -> None:
-    run = RunSpec("umtfss", "a", "unsup")
-    one = Cell(
-        "UMTFSS", "mean", tuple(Measurement(r, "a", f, 1, 2) for f in (1, 2) for r in run.seeded(3))
-    )
+    one = make_cell(tuple(file(f, path=str(t), training=t) for f in (1, 2) for t in range(3)))
     results = {
-        seed: RunResult(
+        str(seed): RunResult(
             {},
             {
                 f: FoldResult(f, {s: worse(scores(10 * f + s), seed) for s in (0, 1)})
@@ -96,8 +88,8 @@ def test_a_mean_averages_training_seeds() -> None:
         )
         for seed in range(3)
     }
-    got = cell_value(one, lambda m: results[m.run.seed], folds=(1, 2), resamples=200, coverage=0.9)
-    trainings = [[results[s].folds[f].pooled(2) for f in (1, 2)] for s in range(3)]
+    got = cell_value(one, results, folds=(1, 2), resamples=200, coverage=0.9)
+    trainings = [[results[s].folds[f].pooled(2) for f in (1, 2)] for s in "012"]
     interval = miou_interval(trainings, resamples=200, coverage=0.9)
     assert (got.value, got.low, got.high) == tuple(
         100 * end for end in (interval.value, interval.low, interval.high)
@@ -106,9 +98,9 @@ def test_a_mean_averages_training_seeds() -> None:
         np.mean([100 * miou_interval([folds]).value for folds in trainings])
     )
     assert (got.episodes, got.seeds, got.trainings) == (60, 2, 3)
-    lacking = {**results, 2: RunResult({}, {1: results[2].folds[1]})}
-    with pytest.raises(TableError, match=r"(?s)unsup-all/seed2 on a, 1-shot.*expected: 2"):
-        cell_value(one, lambda m: lacking[m.run.seed], folds=(1, 2), resamples=200, coverage=0.9)
+    lacking = {**results, "2": RunResult({}, {1: results["2"].folds[1]})}
+    with pytest.raises(TableError, match=r"(?s)'mean': 2 lacks a fold.*expected: 2"):
+        cell_value(one, lacking, folds=(1, 2), resamples=200, coverage=0.9)
 
 
 def worse(one: EpisodeScores, seed: int) -> EpisodeScores:
@@ -119,11 +111,11 @@ def worse(one: EpisodeScores, seed: int) -> EpisodeScores:
 def test_a_contrast_pairs_the_episodes_of_one_number_of_shots_alone() -> None:
     def contrasted(shot: int) -> Interval:
         cells = [
-            Cell("a", "mean", tuple(Measurement(FLOOR, "a", f, k, 2) for f in (0, 1)))
+            make_cell(tuple(FoldFile("a", f, 2, None, f"a {k}-shot") for f in (0, 1)))
             for k in (shot, 1)
         ]
         terms = ((1, cells[0]), (-1, cells[1]))
-        return contrast(terms, lambda _: RESULT, resamples=200, coverage=0.9)
+        return contrast(terms, {"a": RESULT}, resamples=200, coverage=0.9)
 
     assert contrasted(1) == Interval(0, 0, 0)
     assert contrasted(5).low < 0 < contrasted(5).high
@@ -152,7 +144,7 @@ def test_a_value_says_that_a_training_behind_it_collapsed() -> None:
 
 def test_a_missing_fold_or_seed_is_named() -> None:
     partial = RunResult({}, {0: RESULT.folds[0]})
-    with pytest.raises(TableError, match=r"(?s)prototype/training_free on a, 1-shot.*expected: 3"):
+    with pytest.raises(TableError, match=r"(?s)a lacks a fold.*expected: 3"):
         value(cell((3,)), result=partial)
     with pytest.raises(StoreError, match=r"seeds \[3\]"):
         value(cell((0,), seeds=4))
@@ -164,27 +156,23 @@ def test_uneven_folds_are_refused() -> None:
         value(cell((0, 1, 2, 3), seeds=1), result=uneven)
 
 
-def make_plan(folder: Path) -> SimpleNamespace:
-    settings = SimpleNamespace(bootstrap=100, interval=0.95)
-    specs = {(FLOOR.path, name, 1): name for name in ("a", "b")}
-    return SimpleNamespace(
-        experiment=SimpleNamespace(evaluation=settings),
-        evaluations=specs,
-        evaluation=lambda name: f"{folder}/{name}-1shot.json",
-    )
-
-
-def make_table() -> Table:
+def make_table(folder: Path) -> Table[FoldFile]:
     cells = tuple(
-        Cell("floor", name, tuple(Measurement(FLOOR, name, f, 1, 1) for f in range(4)))
+        Cell(
+            "floor",
+            Column(name),
+            {"dataset": name},
+            tuple(file(f, 1, path=f"{folder}/{name}-1shot.json") for f in range(4)),
+        )
         for name in ("a", "b")
     )
-    return Table("table5", "Title.", "row", ("floor",), ("a", "b"), cells, (0, 1, 2, 3), "")
+    columns = tuple(cell.column for cell in cells)
+    return Table("table5", "Title.", "row", ("floor",), columns, cells, (0, 1, 2, 3), "")
 
 
 def test_every_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"(?s)lacks 2 of 2 .*a-1shot\.json.*b-1shot\.json.*snake"):
-        table_values(make_table(), make_plan(tmp_path))  # type: ignore[arg-type]
+        table_values(make_table(tmp_path), resamples=100, coverage=0.95)
 
 
 def test_every_cell_gets_its_value(tmp_path: Path) -> None:
@@ -192,7 +180,7 @@ def test_every_cell_gets_its_value(tmp_path: Path) -> None:
         given = {f: {0: scores(seed + f)} for f in range(4)}
         classes = dict.fromkeys(range(4), (1, 2, 3))
         save_results(tmp_path / f"{name}-1shot.json", given, classes=classes, facts={})
-    values = table_values(make_table(), make_plan(tmp_path))  # type: ignore[arg-type]
+    values = table_values(make_table(tmp_path), resamples=100, coverage=0.95)
     assert set(values) == {("floor", "a"), ("floor", "b")}
     assert values["floor", "a"].value != values["floor", "b"].value
     one = miou_interval([[scores(50 + f) for f in range(4)]], resamples=100)

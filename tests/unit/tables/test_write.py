@@ -9,37 +9,37 @@ from pathlib import Path
 import pytest
 
 from umtfss.common.errors import TableError
-from umtfss.plan.cells import Cell, Table
-from umtfss.plan.run import Measurement, RunSpec
+from umtfss.plan.cells import Cell, Column, FoldFile, Table
 from umtfss.tables.values import Value
 from umtfss.tables.write import caption, column_groups, escape, write_table
 
-FLOOR = RunSpec("prototype")
-
+FOLDS = tuple(Column(title, f"{shot}-shot") for shot in (1, 5) for title in ("fold 0", "mean"))
 NASTY = "50 % & K_bg #1 $x$ {a} ~ ^ \\ <b> [c] | × 'd'"
 
 
 def make(
     rows: tuple[str, ...] = ("floor", "[ours]"),
-    columns: tuple[str, ...] = ("1-shot fold 0", "1-shot mean", "5-shot fold 0", "5-shot mean"),
+    columns: tuple[Column, ...] = FOLDS,
     folds: tuple[int, ...] = (0, 1, 2, 3),
     note: str = "",
-) -> tuple[Table, dict[tuple[str, str], Value]]:
-    measured = (Measurement(FLOOR, "pascal", 0, 1, 5),)
+) -> tuple[Table[FoldFile], dict[tuple[str, str], Value]]:
+    measured = (FoldFile("a.json", 0, 5, None, "pascal 1-shot"),)
     cells = tuple(
-        Cell(row, column, measured, 60.2 if row == rows[-1] else None)
+        Cell(row, column, {"model": row}, measured, 60.2 if row == rows[-1] else None)
         for row in rows
         for column in columns
     )[:-1]
     table = Table("table9", "A title.", "model", rows, columns, cells, folds, note)
     values = {
-        (cell.row, cell.column): Value(40 + n, 39.04 + n, 41.06 + n, 1000, 5, 0.95, 70.5)
+        cell.place: Value(40 + n, 39.04 + n, 41.06 + n, 1000, 5, 0.95, 70.5)
         for n, cell in enumerate(cells)
     }
     return table, values
 
 
-def write(folder: Path, table: Table, values: dict[tuple[str, str], Value]) -> dict[str, str]:
+def write(
+    folder: Path, table: Table[FoldFile], values: dict[tuple[str, str], Value]
+) -> dict[str, str]:
     write_table(table, values, folder / "t")
     assert {path.name for path in folder.iterdir()} == {"t.tex", "t.csv", "t.md"}
     return {path.suffix[1:]: path.read_text() for path in folder.iterdir()}
@@ -49,7 +49,7 @@ def test_csv_is_tidy(tmp_path: Path) -> None:
     text = write(tmp_path, *make())["csv"]
     lines = list(csv.DictReader(text.splitlines()))
     names = "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds,trainings,collapsed"
-    assert ",".join(lines[0]) == names
+    assert ",".join(lines[0]) == f"{names},model"  # the key's names come last
     assert len(lines) == 7
     assert list(lines[-1].values()) == [
         "[ours]",
@@ -64,6 +64,7 @@ def test_csv_is_tidy(tmp_path: Path) -> None:
         "5",
         "1",
         "0",
+        "[ours]",
     ]
     assert lines[0]["paper"] == ""
 
@@ -75,8 +76,7 @@ def test_markdown_has_a_line_per_row(tmp_path: Path) -> None:
     assert lines[4].startswith("| floor | 40.0 [39.0, 41.1] | 41.0 [40.0, 42.1] | ")
     assert lines[5].endswith(" | 46.0 [45.0, 47.1] (60.2) | – |")
     assert len(lines) == 6
-    columns = ("a|b",)
-    table, values = make(columns=columns, rows=("x", "y", "z"))
+    table, values = make(columns=(Column("a|b"),), rows=("x", "y", "z"))
     (tmp_path / "t").mkdir()
     write_table(table, values, tmp_path / "t" / "t")
     assert r"| model | a\|b |" in (tmp_path / "t" / "t.md").read_text()
@@ -118,16 +118,17 @@ def test_the_caption_says_what_the_numbers_are() -> None:
     assert "parentheses" not in caption(replace(table, cells=table.cells[:2]), values.values())
 
 
-def test_columns_of_folds_are_grouped_by_what_stands_before_them() -> None:
-    titles = ("a 1-shot fold 0", "a 1-shot mean", "b mean")
-    assert column_groups(titles) == [("a 1-shot", ["fold 0", "mean"]), ("b", ["mean"])]
-    assert column_groups(("fold 0", "mean")) == [("", ["fold 0", "mean"])]
-    assert column_groups(("5 %", "10 %")) == [("", ["5 %", "10 %"])]
+def test_columns_are_grouped_by_what_they_share() -> None:
+    columns = (Column("fold 0", "a 1-shot"), Column("mean", "a 1-shot"), Column("mean", "b"))
+    assert column_groups(columns) == [("a 1-shot", ["fold 0", "mean"]), ("b", ["mean"])]
+    assert column_groups((Column("fold 0"), Column("mean"))) == [("", ["fold 0", "mean"])]
 
 
 def test_a_quoted_number_is_shown_as_such_and_needs_no_value(tmp_path: Path) -> None:
     table, values = make()
-    quoted = Cell("PPNet (quoted)", "1-shot mean", (), 52.8)
+    quoted = Cell[FoldFile](
+        "PPNet (quoted)", Column("mean", "1-shot"), {"quoted": "PPNet", "shot": 1}, (), 52.8
+    )
     texts = write(
         tmp_path,
         replace(table, rows=(*table.rows, quoted.row), cells=(*table.cells, quoted)),
@@ -135,7 +136,9 @@ def test_a_quoted_number_is_shown_as_such_and_needs_no_value(tmp_path: Path) -> 
     )
     assert r"\paper{52.8}" in texts["tex"]
     assert "| (52.8) |" in texts["md"]
-    assert texts["csv"].splitlines()[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,,,"
+    lines = texts["csv"].splitlines()
+    assert lines[0].endswith(",collapsed,model,quoted,shot")
+    assert lines[-1] == "PPNet (quoted),1-shot mean,miou,,,,,52.8,,,,,,PPNet,1"
 
 
 def test_a_row_with_a_collapsed_training_is_marked(tmp_path: Path) -> None:
@@ -170,8 +173,10 @@ def test_a_cell_without_value_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 @pytest.mark.parametrize("wide", [True, False])
 def test_the_document_compiles(tmp_path: Path, wide: bool) -> None:
-    names = tuple(f"{g} fold {n}" for g in ("pascal", "coco") for n in range(5)) if wide else ("1",)
-    table, values = make(rows=("a", "b", NASTY), columns=names, note=NASTY)
+    columns = tuple(Column(f"fold {n}", name) for name in ("pascal", "coco") for n in range(5))
+    table, values = make(
+        rows=("a", "b", NASTY), columns=columns if wide else (Column("1"),), note=NASTY
+    )
     write_table(table, values, tmp_path / "t")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],

@@ -1,13 +1,12 @@
-"""What each departure from the released UMTFSS costs, as data.
-
-Nothing here reads a result.
-"""
+"""Departures: what each departure from the released UMTFSS costs, without labels, 1-shot."""
 
 from typing import Any
 
 from umtfss.experiment.model import UMTFSS_PRESETS
 from umtfss.experiment.schema import Experiment
-from umtfss.plan.cells import Cell, Table, build_table, measure_folds, unsupervised_run
+from umtfss.experiment.tables import TableConfig
+from umtfss.plan.cells import Cell, Column, Table, build_table, measure_folds, unsupervised_run
+from umtfss.plan.run import Measurement
 
 OURS, RELEASE = "as configured", "released code"
 DIFFERENCE = "minus as configured"
@@ -25,38 +24,35 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 }
 
 
-def departures(experiment: Experiment) -> Table:
+def departures(experiment: Experiment, settings: TableConfig) -> Table[Measurement]:
     """UMTFSS as configured against the released code, and with each departure alone taken back.
 
-    Without labels, 1-shot, the mean of the folds; the second column is the paired difference.
+    The mean of the folds; the second column is the paired difference.
+    Keys: taken_back ("none", "all", or keys of the preset with a blank between them), minus
+    ("none", the row whose difference is shown).
     """
-    settings, seeds = experiment.tables.departures, experiment.tables.ablation_seeds
-    assert settings is not None
-    released = UMTFSS_PRESETS["release"]
-    changes: dict[str, dict[str, Any]] = {OURS: {}, RELEASE: {"preset": "release"}}
+    seeds, released = experiment.tables.ablation_seeds, UMTFSS_PRESETS["release"]
+    changes: dict[str, tuple[str, dict[str, Any]]] = {
+        OURS: ("none", {}),
+        RELEASE: ("all", {"preset": "release"}),
+    }
     for row, keys in SWITCHES.items():
-        changes[row] = {key: released[key] for key in keys}
+        changes[row] = (" ".join(keys), {key: released[key] for key in keys})
+
     own = unsupervised_run(experiment, settings.pool)
     base = measure_folds(experiment, own, settings.dataset, 1, seeds)
-    cells: list[Cell] = []
-    for row, overrides in changes.items():
+    cells: list[Cell[Measurement]] = []
+    for row, (taken_back, overrides) in changes.items():
         run = unsupervised_run(experiment, settings.pool, **overrides)
         measured = measure_folds(experiment, run, settings.dataset, 1, seeds)
-        cells.append(Cell(row, "mIoU", measured))
+        key = {"taken_back": taken_back}
+        cells.append(Cell(row, Column("mIoU"), key, measured))
         if run != own:
-            cells.append(Cell(row, DIFFERENCE, measured, minus=base))
+            key = {**key, "minus": "none"}
+            cells.append(Cell(row, Column(DIFFERENCE), key, measured, minus=base))
     title = (
         f"UMTFSS against its released code, and with one departure from it taken back at a time, "
         f"without labels, 1-shot, on {settings.dataset}."
     )
     note = "Differences are taken on the same episodes and training seeds."
-    return build_table(
-        experiment,
-        "departures",
-        title,
-        "variant",
-        tuple(changes),
-        ("mIoU", DIFFERENCE),
-        cells,
-        note,
-    )
+    return build_table(experiment, "departures", title, "variant", cells, note=note)

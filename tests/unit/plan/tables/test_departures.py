@@ -18,6 +18,11 @@ def plan() -> Plan:
     return Plan(experiment.model_copy(update={"tables": tables}))
 
 
+def key_of(row: str) -> dict[str, str]:
+    names = {OURS: "none", RELEASE: "all"}
+    return {"taken_back": names.get(row, " ".join(SWITCHES.get(row, ())))}
+
+
 def test_every_departure_has_a_row() -> None:
     keys = [key for row in SWITCHES.values() for key in row]
     assert sorted(keys) == sorted(UMTFSS_PRESETS["release"])
@@ -29,8 +34,8 @@ def test_a_row_takes_its_own_departure_back_and_no_other(plan: Plan) -> None:
     table, own = plan.table_named("departures"), plan.experiment.model
     assert table.rows == (OURS, RELEASE, *SWITCHES)
     for row, keys in {RELEASE: tuple(UMTFSS_PRESETS["release"]), **SWITCHES}.items():
-        cell = table.cell(row, "mIoU")
-        assert cell is not None
+        cell = table.cell(key_of(row))
+        assert cell.row == row
         model = plan.model_settings(cell.measurements[0].run)
         assert model == own.changed({key: UMTFSS_PRESETS["release"][key] for key in keys}).of_model(
             "umtfss"
@@ -39,14 +44,13 @@ def test_a_row_takes_its_own_departure_back_and_no_other(plan: Plan) -> None:
 
 def test_differences_are_taken_from_the_model_as_configured(plan: Plan) -> None:
     table = plan.table_named("departures")
-    base = table.cell(OURS, "mIoU")
-    assert base is not None
-    assert table.cell(OURS, DIFFERENCE) is None
+    base = table.cell(key_of(OURS))
+    assert table.cell({**key_of(OURS), "minus": "none"}) is None
     for row in (RELEASE, *SWITCHES):
-        cell = table.cell(row, DIFFERENCE)
-        assert cell is not None
+        cell = table.cell({**key_of(row), "minus": "none"})
+        assert cell.place == (row, DIFFERENCE)
         assert cell.minus == base.measurements
-        assert cell.measurements == table.cell(row, "mIoU").measurements  # type: ignore[union-attr]
+        assert cell.measurements == table.cell(key_of(row)).measurements
     runs = {m.run for m in table.measurements}
     assert len(runs) == 2 + len(SWITCHES)
 

@@ -1,4 +1,4 @@
-"""Headline and ablation."""
+"""The ablation."""
 
 import pytest
 

@@ -1,0 +1,31 @@
+"""The job of the rule `write_table`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from umtfss.plan.cells import FoldFile, Table
+from umtfss.plan.jobs.job import Job
+
+if TYPE_CHECKING:
+    from umtfss.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class WriteTable(Job):
+    """Write a table.
+
+    Attributes:
+        table: Its titles, and the evaluation files that each cell is the mean of.
+        resamples: Of the bootstrap.
+        coverage: Of the intervals, e.g. 0.95.
+    """
+
+    table: Table[FoldFile]
+    resamples: int
+    coverage: float
+
+    @classmethod
+    def of(cls, plan: "Plan", wildcards: Any) -> "WriteTable":
+        """The job of the table `wildcards.table`."""
+        table, settings = plan.table_named(wildcards.table), plan.experiment.evaluation
+        return cls(table.of(plan.fold_file), settings.bootstrap, settings.interval)

@@ -1,0 +1,99 @@
+"""What a claim of the paper is: comparisons of cells, found by their keys.
+
+Nothing here reads a result; `umtfss/tables/claims.py` judges.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from umtfss.experiment.models import PAPER_MODELS
+from umtfss.plan.cells import Cell, Measured, Other, Table
+from umtfss.plan.run import Measurement
+
+Found = Cell[Measurement] | None
+
+
+@dataclass(frozen=True)
+class Comparison(Generic[Measured]):
+    """A sum of cells with signs, which the claim says is positive.
+
+    Attributes:
+        name: What is compared, for the reader.
+        terms: (sign, cell).
+    """
+
+    name: str
+    terms: tuple[tuple[int, Cell[Measured]], ...]
+
+
+@dataclass(frozen=True)
+class Claim(Generic[Measured]):
+    """A claim of the paper and the test that it becomes here.
+
+    Attributes:
+        key: Short name.
+        claim: What the paper claims, in our words.
+        test: What every comparison must show.
+        comparisons: None if the experiment's tables lack the cells.
+    """
+
+    key: str
+    claim: str
+    test: str
+    comparisons: tuple[Comparison[Measured], ...]
+
+    @property
+    def measurements(self) -> Iterator[Measured]:
+        """Every measurement that the claim needs, repetitions included."""
+        for comparison in self.comparisons:
+            for _, cell in comparison.terms:
+                yield from cell.measurements
+
+    def of(self, change: Callable[[Measured], Other]) -> "Claim[Other]":
+        """The claim with each of its measurements changed."""
+        comparisons = tuple(
+            Comparison(one.name, tuple((sign, cell.of(change)) for sign, cell in one.terms))
+            for one in self.comparisons
+        )
+        return Claim(self.key, self.claim, self.test, comparisons)
+
+
+class Cells:
+    """The measured cells of several tables by their keys.
+
+    Args:
+        tables: The tables that an experiment fills.
+    """
+
+    def __init__(self, tables: Iterable[Table[Measurement]]) -> None:
+        self._tables: Mapping[str, Table[Measurement]] = {table.name: table for table in tables}
+
+    def cell(self, table: str, **key: str | int) -> Found:
+        """The cell of a table with exactly this key; none if it or its table is missing."""
+        return self._tables[table].cell(key) if table in self._tables else None
+
+    def values_of(self, table: str, name: str) -> list[Any]:
+        """The values that the keys of a table give `name`; none without the table."""
+        return self._tables[table].values_of(name) if table in self._tables else []
+
+    def models_of(self, table: str) -> list[str]:
+        """The paper's models in a table: its claims are about these alone."""
+        return [model for model in self.values_of(table, "model") if model in PAPER_MODELS]
+
+
+def difference(name: str, one: Found, other: Found) -> Iterator[Comparison[Measurement]]:
+    """`one` minus `other` if both are measured, on the same episodes; else nothing."""
+    if one is not None and other is not None and _episodes(one) == _episodes(other):
+        yield Comparison(name, ((1, one), (-1, other)))
+
+
+def signed_sum(name: str, *terms: tuple[int, Found]) -> Iterator[Comparison[Measurement]]:
+    """The sum of cells with signs if all of them are measured; else nothing."""
+    found = tuple((sign, cell) for sign, cell in terms if cell is not None)
+    if len(found) == len(terms):
+        yield Comparison(name, found)
+
+
+def _episodes(cell: Cell[Measurement]) -> set[tuple[str, int, int]]:
+    return {(m.dataset, m.fold, m.shot) for m in cell.measurements}

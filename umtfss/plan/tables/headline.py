@@ -1,0 +1,101 @@
+"""The headline: zero labels against the training-free floor, for every shot. The paper has none."""
+
+from umtfss.experiment.schema import Experiment
+from umtfss.experiment.tables import HeadlineConfig
+from umtfss.plan.cells import (
+    Cell,
+    Key,
+    Table,
+    build_table,
+    floor_run,
+    fold_cells,
+    matcher_run,
+    measure_folds,
+    unsupervised_run,
+)
+from umtfss.plan.run import Measurement, RunSpec
+from umtfss.plan.tables.claim import Cells, Claim, Comparison, Found, difference, signed_sum
+
+FLOOR, MATCHER, UMTFSS = "floor", "matcher", "umtfss"  # what the key says of the model
+
+
+def headline(experiment: Experiment, settings: HeadlineConfig) -> Table[Measurement]:
+    """The training-free floor against UMTFSS without labels, per fold, for every shot.
+
+    Keys: model ("floor", "matcher" on the features that UMTFSS sees, "umtfss"), other_pool (of
+    the rows of `other_pools`), shot, fold.
+    """
+    seeds = settings.seeds or experiment.evaluation.seeds
+    floor, matcher = floor_run(experiment), matcher_run(experiment)
+    rows: list[tuple[str, Key, RunSpec]] = [
+        ("prototype matcher (training-free)", {"model": FLOOR}, floor)
+    ]
+    if matcher != floor:
+        title = "prototype matcher on what UMTFSS sees (training-free)"
+        rows.append((title, {"model": MATCHER}, matcher))
+    own = unsupervised_run(experiment, settings.pool)
+    rows.append(("UMTFSS (unsupervised)", {"model": UMTFSS}, own))
+    for pool in settings.other_pools:
+        title = f"UMTFSS (unsupervised, pool {pool})"
+        other = unsupervised_run(experiment, pool)
+        rows.append((title, {"model": UMTFSS, "other_pool": pool}, other))
+
+    cells: list[Cell[Measurement]] = []
+    for shot in experiment.evaluation.shots:
+        for title, key, run in rows:
+            measured = measure_folds(experiment, run, settings.dataset, shot, seeds)
+            cells += fold_cells(title, {**key, "shot": shot}, measured, group=f"{shot}-shot")
+    note = ""
+    if matcher != floor:
+        mirrored = ", averaged over the image and its mirror image" * experiment.features.mirrored
+        note = f"The first row is the usual matcher on the backbone's own features{mirrored}."
+    return build_table(
+        experiment,
+        "headline",
+        f"Zero labels on {settings.dataset}: the training-free floor and UMTFSS.",
+        "model",
+        cells,
+        note=note,
+    )
+
+
+def matcher_cell(cells: Cells, **key: int) -> Found:
+    """The training-free matcher on the features that models see.
+
+    Against the floor on other features, the gain of features would pass for that of training.
+    """
+    matcher = cells.cell("headline", model=MATCHER, **key)
+    return matcher or cells.cell("headline", model=FLOOR, **key)
+
+
+def folds(cells: Cells) -> Claim[Measurement]:
+    """UMTFSS without labels against the matcher, on each fold."""
+    comparisons: list[Comparison[Measurement]] = []
+    for fold in cells.values_of("headline", "fold"):
+        one = cells.cell("headline", model=UMTFSS, shot=1, fold=fold)
+        other = matcher_cell(cells, shot=1, fold=fold)
+        comparisons += difference(f"1-shot fold {fold}: UMTFSS minus matcher", one, other)
+    return Claim(
+        "folds",
+        "The result is robust across folds.",
+        "On each fold UMTFSS without labels beats the training-free matcher on its features.",
+        tuple(comparisons),
+    )
+
+
+def more_shots(cells: Cells) -> Claim[Measurement]:
+    """The most supports against the fewest; as test episodes differ, nothing cancels out."""
+    comparisons: list[Comparison[Measurement]] = []
+    shots = sorted(cells.values_of("headline", "shot"))
+    if len(shots) > 1:
+        few, many = shots[0], shots[-1]
+        one = cells.cell("headline", model=UMTFSS, shot=many)
+        other = cells.cell("headline", model=UMTFSS, shot=few)
+        comparisons += signed_sum(f"{many} shots minus {few}", (1, one), (-1, other))
+    return Claim(
+        "more_shots",
+        "5 shots are better than 1.",
+        "Without labels, UMTFSS is better with the most supports than with the fewest; "
+        "each number of supports has test episodes of its own.",
+        tuple(comparisons),
+    )

@@ -1,0 +1,20 @@
+"""The numbers that the paper prints."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from umtfss.experiment.schema import Experiment
+
+
+@cache
+def paper_numbers() -> dict[str, Any]:
+    """The numbers printed in the paper's Tables 1-6, in percent."""
+    return yaml.safe_load((files("umtfss.plan.tables") / "paper.yaml").read_text())
+
+
+def paper_benchmark(experiment: Experiment, dataset: str) -> str:
+    """The paper's benchmark that a data set's numbers stand beside."""
+    return "coco" if experiment.datasets[dataset].kind == "coco" else "pascal"

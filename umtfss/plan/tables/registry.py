@@ -1,0 +1,64 @@
+"""Every table and every claim, in the order in which they are written.
+
+A new table is a file of this folder, a line here, and its settings in
+`umtfss/experiment/tables.py`; what the paper prints beside it is in `paper.yaml`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from umtfss.experiment.schema import Experiment
+from umtfss.plan.cells import Table
+from umtfss.plan.run import Measurement
+from umtfss.plan.tables import (
+    ablation,
+    departures,
+    headline,
+    table1,
+    table2,
+    table3,
+    table4,
+    table5,
+    table6,
+)
+from umtfss.plan.tables.claim import Cells, Claim
+
+# Name, also of the settings in the experiment's block `tables` -> what builds the table of them.
+TABLES: dict[str, Callable[[Experiment, Any], Table[Measurement]]] = {
+    "headline": headline.headline,
+    "table1": table1.table1,
+    "table2": table2.table2,
+    "table3": table3.table3,
+    "table4": table4.table4,
+    "table5": table5.table5,
+    "table6": table6.table6,
+    "ablation": ablation.ablation,
+    "departures": departures.departures,
+}
+
+CLAIMS: tuple[Callable[[Cells], Claim[Measurement]], ...] = (
+    table1.unsupervised,
+    table2.fine_tuning,
+    table2.few_labels,
+    table3.prototype_attention,
+    table4.more_prototypes,
+    table4.saturation,
+    table5.masksplit,
+    headline.folds,
+    headline.more_shots,
+    table2.labels,
+)
+
+
+def all_tables(experiment: Experiment) -> tuple[Table[Measurement], ...]:
+    """Every table that the experiment fills."""
+    settings = {name: getattr(experiment.tables, name) for name in TABLES}
+    return tuple(
+        TABLES[name](experiment, block) for name, block in settings.items() if block is not None
+    )
+
+
+def all_claims(tables: Iterable[Table[Measurement]]) -> tuple[Claim[Measurement], ...]:
+    """The claims that are measured, over the tables that an experiment fills."""
+    cells = Cells(tables)
+    return tuple(claim(cells) for claim in CLAIMS)
