@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.resnet import ResNet
 from umtfss.common.device import autocast
-from umtfss.common.onednn import Linear, Pointwise
+from umtfss.common.onednn import OneDnnLinear, OneDnnPointwise
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
@@ -264,8 +264,8 @@ class PlainDeformableAttention(DeformableAttention):
 
 
 PLAIN: dict[type, type] = {
-    Linear: nn.Linear,
-    Pointwise: nn.Conv2d,
+    OneDnnLinear: nn.Linear,
+    OneDnnPointwise: nn.Conv2d,
     DeformableAttention: PlainDeformableAttention,
 }
 

@@ -24,7 +24,7 @@ def test_the_page_adds_a_model_that_is_trained_and_tested(finished):
     wanted = asked.replace("[umtfss]", "[relation, umtfss]")
     assert wanted in text
     with (
-        finished.edited("umtfss/plan/run.py", "MODELS = {\n", "MODELS = {\n" + line),
+        finished.edited("umtfss/experiment/models.py", "MODELS = {\n", "MODELS = {\n" + line),
         finished.edited(tiny, asked, wanted),
     ):
         jobs = finished.planned("--config", "tables=table1", "--", "all_tables")

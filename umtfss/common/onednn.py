@@ -1,5 +1,7 @@
 """Linear maps of tokens and of feature grids, on the faster of torch's two CPU libraries.
 
+Models say `nn.Linear` and `nn.Conv2d`; `accelerate` changes how these layers of a model compute.
+
 On a CPU torch multiplies fp32 matrices with MKL, which on AMD processors stops at AVX2 (measured:
 105 GFLOP/s of one Zen 5 core), and convolves with oneDNN, which uses what the processor has (240).
 So tokens go to oneDNN as the pixels of a 1x1 convolution. A single-threaded torch hands a small
@@ -37,27 +39,36 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return mapped.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
 
 
-class Linear(nn.Linear):
-    """`nn.Linear` through `linear`: same parameters, same initialisation."""
+class OneDnnLinear(nn.Linear):
+    """`nn.Linear` through `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., D) of (..., C) tokens."""
         return linear(input, self.weight, self.bias)
 
 
-class Pointwise(nn.Conv2d):
-    """A 1x1 convolution, the linear map of every position of a grid.
-
-    Args:
-        channels: C.
-        width: D.
-        bias: Whether there is one.
-    """
-
-    def __init__(self, channels: int, width: int, bias: bool = True) -> None:
-        super().__init__(channels, width, 1, bias=bias)
+class OneDnnPointwise(nn.Conv2d):
+    """A 1x1 `nn.Conv2d`, the linear map of every position of a grid."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, D, h, w) of a (B, C, h, w) map."""
         dilation = 2 if _uses_onednn(input) else 1
         return F.conv2d(input, self.weight, self.bias, dilation=dilation)
+
+
+def accelerate(model: nn.Module) -> None:
+    """Let the linear layers and 1x1 convolutions of a model compute by oneDNN where that pays.
+
+    Parameters, their names and, up to rounding, results stay. On other devices than the CPU and
+    in other precisions than fp32 and bf16 the layers compute as torch's own.
+    """
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = OneDnnLinear
+        elif type(module) is nn.Conv2d and _is_pointwise(module):
+            module.__class__ = OneDnnPointwise
+
+
+def _is_pointwise(layer: nn.Conv2d) -> bool:
+    shape = (layer.kernel_size, layer.stride, layer.padding, layer.groups)
+    return shape == ((1, 1), (1, 1), (0, 0), 1)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from umtfss.experiment.block import Block, Fraction, PositiveInt
-from umtfss.experiment.models import TRAINING_FREE
 
+MATCHER = "prototype"  # the training-free model, whose score a `residual` adds
 FFN_RATIO = 3  # hidden width of a feed-forward network over d, in the paper and in the releases
 
 # Preset -> values of keys, which are named without their sub-block.
@@ -155,13 +155,14 @@ class ModelConfig(Block):
     def of_model(self, model: str) -> "ModelConfig":
         """The block as far as a model reads it: the sub-blocks of other models are the defaults.
 
-        A training that is given this block depends on no key of another model. A training-free
-        model reads no shared key.
+        A training that is given this block depends on no key of another model. The
+        training-free model reads no shared key.
         """
-        read = {model} if self.residual == "none" else {model, *TRAINING_FREE}
-        if model in TRAINING_FREE:
-            return ModelConfig(superpixels=self.superpixels, **{model: getattr(self, model)})
-        default = ModelConfig()
+        if model == MATCHER:
+            return ModelConfig(superpixels=self.superpixels, prototype=self.prototype)
+        read, default = {model}, ModelConfig()
+        if self.residual != "none":
+            read.add(MATCHER)
         unread = {block: getattr(default, block) for block in sub_blocks() if block not in read}
         return self.model_copy(update=unread)
 

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtfss.common.onednn import Linear
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
@@ -98,10 +97,10 @@ class CyCTR(MetaLearner):
             )
             for _ in range(layers)
         )
-        self.reduce = Linear(width, width, bias=False)
+        self.reduce = nn.Linear(width, width, bias=False)
         self.refine = ResidualConvolutions(width)
         self.head = classifier(width, settings.head_dropout)
-        self.back_projection = Linear(width, width, bias=False)
+        self.back_projection = nn.Linear(width, width, bias=False)
         self.back_merge = nn.Linear(2 * width, width, bias=False)
         self.back_refine = ResidualConvolutions(width)
         self.back_head = classifier(width, settings.head_dropout)

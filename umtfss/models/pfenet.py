@@ -7,7 +7,6 @@ N = h * w, n m grid of a scale, S scales.
 import torch
 from torch import Tensor, nn
 
-from umtfss.common.onednn import Linear
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
@@ -62,10 +61,12 @@ class PFENet(MetaLearner):
         self.merge = nn.ModuleList(
             nn.Linear(2 * width + 1, width, bias=False) for _ in range(count)
         )
-        self.between = nn.ModuleList(Linear(2 * width, width, bias=False) for _ in range(count - 1))
+        self.between = nn.ModuleList(
+            nn.Linear(2 * width, width, bias=False) for _ in range(count - 1)
+        )
         self.refine = nn.ModuleList(ResidualConvolutions(width) for _ in range(count))
         self.inner = nn.ModuleList(classifier(width, settings.head_dropout) for _ in range(count))
-        self.join = Linear(count * width, width, bias=False)
+        self.join = nn.Linear(count * width, width, bias=False)
         self.last = ResidualConvolutions(width)
         self.head = classifier(width, settings.head_dropout)
         self.residual = MatcherResidual(settings)

@@ -1,11 +1,14 @@
 """Linear maps through oneDNN equal torch's own."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from umtfss.common.onednn import Linear, Pointwise, linear
+from umtfss.common.onednn import OneDnnLinear, OneDnnPointwise, accelerate, linear
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -35,15 +38,58 @@ def test_tokens_that_are_not_contiguous() -> None:
 
 
 def test_autocast_as_torch() -> None:
-    x, layer = torch.randn(2, 9, 12), Linear(12, 8)
+    x, layer = torch.randn(2, 9, 12), nn.Linear(12, 8)
     with torch.autocast("cpu", torch.bfloat16):
-        found, expected = layer(x), F.linear(x, layer.weight, layer.bias)
+        expected = layer(x)
+        accelerate(layer)
+        found = layer(x)
     assert found.dtype == expected.dtype == torch.bfloat16
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
 
 
-def test_layers_hold_the_parameters_of_torch() -> None:
-    for ours, theirs in ((Linear(6, 4), nn.Linear(6, 4)), (Pointwise(6, 4), nn.Conv2d(6, 4, 1))):
-        ours.load_state_dict(theirs.state_dict())
-        x = torch.randn(2, 6, 5, 6)
-        torch.testing.assert_close(ours(x), theirs(x))
+class Net(nn.Module):
+    """A linear layer, convolutions of several kinds, and a linear layer of another class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(6, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1, groups=2),
+            nn.Conv2d(8, 8, 1, stride=2), nn.Conv2d(8, 8, 1, bias=False),
+        )  # fmt: skip
+        self.tokens = nn.Sequential(nn.Linear(8, 5), NonDynamicallyQuantizableLinear(5, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tokens(self.convolutions(x).flatten(2).transpose(1, 2))
+
+
+def test_an_accelerated_model_equals_itself() -> None:
+    torch.manual_seed(0)
+    plain = Net()
+    fast = deepcopy(plain)
+    accelerate(fast)
+    kinds = [type(layer) for layer in (*fast.convolutions, *fast.tokens)]
+    other = [nn.Conv2d] * 3
+    assert kinds[:5] == [OneDnnPointwise, *other, OneDnnPointwise]
+    assert kinds[5:] == [OneDnnLinear, NonDynamicallyQuantizableLinear]
+    fast.load_state_dict(plain.state_dict())
+    assert list(fast.state_dict()) == list(plain.state_dict())
+
+    x = torch.randn(2, 6, 9, 6)
+    found, expected = fast(x), plain(x)
+    torch.testing.assert_close(found, expected)
+    for one, result in ((fast, found), (plain, expected)):
+        one.zero_grad()
+        result.square().sum().backward()
+    for (name, ours), theirs in zip(fast.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+
+
+def test_other_precisions_and_devices_compute_as_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = nn.Linear(6, 4, dtype=torch.float64)
+    fast = deepcopy(plain)
+    accelerate(fast)
+    monkeypatch.setattr(F, "conv2d", None)  # what the fast path would call
+    x = torch.randn(2, 6, dtype=torch.float64)
+    assert torch.equal(fast(x), plain(x))
+    meta = fast.to("meta", torch.float32)
+    assert meta(torch.empty(2, 6, device="meta")).shape == (2, 4)

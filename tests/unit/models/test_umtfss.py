@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtfss.common.errors import ConfigError
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.model import ModelConfig
 from umtfss.models.build import build_model
@@ -244,8 +243,3 @@ def test_alignment_reaches_the_loss(make_batch: MakeBatch) -> None:
     aligned = build_model("umtfss", ModelConfig().changed(SMALL), 12, align_corners=True)
     logits = torch.randn(3, 2, 10, 10)
     assert model.loss(logits, batch.target) != aligned.loss(logits, batch.target)
-
-
-def test_unknown_name_is_explained() -> None:
-    with pytest.raises(ConfigError, match="one of umtfss, pfenet, cyctr, masksplit, prototype"):
-        build_model("protonet", ModelConfig(), 12)

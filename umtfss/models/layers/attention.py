@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from umtfss.common.onednn import Linear
-
 
 def _keep_mask(x: Tensor, rate: float) -> Tensor:
     """A bool mask of the shape of `x`, True with probability 1 - rate.
@@ -64,8 +62,8 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, ratio: int, dropout: float) -> None:
         super().__init__()
         self.rate = dropout
-        self.expand = Linear(width, ratio * width, bias=False)
-        self.reduce = Linear(ratio * width, width, bias=False)
+        self.expand = nn.Linear(width, ratio * width, bias=False)
+        self.reduce = nn.Linear(ratio * width, width, bias=False)
         for layer in (self.expand, self.reduce):
             nn.init.xavier_uniform_(layer.weight)
 
@@ -115,10 +113,10 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads, self.rate = heads, dropout
-        self.query = Linear(width, width, bias=False)
-        self.key = Linear(width, width, bias=False)
-        self.value = Linear(width, width, bias=False)
-        self.output = Linear(width, width, bias=False)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
         for layer in (self.query, self.key, self.value, self.output):
             nn.init.xavier_uniform_(layer.weight)
 

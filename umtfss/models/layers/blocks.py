@@ -7,7 +7,6 @@ Shapes: B batch, d model width, h w feature grid.
 
 from torch import Tensor, nn
 
-from umtfss.common.onednn import Pointwise
 from umtfss.experiment.model import FFN_RATIO, ModelConfig
 from umtfss.models.layers.attention import SelfAttention, TransformerBlock
 from umtfss.models.layers.deformable_attention import DeformableAttention
@@ -16,7 +15,7 @@ from umtfss.models.layers.deformable_attention import DeformableAttention
 def projection(channels: int, width: int, dropout: float) -> nn.Sequential:
     """A 1x1 convolution to the model's width, ReLU, and dropout of whole channels."""
     return nn.Sequential(
-        Pointwise(channels, width, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(dropout)
+        nn.Conv2d(channels, width, 1, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(dropout)
     )
 
 
@@ -26,7 +25,7 @@ def classifier(width: int, dropout: float) -> nn.Sequential:
         nn.Conv2d(width, width, 3, padding=1, bias=False),
         nn.ReLU(inplace=True),
         nn.Dropout2d(dropout),
-        Pointwise(width, 2),
+        nn.Conv2d(width, 2, 1),
     )
 
 

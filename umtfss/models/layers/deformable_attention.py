@@ -19,8 +19,6 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from umtfss.common.onednn import Linear
-
 # torch's sparse tensors are called beta; what is used of them here is tested.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -111,10 +109,10 @@ class DeformableAttention(nn.Module):
     def __init__(self, width: int, heads: int, points: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads, self.points, self.rate = heads, points, dropout
-        self.offsets = Linear(width, heads * 2 * points)
-        self.weights = Linear(width, heads * points)
-        self.value = Linear(width, width, bias=False)
-        self.output = Linear(width, width, bias=False)
+        self.offsets = nn.Linear(width, heads * 2 * points)
+        self.weights = nn.Linear(width, heads * points)
+        self.value = nn.Linear(width, width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
         angle = torch.arange(heads) * (2 * math.pi / heads)
         direction = torch.stack([angle.cos(), angle.sin()], 1)
         direction = direction / direction.abs().amax(1, keepdim=True)
