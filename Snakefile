@@ -7,12 +7,11 @@ import os
 from snakemake.utils import min_version
 
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
-from umtfss.experiment.training import LENGTH
 from umtfss.experiment.load import load_experiment
 from umtfss.common.errors import UmtfssError
 from umtfss.plan.jobs.job import job_class
 from umtfss.plan.plan import Plan, table_names
-from umtfss.common.digests import digest_code as code, digest_listing
+from umtfss.common.digests import digest_code as code
 from umtfss.plan.tables.registry import TABLES
 
 min_version("9.0")

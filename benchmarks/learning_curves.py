@@ -116,7 +116,7 @@ class World:
         self.indexes = {split: self._index(split) for split in (TRAIN, DEV)}
 
     def _index(self, split: str) -> DatasetIndex:
-        return build_index(self.images, split, self.dataset, 1)
+        return build_index(self.images, split, self.dataset.expected(split), 1)
 
     def manifest(self, backbone: Backbone, split: str) -> Path:
         """The manifest of the features of a split."""

@@ -12,8 +12,7 @@ rule write_settings:
     conda:
         environment
     params:
-        code=code("workflow_scripts/write_settings.py"),
-        settings=settings,
+        job=job("write_settings"),
     script:
         "../workflow_scripts/write_settings.py"
 
@@ -34,8 +33,7 @@ rule make_shapes:
         environment
     threads: 2
     params:
-        code=code("workflow_scripts/make_shapes.py"),
-        settings=shape_settings,
+        job=job("make_shapes"),
     script:
         "../workflow_scripts/make_shapes.py"
 
@@ -50,15 +48,14 @@ rule download_dataset:
     conda:
         environment
     params:
-        code=code("workflow_scripts/download_dataset.py"),
-        folder=raw_folder,
+        job=job("download_dataset"),
     script:
         "../workflow_scripts/download_dataset.py"
 
 
 rule index_split:
     input:
-        raw_marker,
+        lambda wildcards: plan.raw_marker(wildcards.dataset),
     output:
         "results/{experiment}/data/{dataset}/{split}.json",
     log:
@@ -70,8 +67,6 @@ rule index_split:
     conda:
         environment
     params:
-        code=code("workflow_scripts/index_split.py"),
-        settings=index_settings,
-        files=raw_listing,
+        job=job("index_split"),
     script:
         "../workflow_scripts/index_split.py"

@@ -9,7 +9,7 @@ rule all_episodes:
 # One job draws all folds and seeds: starting a process costs more than drawing.
 rule draw_test_episodes:
     input:
-        test_index,
+        lambda wildcards: plan.test_index(wildcards.dataset),
     output:
         collect(
             "results/{{experiment}}/episodes/test/{{dataset}}/fold{fold}-{{shot}}shot-seed{seed}.h5",
@@ -23,20 +23,16 @@ rule draw_test_episodes:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_test_episodes.py"),
-        draw=lookup(dpath="episodes/draw", within=settings),
-        episodes=lookup(dpath="datasets/{dataset}/test_episodes", within=settings),
-        min_area=lookup(dpath="datasets/{dataset}/min_class_area", within=settings),
-        rare_classes=lookup(dpath="datasets/{dataset}/rare_classes", within=settings),
+        job=job("draw_test_episodes"),
     script:
         "../workflow_scripts/draw_test_episodes.py"
 
 
 rule draw_pseudo_episodes:
     input:
-        manifests=pool_manifests,
-        masks=pool_masks,
-        indexes=episode_indexes,
+        manifests=lambda wildcards: plan.pseudo_masks(wildcards.pool, ".json"),
+        masks=lambda wildcards: ancient(plan.pseudo_masks(wildcards.pool)),
+        indexes=lambda wildcards: plan.fold_indexes(wildcards.pool, wildcards.fold),
     output:
         episodes="results/{experiment}/episodes/train/{pool}/unsup-{fold}-seed{seed}.h5",
         manifest="results/{experiment}/episodes/train/{pool}/unsup-{fold}-seed{seed}.json",
@@ -47,22 +43,16 @@ rule draw_pseudo_episodes:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_pseudo_episodes.py"),
-        support_fraction=lookup(dpath="episodes/support_fraction", within=settings),
-        support_cap=lookup(dpath="episodes/support_cap", within=settings),
-        small_cluster=lookup(dpath="episodes/small_cluster", within=settings),
-        max_border=lookup(dpath="episodes/max_border", within=settings),
-        areas=fold_areas,
-        length=training_length,
+        job=job("draw_pseudo_episodes"),
     script:
         "../workflow_scripts/draw_pseudo_episodes.py"
 
 
 rule draw_split_episodes:
     input:
-        manifests=saliency_manifests,
-        masks=saliency_masks,
-        indexes=episode_indexes,
+        manifests=lambda wildcards: plan.saliency_masks(wildcards.pool, ".json"),
+        masks=lambda wildcards: ancient(plan.saliency_masks(wildcards.pool)),
+        indexes=lambda wildcards: plan.fold_indexes(wildcards.pool, wildcards.fold),
     output:
         episodes="results/{experiment}/episodes/train/{pool}/saliency-{fold}-seed{seed}.h5",
         manifest="results/{experiment}/episodes/train/{pool}/saliency-{fold}-seed{seed}.json",
@@ -73,9 +63,7 @@ rule draw_split_episodes:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_split_episodes.py"),
-        areas=fold_areas,
-        length=split_length,
+        job=job("draw_split_episodes"),
     script:
         "../workflow_scripts/draw_split_episodes.py"
 
@@ -93,9 +81,6 @@ rule draw_base_episodes:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_base_episodes.py"),
-        novel_images=lookup(dpath="episodes/novel_images", within=settings),
-        min_area=lookup(dpath="datasets/{dataset}/min_class_area", within=settings),
-        lengths=labels_length,
+        job=job("draw_base_episodes"),
     script:
         "../workflow_scripts/draw_base_episodes.py"

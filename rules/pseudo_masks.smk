@@ -10,7 +10,9 @@ rule all_pseudo_masks:
 rule make_pseudo_masks:
     input:
         centroids="results/{experiment}/clustering/{pool}/centroids.h5",
-        features=assignment_features,
+        features=lambda wildcards: plan.assigned_features(
+            wildcards.pool, wildcards.dataset, wildcards.split, wildcards.shard
+        ),
         index="results/{experiment}/data/{dataset}/{split}.json",
     output:
         masks="results/{experiment}/pseudo_masks/{pool}/{dataset}-{split}-shard{shard}.h5",
@@ -25,15 +27,16 @@ rule make_pseudo_masks:
     resources:
         mem_mb=4000,
     params:
-        code=code("workflow_scripts/make_pseudo_masks.py"),
-        settings=lookup(dpath="pseudo_masks", within=settings),
+        job=job("make_pseudo_masks"),
     script:
         "../workflow_scripts/make_pseudo_masks.py"
 
 
 rule make_saliency_masks:
     input:
-        features=saliency_features,
+        features=lambda wildcards: plan.salient_features(
+            wildcards.dataset, wildcards.split, wildcards.shard
+        ),
         index="results/{experiment}/data/{dataset}/{split}.json",
     output:
         masks="results/{experiment}/pseudo_masks/saliency-{dataset}-{split}-shard{shard}.h5",
@@ -48,9 +51,7 @@ rule make_saliency_masks:
     resources:
         mem_mb=4000,
     params:
-        code=code("workflow_scripts/make_saliency_masks.py"),
-        settings=lookup(dpath="pseudo_masks", within=settings),
-        level=saliency_level,
+        job=job("make_saliency_masks"),
     script:
         "../workflow_scripts/make_saliency_masks.py"
 
@@ -70,8 +71,6 @@ rule make_superpixels:
     resources:
         mem_mb=1000,
     params:
-        code=code("workflow_scripts/make_superpixels.py"),
-        settings=superpixel_settings,
-        shards=lookup(dpath="features/shards", within=settings),
+        job=job("make_superpixels"),
     script:
         "../workflow_scripts/make_superpixels.py"

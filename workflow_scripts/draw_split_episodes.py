@@ -4,28 +4,27 @@ from umtfss.common.digests import digest_file
 from umtfss.common.log import job_log
 from umtfss.common.manifests import write_manifest
 from umtfss.data.index import DatasetIndex
-from umtfss.episodes.draw_unlabelled import draw_split_episodes, fold_images, split_epoch_length
-from umtfss.experiment.load import load_experiment
-from umtfss.plan.plan import Plan
+from umtfss.episodes.draw_unlabelled import (
+    draw_split_episodes,
+    images_with_classes,
+    split_epoch_length,
+)
+from umtfss.plan.jobs.draw_split_episodes import DrawSplitEpisodes
 from umtfss.pseudo_masks.store import PseudoMaskStore
-from umtfss.training.schedule import total_steps
 
 with job_log(snakemake.log[0]):
-    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
-    pool, fold, seed = (snakemake.wildcards[key] for key in ("pool", "fold", "seed"))
-    stage = plan.split_stage(pool)
-    store = PseudoMaskStore(plan.saliency_masks(pool))
-    indexes = map(DatasetIndex.load, snakemake.input.indexes)
-    allowed = fold_images(fold, indexes, plan.experiment.datasets)
+    job = DrawSplitEpisodes.read(snakemake.params.job)
+    store = PseudoMaskStore(snakemake.input.masks)
+    allowed = images_with_classes(job.classes, map(DatasetIndex.load, snakemake.input.indexes))
     images = split_epoch_length(store.ids, store.regions, allowed_ids=allowed)
     draw_split_episodes(
         store.ids,
         store.regions,
-        shot=stage.shot,
-        count=total_steps(stage, images) * stage.batch_size,
-        seed=int(seed),
+        shot=job.length.shot,
+        count=job.length.episodes(images),
+        seed=job.seed,
         allowed_ids=allowed,
-        key=f"train/{pool}/saliency-{fold}",
+        key=job.key,
     ).save(snakemake.output.episodes)
     digest = digest_file(snakemake.output.episodes)
     write_manifest(snakemake.output.manifest, "episodes", digest, images_per_epoch=images)

@@ -2,26 +2,21 @@
 
 from umtfss.common.log import job_log
 from umtfss.data.index import DatasetIndex
-from umtfss.data.splits import novel_classes
 from umtfss.episodes.draw_labelled import draw_test_episodes
-from umtfss.experiment.load import load_experiment
-from umtfss.plan.plan import Plan
+from umtfss.plan.jobs.draw_test_episodes import DrawTestEpisodes
 
 with job_log(snakemake.log[0]):
-    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
-    name, shot = snakemake.wildcards.dataset, int(snakemake.wildcards.shot)
-    settings = plan.experiment.datasets[name]
+    job = DrawTestEpisodes.read(snakemake.params.job)
     index = DatasetIndex.load(snakemake.input[0])
-    for fold in plan.experiment.tables.folds:
-        for seed in range(plan.test_seeds):
-            draw_test_episodes(
-                index,
-                novel_classes(settings.kind, fold),
-                shot=shot,
-                count=settings.test_episodes,
-                seed=seed,
-                draw=plan.experiment.episodes.draw,
-                min_area=settings.min_class_area,
-                rare_classes=settings.rare_classes,
-                key=f"test/{name}/fold{fold}/{shot}shot/seed{seed}",
-            ).save(plan.test_episodes(name, fold, shot, seed))
+    for file, path in zip(job.files, snakemake.output, strict=True):
+        draw_test_episodes(
+            index,
+            file.classes,
+            shot=job.shot,
+            count=job.count,
+            seed=file.seed,
+            draw=job.draw,
+            min_area=job.min_area,
+            rare_classes=job.rare_classes,
+            key=file.key,
+        ).save(path)

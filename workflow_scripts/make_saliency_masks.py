@@ -3,23 +3,20 @@
 from umtfss.common.log import job_log
 from umtfss.common.manifests import write_manifest
 from umtfss.data.catalog import Catalog
-from umtfss.data.open import open_dataset
-from umtfss.experiment.load import load_experiment
+from umtfss.data.open import open_datasets
 from umtfss.features.store import FeatureStore
-from umtfss.plan.plan import Plan
+from umtfss.plan.jobs.make_saliency_masks import MakeSaliencyMasks
 from umtfss.pseudo_masks.make import make_saliency_masks
 
 with job_log(snakemake.log[0]):
-    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
-    name, experiment = snakemake.wildcards.dataset, plan.experiment
+    job = MakeSaliencyMasks.read(snakemake.params.job)
     store = FeatureStore([snakemake.input.features])
-    dataset = open_dataset(plan.source(name))
     digest = make_saliency_masks(
         store,
-        plan.salient_embedding.level,
-        Catalog({name: dataset}),
+        job.level,
+        Catalog(open_datasets([job.dataset])),
         store.ids,
-        experiment.pseudo_masks,
+        job.settings,
         snakemake.output.masks,
         workers=snakemake.threads,
     )

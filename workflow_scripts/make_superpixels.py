@@ -2,19 +2,17 @@
 
 from umtfss.common.device import prepare_process
 from umtfss.common.log import job_log
+from umtfss.data.catalog import Catalog
 from umtfss.data.index import DatasetIndex
-from umtfss.data.open import open_dataset
-from umtfss.experiment.load import load_experiment
+from umtfss.data.open import open_datasets
 from umtfss.features.shard import shard_ids
-from umtfss.plan.plan import Plan
+from umtfss.plan.jobs.make_superpixels import MakeSuperpixels
 from umtfss.pseudo_masks.superpixels import write_superpixels
 
 with job_log(snakemake.log[0]):
-    plan = Plan(load_experiment(snakemake.config["experiment"], snakemake.config["seed"]))
-    name, experiment = snakemake.wildcards.dataset, plan.experiment
     prepare_process(snakemake.threads)
-    dataset = open_dataset(plan.source(name))
-    ids = DatasetIndex.load(snakemake.input[0]).image_ids
-    shard = shard_ids(ids, int(snakemake.wildcards.shard), experiment.features.shards)
-    images = ((one, dataset.image(one.partition("/")[2])) for one in shard)
-    write_superpixels(images, experiment.pseudo_masks, snakemake.output[0])
+    job = MakeSuperpixels.read(snakemake.params.job)
+    catalog = Catalog(open_datasets([job.dataset]))
+    index = DatasetIndex.load(snakemake.input[0])
+    ids = shard_ids(index.image_ids, job.shard, job.shards)
+    write_superpixels(((one, catalog.image(one)) for one in ids), job, snakemake.output[0])

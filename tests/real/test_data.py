@@ -24,7 +24,7 @@ VOC = DatasetConfig(
 @pytest.fixture(scope="module")
 def voc_val(data_root):
     dataset = open_dataset(DatasetSource("pascal", "voc2012", "voc2012"), data_root)
-    return dataset, build_index(dataset, "val", VOC, workers=1)
+    return dataset, build_index(dataset, "val", VOC.expected("val"), workers=1)
 
 
 def test_voc_val_has_the_counts_of_the_protocol(voc_val, tmp_path):
@@ -61,7 +61,7 @@ def test_wrong_expectation_of_voc_is_noticed(data_root, voc_val):
         with pytest.raises(
             DataError, match=r"expected 1449, found 30(?s:.*)\[364, 445, 592, 336\]"
         ):
-            build_index(dataset, "val", VOC, workers=1)
+            build_index(dataset, "val", VOC.expected("val"), workers=1)
     finally:
         del dataset.ids
 
@@ -94,7 +94,7 @@ def test_coco_masks_equal_those_painted_by_pycocotools(data_root, split):
 def test_coco_index_verifies(data_root):
     settings = DatasetConfig(kind="coco", folder="coco_subset")
     dataset = open_dataset(DatasetSource("coco", "coco", "coco_subset"), data_root)
-    index = build_index(dataset, "val", settings, workers=1)
+    index = build_index(dataset, "val", settings.expected("val"), workers=1)
     path = data_root / "coco_subset" / "annotations" / "instances_val2017.json"
     sizes = {i["id"]: [i["height"], i["width"]] for i in json.loads(path.read_text())["images"]}
     assert index.sizes.tolist() == [sizes[int(i.split("/")[1])] for i in index.image_ids]

@@ -20,7 +20,7 @@ from umtfss.data.dataset import Dataset
 from umtfss.data.images import IGNORE
 from umtfss.data.splits import novel_classes
 from umtfss.experiment.block import FOLDS
-from umtfss.experiment.datasets import DatasetConfig
+from umtfss.experiment.datasets import ExpectedCounts
 
 FORMAT = "umtfss-index"
 FORMAT_VERSION = 1
@@ -132,14 +132,14 @@ class DatasetIndex:
 
 
 def build_index(
-    dataset: Dataset, split: str, settings: DatasetConfig, workers: int
+    dataset: Dataset, split: str, expected: ExpectedCounts, workers: int
 ) -> DatasetIndex:
     """The index of a split, every image and mask of which was decoded and verified.
 
     Args:
         dataset: The data set.
         split: The split.
-        settings: Its block of the experiment: the smallest class area and the expected counts.
+        expected: What the experiment expects of it.
         workers: Processes; the result does not depend on them.
 
     Raises:
@@ -172,7 +172,7 @@ def build_index(
         dict(zip(qualified, (fact.areas for fact in good), strict=True)),
         digest_json([fact.pixels for fact in good]),
     )
-    _check_counts(index, settings)
+    _check_counts(index, expected)
     return index
 
 
@@ -222,25 +222,25 @@ def _progress(items: Iterable, dataset: Dataset, split: str, total: int | None =
     return tqdm(items, f"verify {dataset.name}/{split}", total, unit="image", mininterval=1)
 
 
-def _check_counts(index: DatasetIndex, settings: DatasetConfig) -> None:
+def _check_counts(index: DatasetIndex, expected: ExpectedCounts) -> None:
     """Compare what was found with every count that the experiment expects of the split."""
-    split, area = index.split, settings.min_class_area
+    area = expected.min_area
     wrong = []
-    if (images := settings.expected_images.get(split)) not in (None, len(index.image_ids)):
-        wrong.append(f"images: expected {images}, found {len(index.image_ids)}")
-    if (per_fold := settings.expected_fold_images.get(split)) is not None:
-        folds = [novel_classes(settings.kind, fold) for fold in FOLDS]
+    if expected.images not in (None, len(index.image_ids)):
+        wrong.append(f"images: expected {expected.images}, found {len(index.image_ids)}")
+    if (per_fold := expected.fold_images) is not None:
+        folds = [novel_classes(expected.kind, fold) for fold in FOLDS]
         found = [len(index.images_with(classes, area)) for classes in folds]
         if found != per_fold:
             wrong.append(f"images per fold with >= {area} px: expected {per_fold}, found {found}")
-    if (smallest := settings.expected_smallest_class.get(split)) is not None:
-        folds = [novel_classes(settings.kind, fold) for fold in FOLDS]
+    if (smallest := expected.smallest_class) is not None:
+        folds = [novel_classes(expected.kind, fold) for fold in FOLDS]
         found = [min(len(index.class_pool(c, area)) for c in classes) for classes in folds]
         if found != smallest:
             wrong.append(f"smallest class pool per fold: expected {smallest}, found {found}")
     if wrong:
         raise DataError(
-            f"{index.dataset}/{split} is not the data set that the experiment expects:\n    "
+            f"{index.dataset}/{index.split} is not the data set that the experiment expects:\n    "
             + "\n    ".join(wrong),
             fix="complete the data set, or correct the expected_... keys of its block",
         )

@@ -3,10 +3,25 @@
 Class ids count from 1; 0 is background, 255 is ignored.
 """
 
+from dataclasses import dataclass
+
 from umtfss.common.errors import ConfigError
 from umtfss.experiment.block import FOLDS
 
 CLASS_COUNTS = {"voc2012": 20, "shapes": 20, "coco": 80}
+
+
+@dataclass(frozen=True)
+class ClassPresence:
+    """When an image holds one of some classes.
+
+    Attributes:
+        classes: Class ids.
+        min_area: px that one of them must cover.
+    """
+
+    classes: tuple[int, ...]
+    min_area: int
 
 
 def class_count(kind: str) -> int:

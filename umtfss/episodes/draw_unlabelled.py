@@ -5,6 +5,7 @@ keyed as in `draw.py`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -12,32 +13,44 @@ from tqdm import tqdm
 from umtfss.common.errors import DataError
 from umtfss.common.randomness import generator, permutation
 from umtfss.data.index import DatasetIndex
-from umtfss.data.splits import base_classes
+from umtfss.data.splits import ClassPresence
 from umtfss.episodes.episode import EpisodeList
-from umtfss.experiment.datasets import DatasetConfig
-from umtfss.experiment.episodes import EpisodesConfig
 from umtfss.pseudo_masks.store import RegionTable
 
 BLOCK = 256  # regions whose support pools are found at once
 
 
-def fold_images(
-    fold: str, indexes: Iterable[DatasetIndex], datasets: Mapping[str, DatasetConfig]
+class SupportSettings(Protocol):
+    """What decides the size of support pools; the block `episodes` has it."""
+
+    @property
+    def support_fraction(self) -> float:
+        """Nearest part of a cluster's regions that supports are drawn from."""
+
+    @property
+    def support_cap(self) -> int:
+        """Largest support pool, regions."""
+
+    @property
+    def small_cluster(self) -> int:
+        """Clusters with fewer regions use all of them as supports."""
+
+
+def images_with_classes(
+    classes: Mapping[str, ClassPresence] | None, indexes: Iterable[DatasetIndex]
 ) -> set[str] | None:
-    """The qualified ids of the images that a fold trains on; None for "all", which reads no label.
+    """The qualified ids of the images that hold a wanted class; None: all images.
 
     Args:
-        fold: "all", or "fold0" .. "fold3": images that hold a base class of that fold.
-        indexes: The lists of the pool's splits; not looked at for "all".
-        datasets: The data sets' blocks of the experiment.
+        classes: Data set -> the classes that are wanted of its images; none: no label is read.
+        indexes: The lists of the pool's splits; not looked at without classes.
     """
-    if fold == "all":
+    if classes is None:
         return None
     images: set[str] = set()
     for index in indexes:
-        settings = datasets[index.dataset]
-        classes = base_classes(settings.kind, int(fold.removeprefix("fold")))
-        images.update(index.images_with(classes, settings.min_class_area))
+        wanted = classes[index.dataset]
+        images.update(index.images_with(wanted.classes, wanted.min_area))
     return images
 
 
@@ -67,7 +80,7 @@ def draw_pseudo_episodes(
     shot: int,
     count: int,
     seed: int,
-    settings: EpisodesConfig,
+    settings: SupportSettings,
     allowed_ids: Collection[str] | None = None,
     key: str,
 ) -> EpisodeList:
@@ -228,7 +241,7 @@ def _allowed(
     return np.flatnonzero(allowed[regions.image])
 
 
-def _pool_sizes(size: np.ndarray, shot: int, settings: EpisodesConfig) -> np.ndarray:
+def _pool_sizes(size: np.ndarray, shot: int, settings: SupportSettings) -> np.ndarray:
     """The number of regions that supports are drawn from, per cluster, query excluded."""
     others = np.maximum(size - 1, 0)
     nearest = np.ceil(settings.support_fraction * others).astype(np.int64)

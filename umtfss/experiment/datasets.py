@@ -1,5 +1,6 @@
 """The block `datasets`: where raw files are and how they are read."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -24,6 +25,25 @@ class ShapesConfig(Block):
     height: Annotated[int, Field(ge=64)] = Field(180, description="image height, px")
     width: Annotated[int, Field(ge=64)] = Field(240, description="image width, px")
     seed: int = Field(0, description="seed of everything drawn, the looks of classes included")
+
+
+@dataclass(frozen=True)
+class ExpectedCounts:
+    """What verification expects of a split; a count that is not known is None.
+
+    Attributes:
+        kind: The reader, which decides the classes of a fold.
+        min_area: px that a class must cover to count as present.
+        images: Number of images.
+        fold_images: Images with a class of fold 0..3.
+        smallest_class: Images of the smallest class of fold 0..3.
+    """
+
+    kind: Kind
+    min_area: int
+    images: int | None = None
+    fold_images: list[int] | None = None
+    smallest_class: list[int] | None = None
 
 
 class DatasetConfig(Block):
@@ -70,6 +90,16 @@ class DatasetConfig(Block):
         if self.kind != "folder":
             known(self.test_split, self.splits, "test_split")
         return self
+
+    def expected(self, split: str) -> ExpectedCounts:
+        """What verification expects of a split."""
+        return ExpectedCounts(
+            kind=self.kind,
+            min_area=self.min_class_area,
+            images=self.expected_images.get(split),
+            fold_images=self.expected_fold_images.get(split),
+            smallest_class=self.expected_smallest_class.get(split),
+        )
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """The blocks `training`, `supervised` and `fine_tuning`: a meta-training."""
 
+from dataclasses import dataclass
+from math import ceil
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -8,6 +10,34 @@ from umtfss.experiment.augment import AugmentConfig
 from umtfss.experiment.block import Block, Fraction, Name, PositiveInt
 
 LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many episodes are drawn
+
+
+@dataclass(frozen=True)
+class TrainingLength:
+    """What decides how many episodes a training reads.
+
+    Attributes:
+        epochs: Passes over the pool; None if the steps are given.
+        steps: Optimiser steps; None if the epochs are given.
+        batch_size: Episodes of a step.
+        shot: Supports of an episode.
+    """
+
+    epochs: int | None
+    steps: int | None
+    batch_size: int
+    shot: int
+
+    def total_steps(self, images_per_epoch: int) -> int:
+        """The optimiser steps of the training."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None  # the configuration has one of the two
+        return self.epochs * ceil(images_per_epoch / self.batch_size)
+
+    def episodes(self, images_per_epoch: int) -> int:
+        """The episodes that the training reads."""
+        return self.total_steps(images_per_epoch) * self.batch_size
 
 
 class TrainingConfig(Block):
@@ -57,6 +87,11 @@ class TrainingConfig(Block):
         default_factory=dict,
         description="model -> the keys of this block that differ for it, e.g. sgd_lr",
     )
+
+    @property
+    def length(self) -> TrainingLength:
+        """What decides how many episodes the stage reads."""
+        return TrainingLength(**{key: getattr(self, key) for key in LENGTH})
 
     def of_model(self, model: str) -> "TrainingConfig":
         """The stage as one model has it, without `models`."""

@@ -86,6 +86,17 @@ class Caches(Paths):
         (level,) = features.backbone_levels([features.assignment.level])
         return features.assignment.model_copy(update={"level": level})
 
+    def assigned_features(self, pool: str, dataset: str, split: str, shard: str) -> str:
+        """The manifest of a shard of the features that are assigned to a pool's clusters."""
+        embedding = self.pool_embedding(pool, self.experiment.features.assignment)
+        cache = self.embedding_cache(dataset, split, embedding)
+        return self.feature_manifests([cache])[int(shard)]
+
+    def salient_features(self, dataset: str, split: str, shard: str) -> str:
+        """The manifest of a shard of the features that saliency is found in."""
+        cache = self.embedding_cache(dataset, split, self.salient_embedding)
+        return self.feature_manifests([cache])[int(shard)]
+
     def model_caches(self, splits: Iterable[str], diffused: bool) -> list[FeatureCache]:
         """The caches of `splits` that a meta-learner reads; empty if its features are live."""
         model = self.experiment.features.model

@@ -104,6 +104,10 @@ class Paths:
         """The verified lists of a pool's images."""
         return [self.index(*pair) for pair in pairs_of(self.experiment.pools[pool].images)]
 
+    def fold_indexes(self, pool: str, fold: str) -> list[str]:
+        """The lists that tell a fold's images; none where all of the pool's are used."""
+        return [] if fold == "all" else self.pool_indexes(pool)
+
     def feature_manifests(self, caches: Iterable[FeatureCache]) -> list[str]:
         """The manifests of all shards of the caches."""
         return [

@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from umtfss.data.splits import ClassPresence, base_classes
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.models import MASKSPLIT
 from umtfss.experiment.training import TrainingConfig
@@ -65,6 +66,17 @@ class RunSettings(Caches):
             }
         episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
         return {**found, "episodes": episodes}
+
+    def fold_classes(self, pool: str, fold: str) -> dict[str, ClassPresence] | None:
+        """Data set of a pool -> the classes that its images must hold, in a fold; "all": none."""
+        if fold == "all":
+            return None
+        found = {}
+        for source in self.sources(self.experiment.pools[pool].images):
+            classes = base_classes(source.kind, int(fold.removeprefix("fold")))
+            area = self.experiment.datasets[source.name].min_class_area
+            found[source.name] = ClassPresence(classes, area)
+        return found
 
     def split_stage(self, pool: str) -> TrainingConfig:
         """The training on split masks of a pool; their episodes are MaskSplit's alone."""

@@ -5,6 +5,7 @@ Shapes: H W pixels, S superpixels, N clusters.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -12,12 +13,27 @@ import numpy as np
 from umtfss.common.errors import StoreError
 from umtfss.common.files import atomic_path
 from umtfss.common.hdf5 import FileKind
-from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 
 KIND = FileKind("umtfss-superpixels", 1, "a file of superpixels", "all_pseudo_masks")
 
 
-def felzenszwalb_superpixels(image: np.ndarray, settings: PseudoMasksConfig) -> np.ndarray:
+class SuperpixelSettings(Protocol):
+    """What decides superpixels; the block `pseudo_masks` has it."""
+
+    @property
+    def scale(self) -> float:
+        """Felzenszwalb scale: larger gives larger superpixels."""
+
+    @property
+    def sigma(self) -> float:
+        """Smoothing before, px."""
+
+    @property
+    def min_size(self) -> int:
+        """Smallest superpixel, px."""
+
+
+def felzenszwalb_superpixels(image: np.ndarray, settings: SuperpixelSettings) -> np.ndarray:
     """The superpixel of every pixel, (H, W) int64, numbered from 0.
 
     Felzenszwalb & Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
@@ -68,7 +84,7 @@ def blend_means(score: np.ndarray, superpixels: np.ndarray, part: float) -> np.n
 
 
 def write_superpixels(
-    images: Iterable[tuple[str, np.ndarray]], settings: PseudoMasksConfig, path: str | Path
+    images: Iterable[tuple[str, np.ndarray]], settings: SuperpixelSettings, path: str | Path
 ) -> None:
     """Write the superpixels of some images, atomically; equal images give equal bytes.
 

@@ -11,10 +11,7 @@ from umtfss.experiment.training import TrainingConfig
 
 def total_steps(settings: TrainingConfig, images_per_epoch: int) -> int:
     """T, the optimiser steps of a training; it needs T * batch_size episodes."""
-    if settings.steps is not None:
-        return settings.steps
-    assert settings.epochs is not None  # the configuration has one of the two
-    return settings.epochs * ceil(images_per_epoch / settings.batch_size)
+    return settings.length.total_steps(images_per_epoch)
 
 
 def warmup_steps(settings: TrainingConfig, images_per_epoch: int) -> int:

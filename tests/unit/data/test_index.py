@@ -46,7 +46,10 @@ def write_mask(root, image_id, mask):
 def index_of(root, workers=1, **settings):
     config = DatasetConfig.model_validate({**SETTINGS, **settings})
     return build_index(
-        open_dataset(DatasetSource("pascal", config.kind, str(root))), "val", config, workers
+        open_dataset(DatasetSource("pascal", config.kind, str(root))),
+        "val",
+        config.expected("val"),
+        workers,
     )
 
 
@@ -128,7 +131,10 @@ def test_folder_of_images_has_an_index_without_areas(tmp_path):
     Image.new("RGB", (6, 5)).save(tmp_path / "sub" / "a.png")
     config = DatasetConfig(kind="folder", folder="x")
     index = build_index(
-        open_dataset(DatasetSource("photos", "folder", str(tmp_path))), "all", config, 1
+        open_dataset(DatasetSource("photos", "folder", str(tmp_path))),
+        "all",
+        config.expected("all"),
+        1,
     )
     assert index.image_ids == ("photos/sub/a.png",)
     assert index.areas == {"photos/sub/a.png": {}}

@@ -10,14 +10,14 @@ from scipy.stats import chisquare
 
 from umtfss.common.errors import DataError
 from umtfss.data.index import DatasetIndex
+from umtfss.data.splits import ClassPresence
 from umtfss.episodes.draw_unlabelled import (
     draw_pseudo_episodes,
     draw_split_episodes,
     epoch_length,
-    fold_images,
+    images_with_classes,
     split_epoch_length,
 )
-from umtfss.experiment.datasets import DatasetConfig
 from umtfss.experiment.episodes import EpisodesConfig
 from umtfss.pseudo_masks.store import RegionTable
 
@@ -239,11 +239,10 @@ def test_seed_and_key_decide_split_episodes():
     assert arrays(draw_split(ids, regions, key="x")) != first
 
 
-def test_a_fold_trains_on_the_images_of_its_base_classes():
-    settings = DatasetConfig(kind="voc2012", folder="voc2012", min_class_area=100)
-    # Fold 0 tests classes 1 to 5; the last image's base class is too small to count.
+def test_images_are_those_that_hold_a_wanted_class():
+    # The last image's class is too small to count.
     areas = {"set/0": {1: 500}, "set/1": {1: 500, 6: 100}, "set/2": {20: 900}, "set/3": {7: 99}}
     index = DatasetIndex("set", "train", tuple(areas), np.full((4, 2), 50), areas, "")
-    assert fold_images("fold0", [index], {"set": settings}) == {"set/1", "set/2"}
-    assert fold_images("fold3", [index], {"set": settings}) == {"set/0", "set/1"}
-    assert fold_images("all", iter(()), {}) is None
+    wanted = {"set": ClassPresence((6, 7, 20), 100)}
+    assert images_with_classes(wanted, [index]) == {"set/1", "set/2"}
+    assert images_with_classes(None, iter(())) is None

@@ -6,6 +6,7 @@ import yaml
 from umtfss.cli import sharing_rows
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.data.splits import ClassPresence
 from umtfss.experiment.features import WeightsConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.training import TrainingConfig
@@ -311,3 +312,11 @@ def test_runs_that_differ_by_how_they_are_tested_share_their_weights():
     assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
     assert {run.trained_as for run in runs} == {r for r in plan.trained_runs if r in runs}
     assert all("superpixels" not in run.path for run in plan.trained_runs)
+
+
+def test_a_fold_trains_on_the_images_of_its_base_classes(paper):
+    assert paper.fold_classes("pascal", "all") is None
+    assert paper.fold_indexes("pascal", "all") == []
+    base = paper.fold_classes("pascal", "fold3")
+    assert base == {"pascal": ClassPresence(tuple(range(1, 16)), 2048)}
+    assert paper.fold_indexes("pascal", "fold3") == ["results/paper/data/pascal/train.json"]

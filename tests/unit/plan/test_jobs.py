@@ -1,0 +1,124 @@
+"""Every rule that has a job passes it and nothing else, and its script reads nothing else."""
+
+import re
+from dataclasses import fields
+from functools import cache
+from types import SimpleNamespace
+
+import pytest
+
+from umtfss.common.digests import code_closure
+from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.jobs.job import CODE, job_class
+from umtfss.plan.plan import Plan
+
+EXPERIMENTS = ("demo", "demo_seeds", "voc_cpu", "coco_mini", "paper")
+JOBS = sorted(path.stem for path in (PACKAGE_ROOT / "umtfss/plan/jobs").glob("[!_]*.py"))
+JOBS.remove("job")
+# Rules whose settings still come by other roads. It must shrink, and go when it is empty.
+WITHOUT_JOB = {
+    "diffuse_features",
+    "draw_cluster_gallery",
+    "draw_qualitative_panel",
+    "evaluate_run",
+    "extract_features",
+    "map_pool",
+    "train_model",
+}
+
+
+@cache
+def rules() -> dict[str, str]:
+    """Rule -> its text, of every rule with a script."""
+    texts = [path.read_text() for path in sorted((PACKAGE_ROOT / "rules").glob("*.smk"))]
+    blocks = [part for text in texts for part in re.split(r"^(?=rule )", text, flags=re.M)]
+    found = {block[5 : block.index(":")]: block for block in blocks if block.startswith("rule ")}
+    return {name: block for name, block in found.items() if "script:" in block}
+
+
+@cache
+def plan_of(experiment: str) -> Plan:
+    return Plan(load_experiment(experiment))
+
+
+@cache
+def files_of(experiment: str) -> tuple[str, ...]:
+    """The files that an experiment is made of, of every arrow."""
+    plan = plan_of(experiment)
+    files = [plan.settings, *plan.indexes, *plan.mask_files, *plan.episode_files, *plan.figures]
+    for dataset in plan.experiment.datasets:
+        files += plan.raw_marker(dataset)
+    files += plan.feature_manifests(plan.feature_caches)
+    files += [plan.centroids(pool) for pool in plan.pools]
+    files += [file for run in plan.trained_runs for file in plan.training_manifest(run)]
+    files += [plan.evaluation(spec) for spec in plan.evaluations.values()]
+    files += [file for table in plan.tables for file in plan.table(table.name)]
+    if plan.experiment.features.diffusion is not None:
+        files.append(plan.diffusion_map)
+    return (*files, *plan.ledger)
+
+
+def wildcards_of(rule: str, experiment: str) -> list[SimpleNamespace]:
+    """The wildcards of a rule's jobs, of the files that match the patterns of its output."""
+    output = rules()[rule].split("output:")[1].split("log:")[0]
+    found = {}
+    for pattern in re.findall(r'"(results/[^"]+)"', output):
+        if "{{" in pattern:  # within collect(...), which fills the names in single braces
+            pattern = re.sub(r"(?<!\{)\{\w+\}", "{}", pattern).replace("{{", "{").replace("}}", "}")
+        parts = [re.escape(part) for part in re.split(r"(\{\w*\})", pattern)]
+        names = re.findall(r"\{(\w*)\}", pattern)
+        parts[1::2] = [f"(?P<{one}>{constraint(rule, one)})" if one else ".+" for one in names]
+        expression = re.compile("".join(parts))
+        for file in files_of(experiment):
+            if match := expression.fullmatch(file):
+                found[tuple(match.groupdict().items())] = SimpleNamespace(**match.groupdict())
+    return list(found.values())
+
+
+def constraint(rule: str, wildcard: str) -> str:
+    """What a wildcard may be: by the rule, else by the Snakefile, else anything."""
+    everywhere = (PACKAGE_ROOT / "Snakefile").read_text()
+    for text in (rules()[rule], everywhere):
+        if match := re.search(rf'^ +{wildcard}="([^"]+)",$', text, flags=re.M):
+            return match[1]
+    return ".+"
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_a_rule_passes_its_job_and_nothing_else(rule):
+    (params,) = re.findall(r"    params:\n(.*?)\n    script:", rules()[rule], flags=re.S)
+    assert params.strip() == f'job=job("{rule}"),'
+    assert f'"../workflow_scripts/{rule}.py"' in rules()[rule]
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_a_script_reads_its_job_and_nothing_else(rule):
+    script, job = f"workflow_scripts/{rule}.py", job_class(rule)
+    text = (PACKAGE_ROOT / script).read_text()
+    closure = {path.relative_to(PACKAGE_ROOT).as_posix() for path in code_closure(script)}
+    assert not closure & {"umtfss/plan/plan.py", "umtfss/experiment/load.py"}
+    read = set(re.findall(r"snakemake\.(\w+)", text))
+    assert read <= {"input", "log", "output", "params", "resources", "threads"}
+    if fields(job):  # a job without fields is the digest of its code alone
+        assert f"{job.__name__}.read(snakemake.params.job)" in text
+        assert text.count("snakemake.params") == 1
+        assert f"umtfss/plan/jobs/{rule}.py" in closure
+    else:
+        assert "params" not in read
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_a_job_survives_the_way_to_its_script(rule):
+    made = 0
+    for experiment in EXPERIMENTS:
+        for wildcards in wildcards_of(rule, experiment):
+            job = job_class(rule).of(plan_of(experiment), wildcards)
+            assert job_class(rule).read({CODE: "digest", **job.params()}) == job
+            made += 1
+    assert made > 0, f"no experiment has a job of the rule {rule}"
+
+
+def test_every_rule_with_a_script_has_a_job():
+    assert set(JOBS) <= set(rules())
+    assert set(rules()) - set(JOBS) <= WITHOUT_JOB

@@ -1,0 +1,39 @@
+"""The job of the rule `index_split`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from umtfss.common.digests import digest_listing
+from umtfss.data.source import DatasetSource
+from umtfss.experiment.datasets import ExpectedCounts
+from umtfss.plan.jobs.job import Job
+
+if TYPE_CHECKING:
+    from umtfss.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class IndexSplit(Job):
+    """Verify the images and masks of a split and list what they hold.
+
+    Attributes:
+        dataset: The data set.
+        split: The split.
+        expected: What the experiment expects of it.
+        listing: Digest of the names and sizes of files that the user brings, so that new ones are
+            noticed; empty for files that are drawn or downloaded, which have a marker.
+    """
+
+    dataset: DatasetSource
+    split: str
+    expected: ExpectedCounts
+    listing: str
+
+    @classmethod
+    def of(cls, plan: "Plan", wildcards: Any) -> "IndexSplit":
+        """The job of the split `wildcards.split` of the data set `wildcards.dataset`."""
+        name, split = wildcards.dataset, wildcards.split
+        marked = plan.raw_marker(name)
+        listing = "" if marked else digest_listing(plan.dataset_root(name))
+        expected = plan.experiment.datasets[name].expected(split)
+        return cls(plan.source(name), split, expected, listing)

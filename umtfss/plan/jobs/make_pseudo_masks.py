@@ -1,0 +1,33 @@
+"""The job of the rule `make_pseudo_masks`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from umtfss.data.source import DatasetSource
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
+from umtfss.plan.jobs.job import Job
+
+if TYPE_CHECKING:
+    from umtfss.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class MakePseudoMasks(Job):
+    """Label the pixels of a shard's images by cluster and find the valid regions.
+
+    Attributes:
+        dataset: Where the images are read.
+        level: Level of the features that are assigned to clusters.
+        settings: Superpixels and the validity of regions.
+    """
+
+    dataset: DatasetSource
+    level: str
+    settings: PseudoMasksConfig
+
+    @classmethod
+    def of(cls, plan: "Plan", wildcards: Any) -> "MakePseudoMasks":
+        """The job of images of `wildcards.dataset` in the pool `wildcards.pool`."""
+        experiment = plan.experiment
+        embedding = plan.pool_embedding(wildcards.pool, experiment.features.assignment)
+        return cls(plan.source(wildcards.dataset), embedding.level, experiment.pseudo_masks)

@@ -1,0 +1,32 @@
+"""The job of the rule `make_saliency_masks`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from umtfss.data.source import DatasetSource
+from umtfss.experiment.pseudo_masks import PseudoMasksConfig
+from umtfss.plan.jobs.job import Job
+
+if TYPE_CHECKING:
+    from umtfss.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class MakeSaliencyMasks(Job):
+    """Find the salient region of every image of a shard.
+
+    Attributes:
+        dataset: Where the images are read.
+        level: Level of the features that are cut.
+        settings: Superpixels and the validity of regions.
+    """
+
+    dataset: DatasetSource
+    level: str
+    settings: PseudoMasksConfig
+
+    @classmethod
+    def of(cls, plan: "Plan", wildcards: Any) -> "MakeSaliencyMasks":
+        """The job of images of `wildcards.dataset`."""
+        level = plan.salient_embedding.level
+        return cls(plan.source(wildcards.dataset), level, plan.experiment.pseudo_masks)
