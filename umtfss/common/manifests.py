@@ -4,14 +4,12 @@ A manifest holds what is needed to read the output, never a time or a host name:
 equal bytes.
 """
 
-import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from umtfss.common.errors import StoreError
-from umtfss.common.files import write_json
+from umtfss.common.files import read_json, write_json
 
 MANIFEST_VERSION = 1
 
@@ -45,23 +43,6 @@ def read_manifest(path: str | Path, kind: str) -> Mapping[str, Any]:
     Raises:
         StoreError: It is missing, not JSON, of another kind or of another version.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise StoreError(
-            f"{path} does not exist",
-            expected=f"the manifest of {kind}",
-            fix="run the rule that makes it (snakemake lists it with -n)",
-        )
-    try:
-        manifest = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise StoreError(f"{path} is not JSON ({error})", fix="delete it and run again") from error
-    for key, expected in (("kind", kind), ("version", MANIFEST_VERSION)):
-        if manifest.get(key) != expected:
-            raise StoreError(
-                f"{path} has the wrong {key}",
-                expected=expected,
-                found=manifest.get(key),
-                fix="delete it and run again",
-            )
-    return manifest
+    marks = {"kind": kind, "version": MANIFEST_VERSION}
+    make = "the rule that makes it (snakemake lists it with -n)"
+    return read_json(path, f"the manifest of {kind}", marks, make=make)

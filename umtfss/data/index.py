@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from umtfss.common.digests import digest_json
 from umtfss.common.errors import DataError, StoreError
-from umtfss.common.files import atomic_path
+from umtfss.common.files import atomic_path, read_json
 from umtfss.data.dataset import Dataset
 from umtfss.data.images import IGNORE
 from umtfss.data.splits import novel_classes
@@ -24,6 +24,7 @@ from umtfss.experiment.datasets import ExpectedCounts
 
 FORMAT = "umtfss-index"
 FORMAT_VERSION = 1
+MAKE = "snakemake --cores all all_data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,21 +87,8 @@ class DatasetIndex:
         Raises:
             StoreError: The file is missing, of another version, or altered.
         """
-        fix = "delete it and run snakemake --cores all all_data"
-        if not Path(path).is_file():
-            raise StoreError(f"{path} does not exist", expected="the index of a split", fix=fix)
-        try:
-            raw = json.loads(Path(path).read_text())
-        except json.JSONDecodeError as error:
-            raise StoreError(f"{path} is not JSON ({error})", fix=fix) from error
-        found = (raw.get("format"), raw.get("version")) if isinstance(raw, dict) else raw
-        if found != (FORMAT, FORMAT_VERSION):
-            raise StoreError(
-                f"{path} is not an index of this version",
-                expected=(FORMAT, FORMAT_VERSION),
-                found=found,
-                fix=fix,
-            )
+        marks = {"format": FORMAT, "version": FORMAT_VERSION}
+        raw = read_json(path, "the index of a split", marks, make=MAKE)
         images = raw["images"]
         index = cls(
             raw["dataset"],
@@ -115,7 +103,10 @@ class DatasetIndex:
         )
         if index.checksum != raw["checksum"]:
             raise StoreError(
-                f"{path} was altered", expected=raw["checksum"], found=index.checksum, fix=fix
+                f"{path} was altered",
+                expected=raw["checksum"],
+                found=index.checksum,
+                fix=f"delete it and run {MAKE}",
             )
         return index
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from umtfss.common.errors import StoreError
-from umtfss.common.files import atomic_path
+from umtfss.common.files import atomic_path, read_json
 from umtfss.evaluation.miou import EpisodeScores, Score, summarise
 
 FORMAT = "umtfss-scores"
 FORMAT_VERSION = 1
+MAKE = "snakemake --cores all all_evaluation"
 ARRAYS = tuple(f.name for f in fields(EpisodeScores))
 
 
@@ -112,26 +113,8 @@ def load_result(path: str | Path) -> RunResult:
     Raises:
         StoreError: The file is missing, broken or of another version.
     """
-    path = Path(path)
-    fix = "delete it and run snakemake --cores all all_evaluation"
-    if not path.is_file():
-        raise StoreError(
-            f"{path} does not exist",
-            expected="scores of episodes",
-            fix="run snakemake --cores all all_evaluation",
-        )
-    try:
-        value = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise StoreError(f"{path} is not JSON ({error})", fix=fix) from error
-    found = (value.get("format"), value.get("version"))
-    if found != (FORMAT, FORMAT_VERSION):
-        raise StoreError(
-            f"{path} does not hold scores of this version",
-            expected=(FORMAT, FORMAT_VERSION),
-            found=found,
-            fix=fix,
-        )
+    marks = {"format": FORMAT, "version": FORMAT_VERSION}
+    value = read_json(path, "scores of episodes", marks, make=MAKE)
     folds = {}
     for fold, block in value["folds"].items():
         seeds = {}
@@ -141,7 +124,7 @@ def load_result(path: str | Path) -> RunResult:
                 raise StoreError(
                     f"{path}: arrays of fold {fold}, seed {seed} differ in length",
                     found=[len(column) for column in columns],
-                    fix=fix,
+                    fix=f"delete it and run {MAKE}",
                 )
             seeds[int(seed)] = EpisodeScores(*columns)
         folds[int(fold)] = FoldResult(int(fold), seeds)

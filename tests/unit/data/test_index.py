@@ -150,8 +150,8 @@ def test_unusable_files_are_named(root, tmp_path):
     content = path.read_text()
     for broken, message in (
         (content[:50], "not JSON"),
-        (json.dumps({"format": "umtfss-index", "version": 0}), "not an index of this version"),
-        ("[1]", "not an index of this version"),
+        (json.dumps({"format": "umtfss-index", "version": 0}), "wrong version"),
+        ("[1]", "no mapping"),
         (content.replace('"1":40', '"1":41'), "was altered"),
     ):
         assert broken != content

@@ -76,7 +76,7 @@ def test_an_untested_seed_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda text: text[:-20], "is not JSON"),
-        (lambda text: text.replace('"version": 1', '"version": 9'), "of this version"),
+        (lambda text: text.replace('"version": 1', '"version": 9'), "wrong version"),
         (lambda text: text.replace('"union": [', '"union": [7,', 1), "fold 0, seed 0 differ"),
     ],
 )
