@@ -84,8 +84,8 @@ class Experiment(Block):
         for block in ("training", "supervised", "fine_tuning"):
             for name, stage in getattr(self, block).items():
                 models[f"{block}.{name}.models"] = list(stage.models)
-        for name in ("table1", "table2"):
-            models[f"tables.{name}.models"] = getattr(getattr(self.tables, name), "models", [])
+        for name, table in self.tables.filled.items():
+            models[f"tables.{name}.models"] = table.listed_models
         trained = [name for name in MODELS if name not in TRAINING_FREE]
         for where, names in models.items():
             for name in names:
@@ -96,13 +96,12 @@ class Experiment(Block):
             known(pool, self.training, f"{where}.pool (it needs a block in training)")
             if self.datasets[dataset].kind == "folder":
                 raise ValueError(f"{where}: data set {dataset} is a folder without masks")
-        table5 = self.tables.table5
-        if table5 is not None and "fold" in table5.settings:
-            for pool in table5.datasets.values():
+        for name, table in self.tables.filled.items():
+            for pool in table.split_pools:
                 for split in self.pools[pool].images:
                     if self.datasets[split.split("/")[0]].kind == "folder":
                         raise ValueError(
-                            f"tables.table5.settings: 'fold' selects images by their labels, "
+                            f"tables.{name}.settings: 'fold' selects images by their labels, "
                             f"but pool {pool} holds {split}, which has none; write [all]"
                         )
         return self
@@ -139,18 +138,12 @@ class Experiment(Block):
     @model_validator(mode="after")
     def _check_stages(self) -> "Experiment":
         """Refuse tables of labelled training that no block describes."""
-        tables = self.tables
-        needed: list[tuple[str, str, str]] = []
-        if tables.table1 is not None and "sup" in tables.table1.rows:
-            needed.append(("tables.table1", "supervised", tables.table1.dataset))
-        if tables.table2 is not None:
-            needed.append(("tables.table2", "supervised", tables.table2.dataset))
-            needed.append(("tables.table2", "fine_tuning", tables.table2.dataset))
-        if tables.table6 is not None and tables.table6.ratios:
-            needed += [("tables.table6", "fine_tuning", name) for name in tables.table6.datasets]
-        for table, block, dataset in needed:
-            if dataset not in getattr(self, block):
-                raise ValueError(f"{table} trains on labels: it needs a block {block}.{dataset}")
+        for name, table in self.tables.filled.items():
+            for block, dataset in table.labelled:
+                if dataset not in getattr(self, block):
+                    raise ValueError(
+                        f"tables.{name} trains on labels: it needs a block {block}.{dataset}"
+                    )
         for dataset in set(self.supervised) & set(self.fine_tuning):
             shots = {block[dataset].shot for block in (self.supervised, self.fine_tuning)}
             if len(shots) > 1:
@@ -163,8 +156,7 @@ class Experiment(Block):
     @model_validator(mode="after")
     def _check_lengths(self) -> "Experiment":
         """Refuse a length of its own for a model that trains on the same episodes as others."""
-        listed = [self.tables.table1, self.tables.table2]
-        shares = any(MASKSPLIT in table.models for table in listed if table is not None)
+        shares = any(MASKSPLIT in one.listed_models for one in self.tables.filled.values())
         for block in ("training", "supervised", "fine_tuning"):
             for name, stage in getattr(self, block).items():
                 for model, changed in stage.models.items():
@@ -174,7 +166,7 @@ class Experiment(Block):
                         raise ValueError(
                             f"{block}.{name}.models.{model}: {fixed} cannot differ by model, as "
                             f"all models train on the same episodes; only {MASKSPLIT} may have "
-                            f"them, in training, where tables 1 and 2 leave it out"
+                            f"them, in training, where no table lists it in its `models`"
                         )
         return self
 

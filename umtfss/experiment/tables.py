@@ -7,11 +7,40 @@ from pydantic import Field
 from umtfss.experiment.block import Block, Distinct, Name, PositiveInt, Ratio
 
 
-class TableConfig(Block):
+class TableBlock(Block):
+    """The settings of a table, and what they ask of the other blocks."""
+
+    @property
+    def tested(self) -> list[tuple[str, str, str]]:
+        """(key that asks for it, data set tested, unlabelled pool trained on)."""
+        raise NotImplementedError
+
+    @property
+    def labelled(self) -> list[tuple[str, str]]:
+        """The trainings on labels that the table needs: (block, data set)."""
+        return []
+
+    @property
+    def listed_models(self) -> list[str]:
+        """The models that the table names."""
+        return []
+
+    @property
+    def split_pools(self) -> list[str]:
+        """The pools whose images the table selects by their labels."""
+        return []
+
+
+class TableConfig(TableBlock):
     """A table of one data set and one pool."""
 
     dataset: Name = Field(description="data set tested")
     pool: Name = Field(description="unlabelled pool")
+
+    @property
+    def tested(self) -> list[tuple[str, str, str]]:
+        """The one data set with the one pool."""
+        return [("", self.dataset, self.pool)]
 
 
 class HeadlineConfig(TableConfig):
@@ -24,6 +53,12 @@ class HeadlineConfig(TableConfig):
         [], description="further pools, a row of UMTFSS each; e.g. of other clusters"
     )
 
+    @property
+    def tested(self) -> list[tuple[str, str, str]]:
+        """The data set with the pool, and with each further one."""
+        others = [(".other_pools", self.dataset, pool) for pool in self.other_pools]
+        return [*super().tested, *others]
+
 
 class Table1Config(TableConfig):
     """Table 1: meta-training with labels of base classes against none."""
@@ -31,12 +66,32 @@ class Table1Config(TableConfig):
     models: Distinct[Name] = Field(["pfenet", "cyctr", "umtfss"], description="columns")
     rows: list[Literal["sup", "unsup"]] = Field(["sup", "unsup"], description="task sources")
 
+    @property
+    def labelled(self) -> list[tuple[str, str]]:
+        """From scratch, for the row `sup`."""
+        return [("supervised", self.dataset)] if "sup" in self.rows else []
+
+    @property
+    def listed_models(self) -> list[str]:
+        """Those of the columns."""
+        return self.models
+
 
 class Table2Config(TableConfig):
     """Table 2: fine-tuning on a part of the labels, from scratch and from unsupervised weights."""
 
     models: Distinct[Name] = Field(["pfenet", "cyctr", "umtfss"], description="rows")
     ratios: Distinct[Ratio] = Field([5, 10, 20, 100], min_length=1, description="percent of images")
+
+    @property
+    def labelled(self) -> list[tuple[str, str]]:
+        """From scratch and from unsupervised weights."""
+        return [("supervised", self.dataset), ("fine_tuning", self.dataset)]
+
+    @property
+    def listed_models(self) -> list[str]:
+        """Those of the rows."""
+        return self.models
 
 
 class Table4Config(TableConfig):
@@ -54,22 +109,47 @@ class AblationConfig(TableConfig):
         "the backbone, so that clusters are the paper's"
     )
 
+    @property
+    def tested(self) -> list[tuple[str, str, str]]:
+        """The data set with both pools."""
+        return [*super().tested, (".paper_pool", self.dataset, self.paper_pool)]
 
-class Table5Config(Block):
-    """Table 5: trained on the fold's own images, or on those of all folds."""
+
+class PairsConfig(TableBlock):
+    """A table of several data sets, each with a pool."""
 
     datasets: dict[Name, Name] = Field(min_length=1, description="data set tested -> its pool")
+
+    @property
+    def tested(self) -> list[tuple[str, str, str]]:
+        """Each data set with its pool."""
+        return [(".datasets", dataset, pool) for dataset, pool in self.datasets.items()]
+
+
+class Table5Config(PairsConfig):
+    """Table 5: trained on the fold's own images, or on those of all folds."""
+
     settings: list[Literal["fold", "all"]] = Field(["fold", "all"], description="rows")
     masksplit: bool = Field(True, description="rows of MaskSplit beside those of UMTFSS")
 
+    @property
+    def split_pools(self) -> list[str]:
+        """Every pool, for the rows `fold`."""
+        return list(self.datasets.values()) if "fold" in self.settings else []
 
-class Table6Config(Block):
+
+class Table6Config(PairsConfig):
     """Table 6: UMTFSS with none, some and all labels beside quoted supervised competitors."""
 
     datasets: dict[Name, Name] = Field(
         min_length=1, description="data set tested -> pool of the unsupervised weights"
     )
     ratios: Distinct[Ratio] = Field([5, 10, 20, 100], description="percent of images, besides 0")
+
+    @property
+    def labelled(self) -> list[tuple[str, str]]:
+        """From unsupervised weights, unless 0 % is all."""
+        return [("fine_tuning", dataset) for dataset in self.datasets if self.ratios]
 
 
 class TablesConfig(Block):
@@ -97,21 +177,16 @@ class TablesConfig(Block):
     note: str = Field("", description="sentence under every table, e.g. a reduced setting")
 
     @property
+    def filled(self) -> dict[str, TableBlock]:
+        """Name -> block of every table that the experiment fills, in order."""
+        blocks = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: block for name, block in blocks.items() if isinstance(block, TableBlock)}
+
+    @property
     def tested(self) -> list[tuple[str, str, str]]:
         """The key of every table, a data set that it tests and a pool that it trains on."""
-        found = []
-        for name in ("headline", "table1", "table2", "table3", "table4", "ablation", "departures"):
-            table = getattr(self, name)
-            if table is not None:
-                found.append((f"tables.{name}", table.dataset, table.pool))
-        if self.headline is not None:
-            where, dataset = "tables.headline.other_pools", self.headline.dataset
-            found += [(where, dataset, pool) for pool in self.headline.other_pools]
-        if self.ablation is not None:
-            where = "tables.ablation.paper_pool"
-            found.append((where, self.ablation.dataset, self.ablation.paper_pool))
-        for name in ("table5", "table6"):
-            table = getattr(self, name)
-            pairs = table.datasets.items() if table is not None else ()
-            found += [(f"tables.{name}.datasets", dataset, pool) for dataset, pool in pairs]
-        return found
+        return [
+            (f"tables.{name}{key}", dataset, pool)
+            for name, block in self.filled.items()
+            for key, dataset, pool in block.tested
+        ]

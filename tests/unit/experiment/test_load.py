@@ -395,7 +395,7 @@ def test_only_masksplit_may_have_a_length_of_its_own(tmp_path):
             load("training", "umtfss", key)
     with pytest.raises(ConfigError, match=r"supervised\.shapes\.models\.masksplit"):
         load("supervised", "masksplit")
-    with pytest.raises(ConfigError, match=r"training\.shapes\.models\.masksplit.*tables 1 and 2"):
+    with pytest.raises(ConfigError, match=r"training\.shapes\.models\.masksplit.*no table"):
         load("training", "masksplit", columns=("umtfss", "masksplit"))
 
 

@@ -52,10 +52,8 @@ CLAIMS: tuple[Callable[[Cells], Claim[Measurement]], ...] = (
 
 def all_tables(experiment: Experiment) -> tuple[Table[Measurement], ...]:
     """Every table that the experiment fills."""
-    settings = {name: getattr(experiment.tables, name) for name in TABLES}
-    return tuple(
-        TABLES[name](experiment, block) for name, block in settings.items() if block is not None
-    )
+    filled = experiment.tables.filled
+    return tuple(TABLES[name](experiment, settings) for name, settings in filled.items())
 
 
 def all_claims(tables: Iterable[Table[Measurement]]) -> tuple[Claim[Measurement], ...]:
