@@ -20,17 +20,6 @@ def cache_levels(wildcards):
     return plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).levels
 
 
-# pseudo_masks
-
-
-def pool_manifests(wildcards):
-    return plan.pseudo_masks(wildcards.pool, ".json")
-
-
-def pool_masks(wildcards):
-    return [ancient(path) for path in plan.pseudo_masks(wildcards.pool)]
-
-
 # How the weights of a run become scores of test images.
 def tested_settings(run):
     return {

@@ -9,8 +9,8 @@ rule all_figures:
 
 rule draw_cluster_gallery:
     input:
-        manifests=pool_manifests,
-        masks=pool_masks,
+        manifests=lambda wildcards: plan.pseudo_masks(wildcards.pool, ".json"),
+        masks=lambda wildcards: ancient(plan.pseudo_masks(wildcards.pool)),
     output:
         gallery="results/{experiment}/figures/clusters-{pool}.png",
         purity="results/{experiment}/figures/clusters-{pool}-purity.json",
@@ -21,8 +21,7 @@ rule draw_cluster_gallery:
     conda:
         environment
     params:
-        code=code("workflow_scripts/draw_cluster_gallery.py"),
-        regions=lookup(dpath="clustering/gallery_regions", within=settings),
+        job=job("draw_cluster_gallery"),
     script:
         "../workflow_scripts/draw_cluster_gallery.py"
 
