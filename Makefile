@@ -1,11 +1,17 @@
 # Two commands for a fresh machine: `make tables`, `make test`. The rest is for developers.
 PYTHON ?= python3
 DEVICE ?= cpu
-VENV := .venv
-BIN := $(VENV)/bin
+VENV ?= .venv
+BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 EXPERIMENT ?= demo
 PROFILE := $(if $(filter gpu,$(DEVICE)),--profile profiles/gpu)
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(BIN):$(PATH)
+
+# Snakemake starts scripts by the path of Python, which it does not quote.
+ifneq ($(words $(BIN)),1)
+$(error There is a space in "$(BIN)", where Snakemake could not start Python. \
+  Name another folder for the virtual environment: make VENV=/a/folder/without/spaces)
+endif
 
 .PHONY: tables test bench docs environment lint format lock restore record clean
 

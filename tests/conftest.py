@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.shared_files import absent
+
 # Two test processes on two cores: more threads only wait for each other. Commands inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -13,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of real data sets; tests that need it are skipped where it is absent."""
+    """The folder of real data sets; see `absent` where there is none."""
     root = Path(os.environ.get("UMTFSS_DATA_ROOT", ROOT.parent / "shared" / "data"))
     if not (root / "voc2012").is_dir():
-        pytest.skip(f"no real images at {root}; set UMTFSS_DATA_ROOT")
+        absent(f"no real images at {root}; set UMTFSS_DATA_ROOT")
     return root

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pytest
+
+from tests.shared_files import absent
 
 TESTS = Path(__file__).resolve().parent
 ELSEWHERE = TESTS.parent.parent / "shared" / "golden"
@@ -19,7 +20,7 @@ def golden(name: str, reduced: bool = False) -> dict[str, np.ndarray]:
     """The arrays of `golden_<name>.npz` by key, e.g. "split/mask".
 
     The file is looked for in the folder that UMTFSS_GOLDEN names, then in ../shared/golden beside
-    the project, then in tests/golden. The calling test is skipped where no folder has the file.
+    the project, then in tests/golden. Where no folder has the file, see `absent`.
 
     Args:
         name: "masksplit", "miou", "umtfss", "cyctr" or "pfenet".
@@ -39,4 +40,4 @@ def golden(name: str, reduced: bool = False) -> dict[str, np.ndarray]:
                     found |= {key: file[key].astype(np.float32) / 4 for key in SHARED}
             return found
     looked = ", ".join(map(str, folders))
-    pytest.skip(f"no golden_{name}.npz in {looked}; set UMTFSS_GOLDEN to the folder that has it")
+    absent(f"no golden_{name}.npz in {looked}; set UMTFSS_GOLDEN to the folder that has it")

@@ -7,7 +7,9 @@ import tomllib
 import pytest
 import yaml
 
+from tests.shared_files import REQUIRED, absent
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.load import load_experiment
 from umtfss.experiment.schema import Experiment
 
 PROJECT = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text())["project"]
@@ -93,6 +95,20 @@ def test_dvc_watches_blocks_that_experiments_have():
     watched = {key for entry in entries for key in entry.get(settings, ())}
     assert watched <= set(Experiment.model_fields)
     assert {path for entry in entries for path in entry} == {"config.yaml", settings}
+
+
+def test_shipped_experiments_find_raw_data_within_the_project():
+    for path in (PACKAGE_ROOT / "experiments").glob("*.yaml"):
+        assert load_experiment(path.stem).data_root == "data", path
+
+
+def test_absent_files_skip_a_test_or_fail_it(monkeypatch):
+    monkeypatch.setenv(REQUIRED, "1")
+    with pytest.raises(pytest.fail.Exception, match="no photos"):
+        absent("no photos")
+    monkeypatch.delenv(REQUIRED)
+    with pytest.raises(pytest.skip.Exception, match="no photos"):
+        absent("no photos")
 
 
 def test_unit_tests_mirror_the_package():

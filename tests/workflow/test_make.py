@@ -1,0 +1,45 @@
+"""`make`: where the virtual environment lies."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import ROOT
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with a space in its name, with all that `make -n` reads."""
+    folder = tmp_path / "my project"
+    (folder / "envs").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "envs/cpu.lock"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def listed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The commands that `make tables` would run."""
+    command = ["make", "-n", *arguments, "tables"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_a_space_in_the_path_of_python_is_refused_before_anything_is_installed(clone):
+    refused = listed(clone)
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+    assert f'There is a space in "{clone}/.venv/bin"' in refused.stderr
+    assert "make VENV=" in refused.stderr
+
+
+def test_the_environment_may_lie_elsewhere(clone, tmp_path):
+    commands = listed(clone, f"VENV={tmp_path}/venv").stdout
+    assert f"python3 -m venv {tmp_path}/venv\n" in commands
+    assert f"{tmp_path}/venv/bin/python -m pip install" in commands
+    assert str(clone) not in commands
+
+
+def test_the_environment_lies_in_the_project_by_default(clone):
+    clone = clone.rename(clone.with_name("project"))
+    assert f"{clone}/.venv/bin/python -m pip install" in listed(clone).stdout
