@@ -193,7 +193,6 @@ class World:
             shot=stage.shot,
             count=steps * stage.batch_size,
             seed=0,
-            settings=settings,
             key="learning-curves",
         )
         data = CachedEpisodes(

@@ -425,9 +425,7 @@ def _product(vectors: np.ndarray, centroids: np.ndarray) -> Tensor:
 
 def _cluster(store: SimulatedTokens, vectors: int) -> np.ndarray:
     """Every image is clustered; memory holds `vectors` of their vectors."""
-    settings = ClusteringConfig(
-        subset_images=len(store.ids), memory_vectors=vectors, batch_vectors=vectors
-    )
+    settings = ClusteringConfig(subset_images=len(store.ids), memory_vectors=vectors)
     features = cast(FeatureStore, store)  # it has what clustering asks of one
     return fit_centroids(features, "level", store.ids, CLUSTERS, settings, seed=0)
 

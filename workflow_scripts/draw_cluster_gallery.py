@@ -13,7 +13,7 @@ with job_log(snakemake.log[0]):
     job = DrawClusterGallery.read(snakemake.params.job)
     catalog = Catalog(open_datasets(job.datasets))
     store = PseudoMaskStore(snakemake.input.masks)
-    cluster_gallery(store, catalog, snakemake.output.gallery, job.regions)
+    cluster_gallery(store, catalog, snakemake.output.gallery)
     labelled = [i for i in store.ids if catalog.datasets[i.split("/")[0]].has_masks]
     purity = cluster_purity(store, catalog, labelled) if labelled else {"images": 0}
     write_json(snakemake.output.purity, purity)

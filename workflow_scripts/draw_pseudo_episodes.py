@@ -24,7 +24,6 @@ with job_log(snakemake.log[0]):
         shot=shot,
         count=job.length.episodes(images),
         seed=job.seed,
-        settings=job,
         allowed_ids=allowed,
         key=job.key,
     ).save(snakemake.output.episodes)

@@ -10,7 +10,6 @@ from umtfss.data.catalog import Catalog
 from umtfss.data.voc import VocDataset
 from umtfss.episodes.draw_unlabelled import draw_pseudo_episodes
 from umtfss.experiment.clustering import ClusteringConfig
-from umtfss.experiment.episodes import EpisodesConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.extract import extract_features
 from umtfss.features.store import FeatureStore
@@ -107,7 +106,6 @@ def test_pseudo_episodes_have_their_regions(coloured):
         shot=1,
         count=30,
         seed=0,
-        settings=EpisodesConfig(),
         key="train/pascal",
     )
     for episode in episodes:

@@ -20,6 +20,7 @@ from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.features.store import FeatureStore
 
 ASSIGN_BLOCK = 4096  # vectors
+BATCH_VECTORS = 65_536  # of a streaming update
 
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ def fit_centroids(
     counts = np.bincount(nearest_centroids(vectors, centroids), minlength=clusters)
 
     del vectors, memory
-    batch = np.empty((min(settings.batch_vectors, available), channels), dtype=np.float32)
+    batch = np.empty((min(BATCH_VECTORS, available), channels), dtype=np.float32)
     while len(vectors := stream.fill(batch)):
         nearest = nearest_centroids(vectors, centroids)
         centroids, counts = update_means(centroids, counts, vectors, nearest)

@@ -5,7 +5,6 @@ keyed as in `draw.py`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -18,22 +17,9 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.pseudo_masks.store import RegionTable
 
 BLOCK = 256  # regions whose support pools are found at once
-
-
-class SupportSettings(Protocol):
-    """What decides the size of support pools; the block `episodes` has it."""
-
-    @property
-    def support_fraction(self) -> float:
-        """Nearest part of a cluster's regions that supports are drawn from."""
-
-    @property
-    def support_cap(self) -> int:
-        """Largest support pool, regions."""
-
-    @property
-    def small_cluster(self) -> int:
-        """Clusters with fewer regions use all of them as supports."""
+# Support pools, as in the paper: a part of the cluster's other regions, at most a number of them;
+# of a cluster with fewer regions than the last number, all.
+SUPPORT_FRACTION, SUPPORT_CAP, SMALL_CLUSTER = 0.5, 5000, 20
 
 
 def images_with_classes(
@@ -80,7 +66,6 @@ def draw_pseudo_episodes(
     shot: int,
     count: int,
     seed: int,
-    settings: SupportSettings,
     allowed_ids: Collection[str] | None = None,
     key: str,
 ) -> EpisodeList:
@@ -89,8 +74,8 @@ def draw_pseudo_episodes(
     Queries walk over the usable images, in a new random order every epoch. The query region is
     uniform over the image's usable regions; usable is a valid region whose cluster has at least
     K + 1 of them. Supports are drawn without replacement from the pool of the query region: the
-    `support_fraction` of the cluster's other regions that is nearest by cosine, at least K and
-    at most `support_cap`, or all of them in a small cluster.
+    nearest half, by cosine, of the cluster's other regions, at least K and at most 5,000, or all
+    of them if the cluster has fewer than 20 regions.
 
     Cosines are rounded differently by another BLAS or number of threads, which can swap two
     regions at the edge of a pool; so the list is drawn once and kept.
@@ -101,7 +86,6 @@ def draw_pseudo_episodes(
         shot: K.
         count: E.
         seed: Episode seed.
-        settings: Size of the support pools.
         allowed_ids: The only images used, as query and as support; none: all.
         key: Names the draw, e.g. "train/pascal/unsup-all/seed0"; part of every draw.
 
@@ -111,7 +95,7 @@ def draw_pseudo_episodes(
     usable = _usable_regions(image_ids, regions, shot, allowed_ids)
     cluster = regions.cluster[usable]
     size = np.bincount(cluster)
-    pool_size = _pool_sizes(size, shot, settings)
+    pool_size = _pool_sizes(size, shot)
     images, first, regions_of = np.unique(
         regions.image[usable], return_index=True, return_counts=True
     )
@@ -241,12 +225,12 @@ def _allowed(
     return np.flatnonzero(allowed[regions.image])
 
 
-def _pool_sizes(size: np.ndarray, shot: int, settings: SupportSettings) -> np.ndarray:
+def _pool_sizes(size: np.ndarray, shot: int) -> np.ndarray:
     """The number of regions that supports are drawn from, per cluster, query excluded."""
     others = np.maximum(size - 1, 0)
-    nearest = np.ceil(settings.support_fraction * others).astype(np.int64)
-    nearest = np.maximum(np.minimum(nearest, settings.support_cap), shot)
-    return np.where(size < settings.small_cluster, others, np.minimum(nearest, others))
+    nearest = np.ceil(SUPPORT_FRACTION * others).astype(np.int64)
+    nearest = np.maximum(np.minimum(nearest, SUPPORT_CAP), shot)
+    return np.where(size < SMALL_CLUSTER, others, np.minimum(nearest, others))
 
 
 def _pick_near(

@@ -11,6 +11,4 @@ class ClusteringConfig(Block):
     subset_images: PositiveInt = Field(20_000, description="random images that k-means sees")
     memory_vectors: PositiveInt = Field(1_000_000, description="vectors held in memory for Lloyd")
     iterations: PositiveInt = Field(30, description="Lloyd iterations on what fits memory")
-    batch_vectors: PositiveInt = Field(65_536, description="vectors per streaming update")
     seed: int = Field(0, description="seed of the image subset and of the initial centroids")
-    gallery_regions: PositiveInt = Field(8, description="regions per cluster in the gallery")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umtfss.experiment.block import Block, PositiveInt
+from umtfss.experiment.block import Block
 
 
 class EpisodesConfig(Block):
@@ -12,13 +12,6 @@ class EpisodesConfig(Block):
 
     draw: Literal["class_uniform", "list_order"] = Field(
         "class_uniform", description="test: class uniform (choice), or the authors' list order"
-    )
-    support_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="nearest part of a cluster's regions that supports are drawn from"
-    )
-    support_cap: PositiveInt = Field(5000, description="largest support pool, regions")
-    small_cluster: PositiveInt = Field(
-        20, description="clusters with fewer regions use all of them as supports"
     )
     max_border: Annotated[float, Field(gt=0)] | None = Field(
         None,

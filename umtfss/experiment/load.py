@@ -34,6 +34,12 @@ REMOVED = {
         for block, keys in MOVED.items()
         for key in keys.split()
     },
+    "clustering.batch_vectors": "removed: memory follows from memory_vectors; delete the line",
+    "clustering.gallery_regions": "removed: the gallery shows 8 a cluster; delete the line",
+    "pseudo_masks.background_span": "removed: it is 0.99 for everyone; delete the line",
+    "episodes.support_fraction": "removed: it is 0.5, as in the paper; delete the line",
+    "episodes.support_cap": "removed: it is 5,000 regions, as in the paper; delete the line",
+    "episodes.small_cluster": "removed: it is 20 regions, as in the paper; delete the line",
     "model.ffn_ratio": "removed: the hidden width is 3 d, as in the paper; delete the line",
     "model.closer": "removed: a query is tested once, as a whole; delete the line",
     "features.tuned_blocks": "removed with the model `tuned`: no backbone is trained; delete it",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umtfss.experiment.block import Block, Fraction, PositiveInt
+from umtfss.experiment.block import Block, PositiveInt
 
 
 class PseudoMasksConfig(Block):
@@ -15,6 +15,3 @@ class PseudoMasksConfig(Block):
     sigma: Annotated[float, Field(ge=0)] = Field(0.8, description="Felzenszwalb smoothing, px")
     min_size: PositiveInt = Field(200, description="Felzenszwalb smallest superpixel, px")
     min_area: PositiveInt = Field(2048, description="smallest valid region, px")
-    background_span: Fraction = Field(
-        0.99, description="a region spanning this part of the rows or columns is background"
-    )

@@ -67,7 +67,7 @@ def gallery_title(clusters: int, shown: int, regions: int, images: int) -> str:
 
 
 def cluster_gallery(
-    store: PseudoMaskStore, catalog: Catalog, path: str | Path, per_cluster: int
+    store: PseudoMaskStore, catalog: Catalog, path: str | Path, per_cluster: int = 8
 ) -> None:
     """Draw each cluster's most central regions, one cluster a row, largest cluster first.
 

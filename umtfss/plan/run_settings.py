@@ -61,7 +61,7 @@ class RunSettings(Caches):
         if run.tasks != "sup":
             found |= {
                 "pool": experiment.pools[run.pool].model_dump(mode="json"),
-                "clustering": experiment.clustering.model_dump(exclude={"gallery_regions"}),
+                "clustering": experiment.clustering.model_dump(),
                 "pseudo_masks": experiment.pseudo_masks.model_dump(mode="json"),
             }
         episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})

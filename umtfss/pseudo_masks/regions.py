@@ -11,6 +11,7 @@ from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.geometry import cell_weights
 
 NO_REGION = 255
+BACKGROUND_SPAN = 0.99  # part of the rows or of the columns
 BORDER = 0.04  # of a side: about one token of the grids used
 
 
@@ -20,13 +21,13 @@ def valid_regions(
     """The clusters whose region is valid, (V,) ascending, and the regions' areas, (V,) px.
 
     A region is valid if it is not small and not background-like. Background-like: at least
-    `background_span` of the image's rows, or of its columns, hold a pixel of the region. Rows
+    99 % of the image's rows, or of its columns, hold a pixel of the region. Rows
     and columns are counted where the region occurs, so two far specks do not span the image.
 
     Args:
         labels: (H, W) uint8, cluster of every pixel.
         clusters: N.
-        settings: Smallest area and largest span.
+        settings: Smallest area.
     """
     height, width = labels.shape
     rows = np.arange(height)[:, None] * clusters + labels
@@ -35,7 +36,7 @@ def valid_regions(
     in_column = np.bincount(columns.ravel(), minlength=width * clusters).reshape(width, clusters)
     area = in_row.sum(0)
     row_span, column_span = (in_row > 0).mean(0), (in_column > 0).mean(0)
-    background = np.maximum(row_span, column_span) >= settings.background_span
+    background = np.maximum(row_span, column_span) >= BACKGROUND_SPAN
     valid = np.flatnonzero((area >= settings.min_area) & ~background)
     return valid, area[valid]
 

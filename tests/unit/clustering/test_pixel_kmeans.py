@@ -15,12 +15,12 @@ from umtfss.clustering.centroids import load_centroids, save_centroids
 from umtfss.clustering.pixel_kmeans import (
     fit_centroids,
     nearest_centroids,
-    unit_tokens,
     update_means,
 )
 from umtfss.clustering.token_stream import TokenStream
 from umtfss.common.errors import DataError, StoreError
 from umtfss.experiment.clustering import ClusteringConfig
+from umtfss.features.store import unit_tokens
 
 
 class Grids:
@@ -123,10 +123,11 @@ def test_agrees_with_sklearn_when_all_fits_memory():
 
 @pytest.mark.parametrize("memory", [150, 300, 1199])
 @pytest.mark.parametrize("batch", [1, 64, 5000])
-def test_streaming_takes_in_every_token(memory, batch):
+def test_streaming_takes_in_every_token(memory, batch, monkeypatch):
     """On separate blobs streaming ends at the mean of all tokens, wherever the batches end."""
     store, truth = make_blobs(2)
-    config = ClusteringConfig(memory_vectors=memory, batch_vectors=batch)
+    monkeypatch.setattr(module, "BATCH_VECTORS", batch)
+    config = ClusteringConfig(memory_vectors=memory)
     fitted = fit_centroids(store, "top", list(store.grids), 2, config, seed=1)
     assert sorted(store.reads) == sorted(store.grids)
     tokens = tokens_of(store)
@@ -145,7 +146,8 @@ def test_each_batch_goes_to_the_centres_as_they_are_by_then(monkeypatch):
         return update_means(centroids, counts, vectors, label)
 
     monkeypatch.setattr(module, "update_means", record)
-    config = ClusteringConfig(memory_vectors=40, batch_vectors=25)
+    monkeypatch.setattr(module, "BATCH_VECTORS", 25)
+    config = ClusteringConfig(memory_vectors=40)
     fit_centroids(store, "top", list(store.grids), 6, config, 0)
     assert len(batches) == 35  # (900 - 40) / 25, the last one smaller
     for label, expected in batches:
@@ -154,7 +156,7 @@ def test_each_batch_goes_to_the_centres_as_they_are_by_then(monkeypatch):
 
 def test_same_seed_same_centres_other_seed_other_subset():
     store, _ = make_blobs(4)
-    config = ClusteringConfig(subset_images=10, memory_vectors=100, batch_vectors=50)
+    config = ClusteringConfig(subset_images=10, memory_vectors=100)
     ids = list(store.grids)
     first, read_first = fit_centroids(store, "top", ids, 4, config, 0), list(store.reads)
     store.reads.clear()
@@ -171,9 +173,10 @@ def test_same_seed_same_centres_other_seed_other_subset():
     assert set(store.reads) != set(read_first)
 
 
-def test_more_clusters_than_distinct_tokens_stays_finite():
+def test_more_clusters_than_distinct_tokens_stays_finite(monkeypatch):
+    monkeypatch.setattr(module, "BATCH_VECTORS", 7)
     grids = {f"d/{i}": np.eye(4)[np.full((3, 3), i % 2)] for i in range(6)}
-    config = ClusteringConfig(memory_vectors=20, batch_vectors=7)
+    config = ClusteringConfig(memory_vectors=20)
     fitted = fit_centroids(Grids(grids), "top", list(grids), 5, config, 0)
     assert np.isfinite(fitted).all()
 

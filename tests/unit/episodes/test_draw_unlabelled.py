@@ -1,6 +1,7 @@
 """Draws without labels: pools found one by one, epochs, prefixes, splits of one image."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.stats import chisquare
 from umtfss.common.errors import DataError
 from umtfss.data.index import DatasetIndex
 from umtfss.data.splits import ClassPresence
+from umtfss.episodes import draw_unlabelled as module
 from umtfss.episodes.draw_unlabelled import (
     draw_pseudo_episodes,
     draw_split_episodes,
@@ -18,7 +20,6 @@ from umtfss.episodes.draw_unlabelled import (
     images_with_classes,
     split_epoch_length,
 )
-from umtfss.experiment.episodes import EpisodesConfig
 from umtfss.pseudo_masks.store import RegionTable
 
 
@@ -42,29 +43,25 @@ def make_regions(seed, images=60, clusters=4, channels=5, density=0.5):
     return ids, table
 
 
-def draw_pseudo(
-    ids, regions, shot=1, count=80, seed=0, allowed_ids=None, key="train/set", **changes
-):
-    config = EpisodesConfig(**changes)
+def draw_pseudo(ids, regions, shot=1, count=80, seed=0, allowed_ids=None, key="train/set"):
     return draw_pseudo_episodes(
         ids,
         regions,
         shot=shot,
         count=count,
         seed=seed,
-        settings=config,
         allowed_ids=allowed_ids,
         key=key,
     )
 
 
-def pool_of(regions, region, rows, shot, config):
+def pool_of(regions, region, rows, shot):
     """The support pool of a region among `rows`, by the protocol's words."""
     same = [r for r in rows if regions.cluster[r] == regions.cluster[region]]
     others = [r for r in same if r != region]
-    if len(same) < config.small_cluster:
+    if len(same) < module.SMALL_CLUSTER:
         return set(others)
-    size = min(math.ceil(config.support_fraction * len(others)), config.support_cap)
+    size = min(math.ceil(module.SUPPORT_FRACTION * len(others)), module.SUPPORT_CAP)
     cosine = {r: float(regions.feature[r] @ regions.feature[region]) for r in others}
     return set(sorted(others, key=lambda r: -cosine[r])[: max(size, shot)])
 
@@ -80,16 +77,16 @@ def pool_of(regions, region, rows, shot, config):
 )
 def test_every_pseudo_episode_is_one(seed, shot, fraction, cap, small, restrict):
     ids, regions = make_regions(seed)
-    config = EpisodesConfig(support_fraction=fraction, support_cap=cap, small_cluster=small)
     allowed = set(ids[::2]) if restrict else set(ids)
-    episodes = draw_pseudo(
-        ids,
-        regions,
-        shot,
-        allowed_ids=allowed if restrict else None,
-        seed=seed,
-        **config.model_dump(exclude={"draw"}),
-    )
+    sizes = {"SUPPORT_FRACTION": fraction, "SUPPORT_CAP": cap, "SMALL_CLUSTER": small}
+    with mock.patch.multiple(module, **sizes):
+        check_pseudo_episodes(ids, regions, shot, seed, allowed)
+
+
+def check_pseudo_episodes(ids, regions, shot, seed, allowed):
+    """Draws episodes, and looks at the pool of every query region among the allowed images."""
+    restricted = allowed if len(allowed) < len(ids) else None
+    episodes = draw_pseudo(ids, regions, shot, allowed_ids=restricted, seed=seed)
     pairs = zip(regions.image, regions.cluster, strict=True)
     row = {(ids[i], c): r for r, (i, c) in enumerate(pairs)}
     rows = [r for r, i in enumerate(regions.image) if ids[i] in allowed]
@@ -99,26 +96,26 @@ def test_every_pseudo_episode_is_one(seed, shot, fraction, cap, small, restrict)
         assert images <= allowed
         query = row[episode.query, episode.class_id]
         supports = {row[s, episode.class_id] for s in episode.supports}
-        assert supports <= pool_of(regions, query, rows, shot, config)
+        assert supports <= pool_of(regions, query, rows, shot)
 
 
 def test_supports_are_uniform_over_the_pool():
     ids, regions = make_regions(3, images=31, clusters=1, density=1.1)
     episodes = draw_pseudo(ids, regions, shot=2, count=31 * 300)
     supports = episodes.supports[episodes.query == 4].ravel()
-    pool = sorted(pool_of(regions, 4, range(31), 2, EpisodesConfig()))
+    pool = sorted(pool_of(regions, 4, range(31), 2))
     counts = np.bincount(supports, minlength=31)
     assert np.flatnonzero(counts).tolist() == pool
     assert len(pool) == 15
     assert chisquare(counts[pool]).pvalue > 0.01
 
 
-def test_pools_are_the_same_beyond_one_block():
+def test_pools_are_the_same_beyond_one_block(monkeypatch):
+    monkeypatch.setattr(module, "SUPPORT_FRACTION", 0.04)
     ids, regions = make_regions(4, images=300, clusters=1, density=1.1)
-    config = EpisodesConfig(support_fraction=0.04)
-    episodes = draw_pseudo(ids, regions, shot=5, count=300, support_fraction=0.04)
+    episodes = draw_pseudo(ids, regions, shot=5, count=300)
     for query, supports in zip(episodes.query, episodes.supports, strict=True):
-        assert set(supports) <= pool_of(regions, query, range(300), 5, config)
+        assert set(supports) <= pool_of(regions, query, range(300), 5)
 
 
 def test_an_epoch_visits_every_usable_image_once_in_a_new_order():

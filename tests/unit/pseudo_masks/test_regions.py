@@ -1,5 +1,7 @@
 """Regions against counting pixel by pixel."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
+from umtfss.pseudo_masks import regions as module
 from umtfss.pseudo_masks.regions import (
     keep_clusters,
     pixel_counts,
@@ -36,8 +39,8 @@ def test_pixels_and_border_pixels_counted_one_by_one(labels, factor):
 @hypothesis_settings(deadline=None)
 @given(label_maps, st.integers(1, 40), st.sampled_from([0.2, 0.5, 0.75, 0.99, 1]))
 def test_valid_regions_by_the_book(labels, min_area, span):
-    settings = PseudoMasksConfig(min_area=min_area, background_span=span)
-    clusters, area = valid_regions(labels, 6, settings)
+    with mock.patch.object(module, "BACKGROUND_SPAN", span):
+        clusters, area = valid_regions(labels, 6, PseudoMasksConfig(min_area=min_area))
     expected = {}
     for cluster in range(6):
         mask = labels == cluster

@@ -16,15 +16,11 @@ class DrawClusterGallery(Job):
 
     Attributes:
         datasets: Where the pool's images are read.
-        regions: Regions drawn for each cluster.
     """
 
     datasets: tuple[DatasetSource, ...]
-    regions: int
 
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "DrawClusterGallery":
         """The job of the pool `wildcards.pool`."""
-        experiment = plan.experiment
-        datasets = plan.sources(experiment.pools[wildcards.pool].images)
-        return cls(tuple(datasets), experiment.clustering.gallery_regions)
+        return cls(tuple(plan.sources(plan.experiment.pools[wildcards.pool].images)))

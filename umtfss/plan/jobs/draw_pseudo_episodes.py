@@ -21,9 +21,6 @@ class DrawPseudoEpisodes(Job):
         classes: Data set -> the classes of which its images must hold one to be used; none: all
             images are used, and no label is read.
         length: Shots, and how many episodes are drawn.
-        support_fraction: Nearest part of a cluster's regions that supports are drawn from.
-        support_cap: Largest support pool, regions.
-        small_cluster: Clusters with fewer regions use all of them as supports.
         max_border: Largest border ratio of a cluster that makes episodes; none: any.
     """
 
@@ -31,23 +28,16 @@ class DrawPseudoEpisodes(Job):
     seed: int
     classes: dict[str, ClassPresence] | None
     length: TrainingLength
-    support_fraction: float
-    support_cap: int
-    small_cluster: int
     max_border: float | None
 
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "DrawPseudoEpisodes":
         """The job of the pool `wildcards.pool`, `wildcards.fold` and `wildcards.seed`."""
         pool, fold = wildcards.pool, wildcards.fold
-        settings = plan.experiment.episodes
         return cls(
             key=f"train/{pool}/unsup-{fold}",
             seed=int(wildcards.seed),
             classes=plan.fold_classes(pool, fold),
             length=plan.experiment.training[pool].length,
-            support_fraction=settings.support_fraction,
-            support_cap=settings.support_cap,
-            small_cluster=settings.small_cluster,
-            max_border=settings.max_border,
+            max_border=plan.experiment.episodes.max_border,
         )
