@@ -9,6 +9,7 @@ from snakemake.utils import min_version
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
 from umtfss.experiment.load import load_experiment
 from umtfss.common.errors import UmtfssError
+from umtfss.plan.arrows import arrow_digests
 from umtfss.plan.jobs.job import job_class
 from umtfss.plan.plan import Plan, table_names
 from umtfss.common.digests import digest_code as code
@@ -76,3 +77,4 @@ include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"
+include: "rules/record.smk"

@@ -7,7 +7,8 @@ dvc pull
 # Neither git nor DVC brings the empty folders of an experiment without tables (see record.sh).
 experiment=$(sed -n 's/^experiment: *//p' config.yaml)
 mkdir -p "results/$experiment/evaluation" "results/$experiment/tables"
-# The merged settings first: another experiment's file may have changed since, which is no harm.
+# The settings and the digests of this tree first: another experiment's file, or a comment, may have
+# changed since, which is no harm.
 dvc repro --quiet --single-item settings
 if ! dvc status -q; then
     echo "What was pulled does not fit the sources or settings of this tree (dvc status says" >&2

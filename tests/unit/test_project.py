@@ -10,7 +10,6 @@ import yaml
 from tests.shared_files import REQUIRED, absent
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
-from umtfss.experiment.schema import Experiment
 
 PROJECT = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text())["project"]
 ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "training", "evaluation",
@@ -61,7 +60,6 @@ def test_an_arrow_has_one_rule_file_package_and_stage(arrow):
     assert (PACKAGE_ROOT / "umtfss" / arrow).is_dir()
     stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
     assert stages[arrow]["cmd"] == f"snakemake --cores all -- all_{arrow}"
-    assert {"rules/common.smk", f"rules/{arrow}.smk"} <= set(stages[arrow]["deps"])
 
 
 def test_every_script_belongs_to_a_rule_and_is_thin():
@@ -72,29 +70,13 @@ def test_every_script_belongs_to_a_rule_and_is_thin():
         assert len(script.read_text().splitlines()) <= 40
 
 
-def test_dvc_params_cover_the_blocks_that_the_rules_read():
-    """A block that a rule file reads must be a parameter of its stage, or of an earlier one."""
+def test_a_stage_watches_the_digest_of_its_arrow_alone():
     stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
-    seen: set[str] = set()
-    for arrow in ARROWS:
-        for entry in stages[arrow]["params"]:
-            for keys in entry.values():
-                seen.update(key.split(".")[0] for key in keys)
-        common = (PACKAGE_ROOT / "rules/common.smk").read_text()
-        own = re.search(rf"\n# {arrow}\n(.*?)(?=\n# |\Z)", common, re.DOTALL)
-        text = (PACKAGE_ROOT / "rules" / f"{arrow}.smk").read_text() + (own[1] if own else "")
-        read = set(re.findall(r'dpath="([a-z_]+)', text))
-        read |= set(re.findall(r'settings\["([a-z_]+)"\]', text))
-        assert read <= seen, f"stage {arrow} lacks {read - seen}"
-
-
-def test_dvc_watches_blocks_that_experiments_have():
-    stages = yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"]
-    entries = [entry for stage in stages.values() for entry in stage["params"]]
-    settings = "results/${experiment}/settings.yaml"
-    watched = {key for entry in entries for key in entry.get(settings, ())}
-    assert watched <= set(Experiment.model_fields)
-    assert {path for entry in entries for path in entry} == {"config.yaml", settings}
+    del stages["settings"]
+    assert list(stages) == [*ARROWS, "report"]
+    for name, stage in stages.items():
+        assert stage["params"] == [{"results/${experiment}/arrows.yaml": [name]}]
+        assert all(path.startswith("results/") for path in stage.get("deps", ()))
 
 
 def test_shipped_experiments_find_raw_data_within_the_project():

@@ -32,9 +32,12 @@ def test_record_clone_restore_nothing_to_do(finished, tmp_path):
     assert "Nothing to be done" in clone.snakemake("all_tables", "all_figures")
     assert "up to date" in clone.run("dvc", "repro").stdout
 
-    # A source that changed after the record: restoring must refuse, and not touch.
+    # A source that changed after the record: restoring must refuse, and not touch. Prose is none.
     path = clone.root / "umtfss/models/umtfss.py"
     path.write_text(path.read_text() + "\n# edited\n")
+    clone.run("workflow_scripts/restore.sh")
+    assert "up to date" in clone.run("dvc", "repro").stdout
+    path.write_text(path.read_text() + "\nEDITED = 1\n")
     refused = clone.run("workflow_scripts/restore.sh", check=False)
     assert refused.returncode != 0
     assert "does not fit" in refused.stderr
