@@ -1,4 +1,4 @@
-"""What cross-attention costs, counted and not measured: vanilla beside prototype-aware.
+"""The multiplications of cross-attention, counted: vanilla beside prototype-aware.
 
 Legend: N tokens of an image, K shots, d model width, b hash bits, r iterations of Hamming k-means.
 """

@@ -94,7 +94,7 @@ def markdown(table: Table[FoldFile], values: Values) -> str:
 
 
 def templates(**delimiters: str) -> Environment:
-    """The templates of this package; what they print, they escape themselves."""
+    """The templates of this package; each template escapes what it prints."""
     return Environment(
         loader=PackageLoader("umtfss", "tables/templates"),
         trim_blocks=True,
@@ -130,26 +130,9 @@ def escape(text: str) -> str:
 
 
 def caption(table: Table[FoldFile], values: Iterable[Value]) -> str:
-    """Title, unit, interval, sample size and note of a table, as plain text."""
+    """Title, metric, interval, sample size and note of a table, as plain text."""
     values = list(values)
-    sizes = sorted({(value.episodes, value.seeds) for value in values})
-    sample = " or ".join(
-        f"{episodes:,} episodes × {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        for episodes, seeds in sizes
-    )
-    coverages = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
-    trained = max((value.trainings for value in values), default=0)
-    parts = [table.title, development(table.development)]
-    if trained > 1:
-        parts.append(
-            f"mIoU in percent, of trained models the mean over {trained} training seeds, with its "
-            f"{coverages} interval over these (Student's t) and {sample} per fold (bootstrap)."
-        )
-    else:
-        parts.append(
-            f"mIoU in percent with its {coverages} bootstrap interval over {sample} per fold; "
-            "training, of one seed, is not covered."
-        )
+    parts = [table.title, development(table.development), _interval(values)]
     if any(cell.paper is not None for cell in table.cells):
         parts.append("In parentheses: the paper's number.")
     if any(value.collapsed for value in values):
@@ -158,6 +141,26 @@ def caption(table: Table[FoldFile], values: Iterable[Value]) -> str:
         folds = ", ".join(map(str, table.folds))
         parts.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
     return " ".join(part for part in (*parts, table.note) if part)
+
+
+def _interval(values: Sequence[Value]) -> str:
+    """The sentence that names the metric, the interval and the number of episodes."""
+    sizes = sorted({(value.episodes, value.seeds) for value in values})
+    sample = " or ".join(
+        f"{episodes:,} episodes × {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        for episodes, seeds in sizes
+    )
+    coverage = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
+    trained = max((value.trainings for value in values), default=0)
+    if trained > 1:
+        return (
+            f"mIoU in percent, of trained models the mean over {trained} training seeds, with its "
+            f"{coverage} interval over these (Student's t) and {sample} per fold (bootstrap)."
+        )
+    return (
+        f"mIoU in percent with its {coverage} bootstrap interval over {sample} per fold; "
+        "training, of one seed, is not covered."
+    )
 
 
 def development(splits: Sequence[str]) -> str:
