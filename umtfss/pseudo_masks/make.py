@@ -19,6 +19,7 @@ from loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from umtfss.common.device import release_freed_memory
 from umtfss.common.errors import DataError, StoreError
 from umtfss.common.files import atomic_path
 from umtfss.data.catalog import Catalog
@@ -37,6 +38,7 @@ from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_v
 
 logger = logging.getLogger(__name__)
 SLAB = 64  # images per process that are under way at once
+RELEASE_EVERY = 64  # images after which a process gives freed memory back
 
 
 class PixelLabels(Protocol):
@@ -195,9 +197,12 @@ def _write_shard(
         )
         images = _compute_all(masker, ids, workers)
         used = 0
-        for image in tqdm(images, "pseudo-masks", total=len(ids), unit="image"):
+        bar = tqdm(images, "pseudo-masks", total=len(ids), unit="image")
+        for number, image in enumerate(bar, 1):
             writer.append(image)
             used += len(image.cluster) > 0
+            if number % RELEASE_EVERY == 0:
+                release_freed_memory()
         if 2 * used < len(ids):
             logger.warning(
                 "only %d of %d images hold a valid region, and only they are learnt from: %s",
@@ -209,6 +214,7 @@ def _write_shard(
 
 
 _worker_masker: PseudoMasker  # set once per process, so that it is not sent with every image
+_worker_images = 0  # computed by this process
 
 
 def _start_worker(masker: PseudoMasker) -> None:
@@ -219,6 +225,10 @@ def _start_worker(masker: PseudoMasker) -> None:
 
 
 def _compute_one(image_id: str) -> ImageRegions:
+    global _worker_images
+    _worker_images += 1
+    if _worker_images % RELEASE_EVERY == 0:
+        release_freed_memory()
     return _worker_masker.compute(image_id)
 
 

@@ -13,6 +13,7 @@ pixels of every cluster in all images, valid region or not, and those on the ima
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,9 +132,8 @@ class ShardWriter:
             self._features.create_dataset(
                 str(cluster), (0, channels), "f4", maxshape=(None, channels), chunks=chunk
             )
-        self._counts: list[int] = []
-        self._clusters: list[np.ndarray] = []
-        self._areas: list[np.ndarray] = []
+        # One block of memory each: an object an image would keep freed ones from the system.
+        self._counts, self._clusters, self._areas = array("i"), array("i"), array("i")
         self._pixels = np.zeros((2, clusters), np.int64)
 
     def append(self, image: ImageRegions) -> None:
@@ -147,12 +147,12 @@ class ShardWriter:
             dataset.resize(len(dataset) + 1, axis=0)
             dataset[-1] = feature
         self._counts.append(len(image.cluster))
-        self._clusters.append(image.cluster)
-        self._areas.append(image.area)
+        self._clusters.extend(image.cluster.tolist())
+        self._areas.extend(image.area.tolist())
         self._pixels += image.pixels
         self._digest.update(repr(labels.shape).encode())
-        for array in (labels, image.cluster.astype("<i4"), image.area.astype("<i4")):
-            self._digest.update(np.ascontiguousarray(array).tobytes())
+        for values in (labels, image.cluster.astype("<i4"), image.area.astype("<i4")):
+            self._digest.update(np.ascontiguousarray(values).tobytes())
         self._digest.update(image.feature.astype("<f4").tobytes())
         self._digest.update(image.pixels.astype("<i8").tobytes())
 
@@ -160,8 +160,8 @@ class ShardWriter:
         """The content digest, equal for equal content, after the last image."""
         regions = self._file["regions"]
         regions["image"] = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)
-        for name, parts in (("cluster", self._clusters), ("area", self._areas)):
-            regions[name] = np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)
+        regions["cluster"] = np.array(self._clusters, np.int32)
+        regions["area"] = np.array(self._areas, np.int32)
         self._file["pixels"] = self._pixels
         self._file.attrs["digest"] = self._digest.hexdigest()
         return self._digest.hexdigest()
