@@ -120,16 +120,16 @@ class World:
 
     def manifest(self, backbone: Backbone, split: str) -> Path:
         """The manifest of the features of a split."""
-        features = self.experiment.features
+        features = self.experiment.extracted[self.experiment.model.features]
         levels = tuple(sorted({*backbone.mid, backbone.high}))
         return extract_features(
             self.images,
             self.indexes[split].image_ids,
             build_extractor(backbone.name, levels, features.weights, features.mirrored),
-            features.model.long_side,
+            features.long_side,
             self.folder / backbone.name / split,
             source=self.indexes[split].checksum,
-            batch_size=features.batch_size,
+            batch_size=self.experiment.extraction.batch_size,
         )
 
     def masks(self, backbone: Backbone, clusters: int) -> PseudoMaskStore:
@@ -227,7 +227,7 @@ class World:
 
 def measured(experiment: Experiment, sizes: Sizes, folder: Path) -> Iterator[dict[str, object]]:
     """Every row of the CSV; of 0 steps is the training-free floor."""
-    seen, stage = experiment.features.model, experiment.training[DATASET]
+    seen, stage = experiment.extracted[experiment.model.features], experiment.training[DATASET]
     chosen = experiment.pools[DATASET].clusters
     assert chosen is not None
     own = Backbone(seen.backbone, tuple(seen.mid), seen.high)

@@ -13,21 +13,13 @@ def job(rule):
     return params
 
 
-# features
-
-
-def cache_levels(wildcards):
-    return plan.cache_named(wildcards.dataset, wildcards.split, wildcards.cache).levels
-
-
 # How the weights of a run become scores of test images.
 def tested_settings(run):
     return {
         "code": code(plan.model_source(run)),
         "amp": settings["evaluation"]["amp"],
         "model": plan.tested_model(run),
-        "features": settings["features"]["model"],
-        "live": plan.live_backbone,
+        "features": plan.model_features(run).model_dump(mode="json"),
     }
 
 

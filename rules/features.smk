@@ -1,5 +1,5 @@
-# features: images -> HDF5 caches of frozen features, in shards that can be separate jobs; those of
-# a pool -> a map that makes caches of diffused features out of them.
+# features: images -> HDF5 caches of named frozen features, in shards that can be separate jobs;
+# those of a pool -> a map that makes caches of diffused features out of others.
 
 
 rule all_features:
@@ -13,65 +13,63 @@ rule extract_features:
     output:
         # The big part files lie beside the manifest. They are no outputs, because Snakemake
         # would delete them before a restart, and a restart goes on where the last one stopped.
-        "results/{experiment}/features/{dataset}/{split}/{cache}/shard{shard}/manifest.json",
+        "results/{experiment}/features/{extracted}/{dataset}/{split}/shard{shard}/manifest.json",
     log:
-        "results/{experiment}/logs/features/{dataset}-{split}-{cache}-shard{shard}.log",
+        "results/{experiment}/logs/features/{extracted}-{dataset}-{split}-shard{shard}.log",
     benchmark:
-        "results/{experiment}/benchmarks/features/{dataset}-{split}-{cache}-shard{shard}.tsv"
+        "results/{experiment}/benchmarks/features/{extracted}-{dataset}-{split}-shard{shard}.tsv"
     conda:
         environment
     threads: 1
     resources:
         mem_mb=6000,
     params:
-        code=code("workflow_scripts/extract_features.py"),
-        levels=cache_levels,
-        shards=lookup(dpath="features/shards", within=settings),
-        precision=lookup(dpath="features/precision", within=settings),
-        mirrored=lookup(dpath="features/mirrored", within=settings),
-        weights=lookup(dpath="features/weights", within=settings),
+        job=job("extract_features"),
     script:
         "../workflow_scripts/extract_features.py"
 
 
 rule map_pool:
     input:
-        plan.feature_manifests(plan.diffusion_sources),
+        lambda wildcards: plan.mapped_features(wildcards.diffused),
     output:
-        "results/{experiment}/features/diffusion.h5",
+        "results/{experiment}/features/{diffused}/diffusion.h5",
     log:
-        "results/{experiment}/logs/features/map_pool.log",
+        "results/{experiment}/logs/features/{diffused}-map_pool.log",
     benchmark:
-        "results/{experiment}/benchmarks/features/map_pool.tsv"
+        "results/{experiment}/benchmarks/features/{diffused}-map_pool.tsv"
     conda:
         environment
     threads: 2
     resources:
         mem_mb=6000,
     params:
-        code=code("workflow_scripts/map_pool.py"),
-        settings=lookup(dpath="features/diffusion", within=settings),
+        job=job("map_pool"),
     script:
         "../workflow_scripts/map_pool.py"
 
 
 rule diffuse_features:
     input:
-        features="results/{experiment}/features/{dataset}/{split}/{cache}/shard{shard}/manifest.json",
-        map="results/{experiment}/features/diffusion.h5",
+        features=lambda wildcards: plan.features_before(
+            wildcards.diffused,
+            wildcards.dataset,
+            wildcards.split,
+            wildcards.shard,
+        ),
+        map="results/{experiment}/features/{diffused}/diffusion.h5",
     output:
-        "results/{experiment}/features/{dataset}/{split}/{cache}-diffused/shard{shard}/manifest.json",
+        "results/{experiment}/features/{diffused}/{dataset}/{split}/shard{shard}/manifest.json",
     log:
-        "results/{experiment}/logs/features/{dataset}-{split}-{cache}-diffused-shard{shard}.log",
+        "results/{experiment}/logs/features/{diffused}-{dataset}-{split}-shard{shard}.log",
     benchmark:
-        "results/{experiment}/benchmarks/features/{dataset}-{split}-{cache}-diffused-shard{shard}.tsv"
+        "results/{experiment}/benchmarks/features/{diffused}-{dataset}-{split}-shard{shard}.tsv"
     conda:
         environment
     threads: 1
     resources:
         mem_mb=4000,
     params:
-        code=code("workflow_scripts/diffuse_features.py"),
-        part_mb=lookup(dpath="features/part_mb", within=settings),
+        job=job("diffuse_features"),
     script:
         "../workflow_scripts/diffuse_features.py"

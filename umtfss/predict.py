@@ -201,13 +201,14 @@ def segment(
         )
     if run.is_trained:
         _check_settings(plan, run, read_manifest(manifest, "training")["settings"])
-    if plan.diffuses(run) and not Path(plan.diffusion_map).is_file():
+    diffusion_map = plan.diffusion_map(plan.run_features(run))
+    if plan.diffuses(run) and not Path(diffusion_map).is_file():
         name = plan.experiment.name
         raise StoreError(
             f"the photos that experiment {name} diffuses over have not been mapped here",
-            expected=Path(plan.diffusion_map).resolve(),
+            expected=Path(diffusion_map).resolve(),
             fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
-            f"{plan.diffusion_map}",
+            f"{diffusion_map}",
         )
     model = trained_model(plan, run)
     device = torch.device(device)
@@ -255,7 +256,7 @@ def _check_settings(plan: Plan, run: RunSpec, made_with: Mapping[str, Any]) -> N
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The settings with keys such as "features.model.long_side"."""
+    """The settings with keys such as "features.model.backbone"."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         inner = isinstance(value, Mapping) and bool(value)

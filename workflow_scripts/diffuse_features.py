@@ -8,9 +8,5 @@ from umtfss.features.diffusion import diffuse_shard
 
 with job_log(snakemake.log[0]):
     prepare_process(snakemake.threads)
-    diffuse_shard(
-        snakemake.input.features,
-        snakemake.input.map,
-        Path(snakemake.output[0]).parent,
-        part_mb=snakemake.params.part_mb,
-    )
+    folder = Path(snakemake.output[0]).parent
+    diffuse_shard(snakemake.input.features, snakemake.input.map, folder)

@@ -88,11 +88,10 @@ def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch
     """The training-free floor finds big objects in photos that have no cache of features."""
     monkeypatch.setenv("UMTFSS_DATA_ROOT", str(data_root))
     experiment = load_experiment("voc_vit")
-    model = experiment.features.model.model_copy(update={"cache": False, "mid_std": None})
-    features = experiment.features.model_copy(update={"model": model})
-    plan = Plan(experiment.model_copy(update={"features": features}))
+    vit = experiment.features["vit"].model_copy(update={"cache": False, "mid_std": None})
+    plan = Plan(experiment.model_copy(update={"features": {"vit": vit}}))
     floor = floor_run(experiment)
-    mid, high = plan.model_levels(floor)
+    features = plan.model_features(floor)
     try:
         images = job.tested_images(plan, floor, "pascal", torch.device("cpu"))
     except WeightsError as error:
@@ -106,10 +105,10 @@ def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch
         PrototypeMatcher(plan.model_settings(floor)),
         episodes,
         images,
-        ScoringOptions(mid, high, 4),
+        ScoringOptions(features.mid, features.high, 4),
         progress=False,
     )
-    assert max(images.grid(ids[0])) == model.long_side // 14
+    assert max(images.grid(ids[0])) == features.long_side // 14
     for place, image_id in enumerate(ids):
         label = dataset.mask(image_id.split("/")[1])
         assert scores.union[place] + scores.bg_intersection[place] == (label != 255).sum()

@@ -93,8 +93,8 @@ def test_cached_step_trains(tmp_path):
 
 def test_voc_cpu_has_the_sizes_of_the_experiment():
     experiment = load_experiment("voc_cpu")
-    assert experiment.model == VOC_CPU.model
-    assert experiment.features.diffusion.width == VOC_CPU.channels["diffused"]
+    assert experiment.model.changed({}) == VOC_CPU.model
+    assert experiment.diffused["diffused"].width == VOC_CPU.channels["diffused"]
 
 
 def test_the_superpixels_of_a_setting_are_used(tmp_path):

@@ -40,7 +40,7 @@ def plan(monkeypatch) -> Plan:
         source=None, official="",
     )  # fmt: skip
     monkeypatch.setattr(
-        job, "model_extractor", lambda *_: Extractor(spec, ["block14", "block20"], Colours(), "d")
+        job, "live_extractor", lambda *_: Extractor(spec, ["block14", "block20"], Colours(), "d")
     )
     return Plan(load_experiment("demo"))
 

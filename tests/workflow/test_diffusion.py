@@ -16,16 +16,18 @@ pytestmark = pytest.mark.slow
 
 def diffuse(raw: dict[str, Any]) -> None:
     """`tiny` with diffused features and superpixels."""
-    features = raw["features"]
-    features["clustering"] |= {"level": "diffused"}
-    features["assignment"] |= {"level": "diffused"}
-    features["model"] |= {"mid": ["diffused"], "high": "diffused"}
+    lite0 = {"backbone": "efficientnet_lite0", "level": "block10", "long_side": 160}
     settings = {"segments": 6, "neighbours": 5, "channels": 16}
-    features["diffusion"] = {"pool": "shapes", "level": "block10", **settings}
-    raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": "block10"}
+    raw["features"] = {
+        "lite0": {**lite0, "mirrored": True},
+        "diffused": {"from": "lite0", "diffuse_over": "shapes", **settings},
+    }
+    raw["floor"] = {"features": "lite0"}
+    raw["clustering"]["features"] = "diffused"
+    raw["pools"]["paper"] = {**raw["pools"]["shapes"], "features": "lite0"}
     raw["training"]["paper"] = raw["training"]["shapes"]
-    features["mirrored"] = True
     raw["model"] |= {
+        "features": "diffused",
         "residual": "centred",
         "prototype": {"self_support": True, "margin": 0.05},
     }
@@ -73,9 +75,9 @@ def test_each_run_reads_its_own_features(diffused):
     for spec in plan.evaluations.values():
         path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
         read = json.loads(path.read_text())["facts"]["features"]
-        kind = "-diffused" if plan.diffuses(spec.run) else ""
-        assert kind != "" or spec.run.raw
-        manifests = root.glob(f"features/shapes/val/*-160{kind}/shard*/manifest.json")
+        name = plan.run_features(spec.run)
+        assert plan.diffuses(spec.run) == (name == "diffused") == (spec.run.features == "")
+        manifests = root.glob(f"features/{name}/shapes/val/shard*/manifest.json")
         assert sorted(read) == sorted(json.loads(p.read_text())["digest"] for p in manifests)
 
 
@@ -104,7 +106,9 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
     assert jobs["diffuse_features"] == 2 * 2  # splits, shards
     # all but the floor (of 2 shots) and the two runs of the paper
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    assert jobs["evaluate_run"] == len([s for s in plan.evaluations.values() if not s.run.raw])
+    assert jobs["evaluate_run"] == len(
+        [s for s in plan.evaluations.values() if plan.diffuses(s.run)]
+    )
 
 
 def test_another_part_of_a_score_tests_again_and_makes_nothing_else(diffused):
@@ -131,7 +135,7 @@ def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):
     command = ["python", "-m", "umtfss", "predict", str(image), "--out", str(tmp_path)]
     command += ["--support-image", str(image), "--support-mask", str(mask)]
     assert "% object" in diffused.run(*command).stdout
-    diffusion_map = diffused.root / "results/tiny/features/diffusion.h5"
+    diffusion_map = diffused.root / "results/tiny/features/diffused/diffusion.h5"
     hidden = diffusion_map.rename(diffusion_map.with_suffix(".hidden"))
     try:
         failed = diffused.run(*command, "--run", "prototype", check=False)
@@ -139,4 +143,6 @@ def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):
         hidden.rename(diffusion_map)
     assert failed.returncode == 1
     assert "have not been mapped here" in failed.stderr
-    assert "--config experiment=tiny -- results/tiny/features/diffusion.h5" in failed.stderr
+    assert (
+        "--config experiment=tiny -- results/tiny/features/diffused/diffusion.h5" in failed.stderr
+    )

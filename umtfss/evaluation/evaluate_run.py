@@ -17,6 +17,7 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.results import save_results
 from umtfss.evaluation.scores import ScoringOptions, evaluate
+from umtfss.experiment.features import ExtractedConfig
 from umtfss.features.standard import Standardised
 from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models.base import MetaLearner
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 def trained_model(plan: Plan, run: RunSpec) -> MetaLearner:
     """The run's model with its trained weights, if it has any."""
-    model = build_model(run.model, plan.model_settings(run), plan.mid_channels(run))
+    channels = plan.model_features(run).mid_channels
+    model = build_model(run.model, plan.model_settings(run), channels)
     if run.is_trained:
         load_weights(model, Path(plan.training_folder(run)))
     return model
@@ -44,7 +46,7 @@ def tested_images(plan: Plan, run: RunSpec, dataset: str, device: torch.device) 
     raw_data = plan.experiment.raw_data_root
     catalog = Catalog({dataset: open_dataset(plan.source(dataset), raw_data)})
     read = SuperpixelStore(plan.test_superpixels(run, dataset)).read
-    if not plan.experiment.features.model.cache:
+    if plan.model_features(run).live is not None:
         features = live_features(plan, run, catalog, device)
         return EpisodeImages(catalog, features, read_superpixels=read)
     store = FeatureStore(plan.feature_manifests(plan.tested_caches(run, dataset)))
@@ -68,13 +70,14 @@ def live_features(
     """
     from umtfss.features.live import LiveFeatures
 
-    long_side = plan.experiment.features.model.long_side
-    extractor = model_extractor(plan, device)
-    features: FeatureSource = LiveFeatures(extractor, catalog, long_side)
+    name = plan.run_features(run)
+    extracted = plan.extracted(name)
+    extractor = live_extractor(extracted, device)
+    features: FeatureSource = LiveFeatures(extractor, catalog, extracted.long_side)
     if plan.diffuses(run):
         from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
 
-        diffusion = DiffusionMap.load(plan.diffusion_map)
+        diffusion = DiffusionMap.load(plan.diffusion_map(name))
         features = DiffusedFeatures(features, diffusion)
     return _on_trained_scale(plan, run, features)
 
@@ -87,19 +90,19 @@ def _on_trained_scale(plan: Plan, run: RunSpec, features: FeatureSource) -> Feat
     return Standardised(features, read_manifest(manifest, "training")["mid_scales"])
 
 
-def model_extractor(plan: Plan, device: torch.device) -> "Extractor":
-    """The backbone whose features meta-learners see."""
+def live_extractor(features: ExtractedConfig, device: torch.device) -> "Extractor":
+    """The backbone of features that are computed when they are read."""
     # Imported here: libraries that take a second to load, and only live features need.
-    from umtfss.backbones.build import build_model_extractor
+    from umtfss.backbones.build import build_live_extractor
 
-    return build_model_extractor(plan.experiment.features).to(device)
+    return build_live_extractor(features).to(device)
 
 
 def how_tested(plan: Plan, run: RunSpec, device: torch.device) -> ScoringOptions:
     """How the experiment tests a run."""
-    mid, high = plan.model_levels(run)
-    model, settings = plan.model_settings(run), plan.experiment.evaluation
-    return ScoringOptions(mid, high, settings.batch_size, device, settings.amp, model.superpixels)
+    features, model = plan.model_features(run), plan.model_settings(run)
+    settings, levels = plan.experiment.evaluation, (features.mid, features.high)
+    return ScoringOptions(*levels, settings.batch_size, device, settings.amp, model.superpixels)
 
 
 def evaluate_run(plan: Plan, spec: EvaluationSpec, device: torch.device, path: str | Path) -> None:

@@ -33,6 +33,14 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Part = TypeVar("Part", bound=Block)
+
+
+def narrowed(block: Block, part: type[Part]) -> Part:
+    """The keys of a block that a class it is derived from has."""
+    return part.model_validate(block.model_dump(include=set(part.model_fields)))
+
+
 def known(name: str, names: Collection[str], where: str) -> None:
     """Refuse a name that is not one of `names`; `where` is the key that holds it."""
     if name not in names:

@@ -2,12 +2,15 @@
 
 from pydantic import Field
 
-from umtfss.experiment.block import Block, PositiveInt
+from umtfss.experiment.block import Block, Name, PositiveInt
 
 
 class ClusteringConfig(Block):
     """Pixel k-means (protocol section 3.3)."""
 
+    features: Name | None = Field(
+        None, description="named features that are clustered; null: those of the model"
+    )
     subset_images: PositiveInt = Field(20_000, description="random images that k-means sees")
     memory_vectors: PositiveInt = Field(1_000_000, description="vectors held in memory for Lloyd")
     iterations: PositiveInt = Field(30, description="Lloyd iterations on what fits memory")

@@ -27,7 +27,7 @@ MOVED = {
     "pfenet": "pyramid_scales",
     "prototype": "self_support margin",
 }
-# Keys of older experiment files -> why they are gone, and what to write instead.
+# Keys of older experiment files -> why they are gone, and what to write instead; * is any name.
 REMOVED = {
     **{
         f"model.{key}": f"moved: write it into the sub-block, as model.{block}.{key}"
@@ -44,8 +44,23 @@ REMOVED = {
     "model.closer": "removed: a query is tested once, as a whole; delete the line",
     "features.tuned_blocks": "removed with the model `tuned`: no backbone is trained; delete it",
     "features.tuned_part": "removed with the model `tuned`: no backbone is trained; delete it",
-    "features.model.views": "removed: a cache holds plain images; to augment, write `cache: false`",
-    "features.model.augment": "removed: write training.<pool>.augment and `cache: false`",
+    "features.clustering": "removed: features have names of your own; write `features: {NAME: "
+    "{backbone: .., level: .., long_side: ..}}` and `clustering: {features: NAME}`",
+    "features.assignment": "removed: features have names of your own; write pseudo_masks.features, "
+    "or delete it if they are those clustered",
+    "features.model": "removed: features have names of your own; write `features: {NAME: "
+    "{backbone: .., level: .., mid: [..], long_side: ..}}` and `model: {features: NAME}`",
+    "features.diffusion": "removed: write `features: {NAME: {from: OTHER, diffuse_over: POOL}}`; "
+    "`own` is called `keep` there",
+    "features.mirrored": "removed: write it in the named features",
+    "features.precision": "removed: write it in the named features",
+    "features.weights": "removed: write it in the named features",
+    "features.shards": "removed: write extraction.shards",
+    "features.batch_size": "removed: write extraction.batch_size",
+    "features.part_mb": "removed: delete the line",
+    "pools.*.level": "removed: write `features:` with the name of features of that level",
+    "pools.*.embedding": "removed: give the embedding a name in features, and write that name as "
+    "pools.<pool>.features",
     "evaluation.protocol": "removed: every label is counted at its own size; delete the line",
 }
 
@@ -94,6 +109,7 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
     merged: dict[str, Any] = {}
     for settings in reversed(files.values()):
         merged = _merge(merged, settings)
+    _refuse_removed(files, merged)
     try:
         return Experiment.model_validate({**merged, "name": path.stem, "seed": seed})
     except ValidationError as error:
@@ -186,25 +202,64 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
             _refuse_repeated_keys(path, value)
 
 
+def _refuse_removed(files: Mapping[Path, dict[str, Any]], settings: dict[str, Any]) -> None:
+    """Say of every key that was removed what to write instead.
+
+    Raises:
+        ConfigError: There is such a key.
+    """
+    lines = [
+        f"  {'.'.join(location)}: {reason}{_named_in(files, location)}"
+        for key, reason in REMOVED.items()
+        for location in _locations(settings, key.split("."))
+    ]
+    if lines:
+        raise ConfigError(
+            "\n".join([f"{next(iter(files))}: {len(lines)} setting(s) were removed", *lines]),
+            fix=f"edit {' or '.join(map(str, files))}",
+        )
+
+
+def _locations(settings: Any, pattern: list[str]) -> list[tuple[str, ...]]:
+    """Where the settings hold a key; * in the pattern is any name."""
+    if not pattern:
+        return [()]
+    if not isinstance(settings, dict):
+        return []
+    names = list(settings) if pattern[0] == "*" else [pattern[0]]
+    return [
+        (name, *rest)
+        for name in names
+        if name in settings
+        for rest in _locations(settings[name], pattern[1:])
+    ]
+
+
+def _named_in(files: Mapping[Path, dict[str, Any]], location: tuple[int | str, ...]) -> str:
+    """Which of several files holds most of a location."""
+    if len(files) == 1:
+        return ""
+    depth = {path: _depth(settings, location) for path, settings in files.items()}
+    return f" (in {max(files, key=lambda path: depth[path])})"
+
+
 def _explain(files: Mapping[Path, dict[str, Any]], error: ValidationError) -> str:
     lines = [f"{next(iter(files))}: {error.error_count()} setting(s) cannot be used"]
     for problem in error.errors():
-        key = ".".join(map(str, problem["loc"])) or "(whole file)"
+        # of a union, pydantic names the class, too
+        location = tuple(part for part in problem["loc"] if part not in _classes())
+        key = ".".join(map(str, location)) or "(whole file)"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             siblings = _fields_at(problem["loc"][:-1])
             near = get_close_matches(str(problem["loc"][-1]), siblings, 1)
             message = "unknown key" + (f", did you mean {near[0]!r}?" if near else "")
             message += f" (known: {', '.join(siblings)})" if siblings else ""
-            message = REMOVED.get(key, message)
         elif problem["type"] == "missing":
             message = "required, but absent"
         elif not isinstance(problem["input"], dict):  # a whole block would hide the message
             message += f", found {problem['input']!r}"
-        if len(files) > 1:
-            depth = {path: _depth(settings, problem["loc"]) for path, settings in files.items()}
-            message += f" (in {max(files, key=lambda path: depth[path])})"
-        lines.append(f"  {key}: {message}")
+        lines.append(f"  {key}: {message}{_named_in(files, location)}")
     return "\n".join(lines)
 
 
@@ -218,11 +273,20 @@ def _depth(settings: Any, location: tuple[int | str, ...]) -> int:
     return len(location)
 
 
+def _classes() -> dict[str, Any]:
+    """The schema of every block's class, by its name."""
+    definitions: dict[str, Any] = Experiment.model_json_schema()["$defs"]
+    return definitions
+
+
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys that the block at `location` knows; empty where it is not a block."""
     schema: Any = Experiment.model_json_schema()
-    definitions, node = schema.get("$defs", {}), schema
+    definitions, node = _classes(), schema
     for part in location:
+        if part in definitions:
+            node = definitions[str(part)]
+            continue
         named = node.get("properties", {}).get(part)  # else a mapping whose keys are free names
         patterns: list[Any] = list(node.get("patternProperties", {}).values())
         node = named or (patterns[0] if patterns else {})

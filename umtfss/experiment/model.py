@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from umtfss.experiment.block import Block, Fraction, PositiveInt
+from umtfss.experiment.block import Block, Fraction, Name, PositiveInt, narrowed
 
 MATCHER = "prototype"  # the training-free model, whose score a `residual` adds
 FFN_RATIO = 3  # hidden width of a feed-forward network over d, in the paper and in the releases
@@ -164,7 +164,7 @@ class ModelConfig(Block):
         if self.residual != "none":
             read.add(MATCHER)
         unread = {block: getattr(default, block) for block in sub_blocks() if block not in read}
-        return self.model_copy(update=unread)
+        return narrowed(self, ModelConfig).model_copy(update=unread)
 
     def value(self, key: str) -> Any:
         """The value of a key, named without its sub-block."""
@@ -178,8 +178,9 @@ class ModelConfig(Block):
             overrides: Keys, named without their sub-blocks, and their values.
         """
         preset = UMTFSS_PRESETS[overrides["preset"]] if "preset" in overrides else {}
+        own = self.model_dump(include=set(ModelConfig.model_fields))
         changes = _nested({**preset, **overrides})
-        return ModelConfig.model_validate(_merged(self.model_dump(), changes))
+        return ModelConfig.model_validate(_merged(own, changes))
 
     @model_validator(mode="before")
     @classmethod
@@ -193,6 +194,12 @@ class ModelConfig(Block):
         if self.width % self.heads or self.width % 4:
             raise ValueError(f"width {self.width} must be a multiple of 4 and of heads")
         return self
+
+
+class ModelBlock(ModelConfig):
+    """The meta-learner, and the features that it reads."""
+
+    features: Name = Field(description="named features that the meta-learner reads")
 
 
 def sub_blocks() -> dict[str, type[Block]]:

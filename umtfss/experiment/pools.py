@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from umtfss.experiment.block import Block, Distinct, Name, SplitName
-from umtfss.experiment.features import EmbeddingConfig
 
 
 class PoolConfig(Block):
@@ -19,17 +18,8 @@ class PoolConfig(Block):
         description="number of clusters N (paper: 50 on COCO, 30 on PASCAL); needed where there is "
         "a training block",
     )
-    level: Name | None = Field(
-        None, description="level that is clustered, if another than the features block says"
-    )
-    embedding: EmbeddingConfig | None = Field(
+    features: Name | None = Field(
         None,
-        description="pixel embedding of clustering and assignment, if another than the features "
-        "block says; for clusters of another network than the model's",
+        description="named features that are clustered and assigned, for clusters of another "
+        "network than the model's; null: those of the blocks clustering and pseudo_masks",
     )
-
-    @model_validator(mode="after")
-    def _check_level(self) -> "PoolConfig":
-        if self.level is not None and self.embedding is not None:
-            raise ValueError("give either `level:` or `embedding:`, which has a level of its own")
-        return self

@@ -4,12 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umtfss.experiment.block import Block, PositiveInt
+from umtfss.experiment.block import Block, Name, PositiveInt
 
 
 class PseudoMasksConfig(Block):
     """From clusters to regions and support pools (protocol section 3.4-3.7)."""
 
+    features: Name | None = Field(
+        None,
+        description="named features whose pixels are assigned to clusters, e.g. those clustered at "
+        "another long_side; null: those clustered",
+    )
     superpixels: Literal["felzenszwalb", "off"] = Field("felzenszwalb", description="label vote")
     scale: Annotated[float, Field(gt=0)] = Field(100.0, description="Felzenszwalb scale")
     sigma: Annotated[float, Field(ge=0)] = Field(0.8, description="Felzenszwalb smoothing, px")

@@ -90,9 +90,16 @@ def _blocks(block: type[Block], path: str = "") -> Iterator[tuple[str, type[Bloc
     yield path, block
     for key in _keys(block):
         annotation = block.model_fields[key].annotation
-        for inner, many in _inner_blocks(annotation):
+        inner_blocks = list(_inner_blocks(annotation))
+        for inner, many in inner_blocks:
             place = f"{path}.{key}" if path else key
-            yield from _blocks(inner, f"{place}.<name>" if many else place)
+            kind = f" ({_kind(inner)})" if len(inner_blocks) > 1 else ""
+            yield from _blocks(inner, f"{place}.<name>{kind}" if many else place)
+
+
+def _kind(block: type[Block]) -> str:
+    """What one of several blocks that may stand at a place is called: `diffused`."""
+    return block.__name__.removesuffix("Config").lower()
 
 
 def _inner_blocks(annotation: Any, many: bool = False) -> Iterator[tuple[type[Block], bool]]:
@@ -105,7 +112,9 @@ def _inner_blocks(annotation: Any, many: bool = False) -> Iterator[tuple[type[Bl
 
 
 def _row(key: str, block: type[Block], nodes: dict[str, Any], places: dict[str, str]) -> str:
-    node, field = nodes[block.__name__]["properties"][key], block.model_fields[key]
+    field = block.model_fields[key]
+    key = field.alias or key
+    node = nodes[block.__name__]["properties"][key]
     inner = [_summary(one) for one, _ in _inner_blocks(field.annotation)]
     meaning = field.description or "".join(inner)
     if field.is_required():
@@ -131,8 +140,9 @@ def _type(node: dict[str, Any], places: dict[str, str]) -> str:
     if "$ref" in node:
         place = places[node["$ref"].rsplit("/", 1)[-1]]
         return f"block [`{place}`](#{_anchor(place)})"
-    if "anyOf" in node:
-        return " or ".join(_type(option, places) for option in node["anyOf"])
+    if "anyOf" in node or "oneOf" in node:
+        options = node.get("anyOf") or node["oneOf"]
+        return " or ".join(_type(option, places) for option in options)
     if "enum" in node or "const" in node:
         return " or ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
     kind = node.get("type", "anything")
@@ -157,7 +167,7 @@ def _range(node: dict[str, Any]) -> str:
 
 def _anchor(heading: str) -> str:
     """The anchor that a heading has on a page of Markdown."""
-    return "".join(c for c in heading.lower() if c.isalnum() or c in "_-")
+    return "".join(c for c in heading.lower() if c.isalnum() or c in "_- ").replace(" ", "-")
 
 
 if __name__ == "__main__":

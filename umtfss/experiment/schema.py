@@ -9,14 +9,15 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from umtfss.common.files import PACKAGE_ROOT
-from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.block import Block, Name, known
 from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE, DatasetConfig
 from umtfss.experiment.episodes import EpisodesConfig
 from umtfss.experiment.evaluation import EvaluationConfig
-from umtfss.experiment.features import DIFFUSED, FeaturesConfig
-from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.extraction import ExtractionConfig
+from umtfss.experiment.features import DiffusedConfig, ExtractedConfig, NamedFeatures
+from umtfss.experiment.floor import FloorConfig
+from umtfss.experiment.model import ModelBlock
 from umtfss.experiment.models import MASKSPLIT, MODELS, TRAINING_FREE
 from umtfss.experiment.pools import PoolConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
@@ -34,14 +35,16 @@ class Experiment(Block):
     )
     datasets: dict[Name, DatasetConfig] = Field(min_length=1, description="data sets by name")
     pools: dict[Name, PoolConfig] = Field(min_length=1, description="unlabelled pools by name")
-    features: FeaturesConfig = Field(description="frozen features")
+    features: dict[Name, NamedFeatures] = Field(min_length=1, description="frozen features by name")
+    extraction: ExtractionConfig = Field(default_factory=ExtractionConfig)
     clustering: ClusteringConfig = Field(default_factory=ClusteringConfig)
     pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
     episodes: EpisodesConfig = Field(default_factory=EpisodesConfig)
-    model: ModelConfig = Field(default_factory=ModelConfig)
+    model: ModelBlock = Field(description="the meta-learner")
+    floor: FloorConfig = Field(default_factory=FloorConfig)
     training: dict[Name, TrainingConfig] = Field(
         min_length=1,
-        description="pool -> its meta-training; the pool of features.diffusion needs none",
+        description="pool -> its meta-training; a pool that is diffused over needs none",
     )
     supervised: dict[Name, TrainingConfig] = Field(
         default_factory=dict,
@@ -57,7 +60,6 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _check_names(self) -> "Experiment":
-        diffusion = self.features.diffusion
         for pool in self.training:
             known(pool, self.pools, "training")
             if self.pools[pool].clusters is None:
@@ -67,16 +69,8 @@ class Experiment(Block):
                 dataset, _, name = split.partition("/")
                 known(dataset, self.datasets, f"pools.{pool}.images")
                 known(name, self.datasets[dataset].splits, f"pools.{pool}.images: {dataset}")
-            if diffusion is None or pool != diffusion.pool:
+            if pool not in {one.diffuse_over for one in self.diffused.values()}:
                 known(pool, self.training, f"pools.{pool} (it needs a block in training)")
-            if settings.embedding is not None:
-                spec = backbone_spec(settings.embedding.backbone)
-                known(settings.embedding.level, spec.channels, f"pools.{pool}.embedding.level")
-            if settings.level == DIFFUSED:
-                known(DIFFUSED, {self.features.clustering.level}, f"pools.{pool}.level")
-            elif settings.level is not None:
-                spec = backbone_spec(self.features.clustering.backbone)
-                known(settings.level, spec.channels, f"pools.{pool}.level")
         for block in ("supervised", "fine_tuning"):
             for dataset in getattr(self, block):
                 known(dataset, self.datasets, block)
@@ -107,32 +101,82 @@ class Experiment(Block):
         return self
 
     @model_validator(mode="after")
-    def _check_diffusion_pool(self) -> "Experiment":
+    def _check_features(self) -> "Experiment":
+        """Refuse names of no features, and features that their reader cannot use."""
+        read = {f"pools.{pool}.features": one.features for pool, one in self.pools.items()}
+        for block in ("clustering", "pseudo_masks", "model", "floor"):
+            read[f"{block}.features"] = getattr(self, block).features
+        for where, name in read.items():
+            if name is not None:
+                known(name, self.features, where)
+        for name, one in self.diffused.items():
+            known(one.source, self.features, f"features.{name}.from")
+            source = self.features[one.source]
+            if isinstance(source, DiffusedConfig) or not source.cache:
+                raise ValueError(
+                    f"features.{name}.from: {one.source} must be features of a backbone, with "
+                    f"`cache: true`"
+                )
+            self._check_diffused(name, one)
+        for pool in self.training:
+            self._check_clustered(pool)
+        return self
+
+    def _check_diffused(self, name: str, diffused: DiffusedConfig) -> None:
         """An episode must see no other image that is tested, not even unlabelled."""
-        diffusion, ablation = self.features.diffusion, self.tables.ablation
-        if diffusion is None:
-            if ablation is not None:
-                raise ValueError("tables.ablation needs a block features.diffusion to do without")
+        where = f"features.{name}.diffuse_over"
+        known(diffused.diffuse_over, self.pools, where)
+        for _, dataset, _ in self.tables.tested:
+            tested = f"{dataset}/{self.datasets[dataset].test_split}"
+            if tested in self.pools[diffused.diffuse_over].images:
+                raise ValueError(
+                    f"{where}: pool {diffused.diffuse_over} holds the tested images {tested}, and "
+                    f"an episode would see more than its own"
+                )
+
+    def _check_clustered(self, pool: str) -> None:
+        """The centroids of a pool must lie among the features that are assigned to them."""
+        clustered, assigned = self.clustered_features(pool), self.assigned_features(pool)
+        for name in (clustered, assigned):
+            if not self.features[name].cache:
+                raise ValueError(
+                    f"pool {pool} is clustered on the features {name}: they need `cache: true`"
+                )
+        one, other = self.features[clustered], self.features[assigned]
+        alike = {"backbone", "level", "mirrored", "weights"}
+        same = (
+            isinstance(one, ExtractedConfig)
+            and isinstance(other, ExtractedConfig)
+            and one.model_dump(include=alike) == other.model_dump(include=alike)
+        )
+        if clustered != assigned and not same:
+            raise ValueError(
+                f"pseudo_masks.features: {assigned} and the clustered features {clustered} must "
+                f"have the same {', '.join(sorted(alike))}"
+            )
+
+    @model_validator(mode="after")
+    def _check_ablation(self) -> "Experiment":
+        """Refuse an ablation of what the experiment does not have."""
+        ablation = self.tables.ablation
+        if ablation is None:
             return self
-        added = self.model.prototype.self_support and self.model.residual != "none"
-        if ablation is not None and not added:
+        diffused = self.diffused.get(self.model.features)
+        if diffused is None or self.floor_features != diffused.source:
+            raise ValueError(
+                "tables.ablation takes diffusion away: model.features must be diffused, and "
+                "floor.features those that they are made of"
+            )
+        if not (self.model.prototype.self_support and self.model.residual != "none"):
             raise ValueError(
                 "tables.ablation takes self-support and the matcher's score away: it needs "
                 "model.prototype.self_support and a model.residual"
             )
-        if ablation is not None and self.pools[ablation.paper_pool].level in (None, DIFFUSED):
+        if self.clustered_features(ablation.paper_pool) in self.diffused:
             raise ValueError(
-                f"tables.ablation.paper_pool: pool {ablation.paper_pool} needs a `level:` of the "
-                f"backbone, such as {diffusion.level}"
+                f"tables.ablation.paper_pool: pool {ablation.paper_pool} needs features of a "
+                f"backbone, such as `features: {diffused.source}`"
             )
-        known(diffusion.pool, self.pools, "features.diffusion.pool")
-        for _, dataset, _ in self.tables.tested:
-            tested = f"{dataset}/{self.datasets[dataset].test_split}"
-            if tested in self.pools[diffusion.pool].images:
-                raise ValueError(
-                    f"features.diffusion.pool: pool {diffusion.pool} holds the tested images "
-                    f"{tested}, and an episode would see more than its own"
-                )
         return self
 
     @model_validator(mode="after")
@@ -177,3 +221,37 @@ class Experiment(Block):
         A relative path counts from the project's root.
         """
         return PACKAGE_ROOT / os.environ.get(DATA_ROOT_VARIABLE, self.data_root)
+
+    @property
+    def diffused(self) -> dict[str, DiffusedConfig]:
+        """The named features that are diffused over a pool."""
+        return {n: one for n, one in self.features.items() if isinstance(one, DiffusedConfig)}
+
+    @property
+    def extracted(self) -> dict[str, ExtractedConfig]:
+        """The named features of a backbone."""
+        return {n: one for n, one in self.features.items() if isinstance(one, ExtractedConfig)}
+
+    def source_of(self, features: str) -> str:
+        """The named features of a backbone that some are, or are made of."""
+        return self.diffused[features].source if features in self.diffused else features
+
+    @property
+    def floor_features(self) -> str:
+        """The named features that the training-free floor reads."""
+        return self.floor.features or self.model.features
+
+    def clustered_features(self, pool: str) -> str:
+        """The named features of a pool that k-means sees."""
+        return self.pools[pool].features or self.clustering.features or self.model.features
+
+    def assigned_features(self, pool: str) -> str:
+        """The named features of a pool whose pixels are assigned to its clusters."""
+        own = self.pools[pool].features or self.pseudo_masks.features
+        return own or self.clustered_features(pool)
+
+    @property
+    def salient_features(self) -> str:
+        """The named features that saliency is found in: what is diffused is no longer local."""
+        assigned = self.pseudo_masks.features or self.clustering.features or self.model.features
+        return self.source_of(assigned)

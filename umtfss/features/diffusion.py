@@ -34,7 +34,7 @@ from umtfss.features.pool_graph import PoolGraph, build_pool_graph
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
 
-KIND = FileKind("umtfss-diffusion", 2, "a diffusion map", "all_features")
+KIND = FileKind("umtfss-diffusion", 3, "a diffusion map", "all_features")
 TOLERANCE = 1e-2  # relative, of the eigenvalues; docs/history/accuracy_log.md measured with it
 SEGMENTS_PER_CELL = 100
 PROBED = 16  # cells of the index that a search reads: 0.93 of the true neighbours are found
@@ -46,6 +46,7 @@ class DiffusionMap:
 
     Attributes:
         ids: Qualified ids of the pool's images.
+        level: The level that is diffused.
         settings: How it was made, and how tokens are placed on it.
         segments: (n, C) float32, unit vectors, exact in half precision.
         image: (n,) int64, the image of each segment, counted in `ids`.
@@ -55,6 +56,7 @@ class DiffusionMap:
     """
 
     ids: tuple[str, ...]
+    level: str
     settings: DiffusionConfig
     segments: np.ndarray
     image: np.ndarray
@@ -66,7 +68,7 @@ class DiffusionMap:
         """Write it to an HDF5 file, atomically; equal maps give equal bytes."""
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             KIND.mark(file)
-            file.attrs["settings"] = self.settings.model_dump_json()
+            file.attrs.update(level=self.level, settings=self.settings.model_dump_json())
             file.create_dataset("ids", data=list(self.ids), dtype=h5py.string_dtype())
             file["segments"] = self.segments.astype(np.float16)
             for name in ("image", "coordinates", "axes", "cells"):
@@ -82,6 +84,7 @@ class DiffusionMap:
         with KIND.open(path) as file, KIND.reading(path):
             return cls(
                 tuple(file["ids"].asstr()[()]),
+                file.attrs["level"],
                 DiffusionConfig.model_validate_json(file.attrs["settings"]),
                 file["segments"][()].astype(np.float32),
                 *(file[name][()] for name in ("image", "coordinates", "axes", "cells")),
@@ -89,25 +92,28 @@ class DiffusionMap:
 
 
 def build_diffusion_map(
-    store: FeatureStore, ids: Sequence[str], settings: DiffusionConfig
+    store: FeatureStore, ids: Sequence[str], level: str, settings: DiffusionConfig
 ) -> DiffusionMap:
     """The diffusion map of the images `ids`.
 
     Args:
         store: Their features before diffusion.
         ids: Qualified ids of the pool's images; their order does not matter.
-        settings: The level diffused, number of segments, links and channels.
+        level: The level that is diffused.
+        settings: Number of segments, links and channels.
 
     Raises:
         DataError: The pool has too few images.
     """
     ids = sorted(ids)
-    graph = build_pool_graph(store, ids, settings)
+    graph = build_pool_graph(store, ids, level, settings)
     segments = graph.segments.astype(np.float16).astype(np.float32)
     coordinates = spectral_coordinates(graph, settings)
-    axes = principal_directions(segments, settings.own_channels if settings.own else 0)
+    axes = principal_directions(segments, settings.keep_channels if settings.keep else 0)
     cells = _cells(segments)
-    return DiffusionMap(tuple(ids), settings, segments, graph.image, coordinates, axes, cells)
+    return DiffusionMap(
+        tuple(ids), level, settings, segments, graph.image, coordinates, axes, cells
+    )
 
 
 def spectral_coordinates(graph: PoolGraph, settings: DiffusionConfig) -> np.ndarray:
@@ -123,7 +129,7 @@ def spectral_coordinates(graph: PoolGraph, settings: DiffusionConfig) -> np.ndar
     if count <= settings.channels:
         raise DataError(
             "the pool is too small for its diffused features",
-            expected=f"more segments than features.diffusion.channels, {settings.channels}",
+            expected=f"more segments than channels of the diffused features, {settings.channels}",
             found=f"{count} segments",
             fix="use more images, or fewer channels",
         )
@@ -143,7 +149,7 @@ def principal_directions(segments: np.ndarray, count: int) -> np.ndarray:
     if count > segments.shape[1]:
         raise DataError(
             "there are not as many principal directions as asked for",
-            expected=f"features.diffusion.own_channels of {segments.shape[1]} at most",
+            expected=f"keep_channels of the diffused features of {segments.shape[1]} at most",
             found=count,
         )
     _, vectors = np.linalg.eigh(segments.T @ segments)  # ascending
@@ -171,7 +177,7 @@ class DiffusedFeatures:
     """
 
     def __init__(self, source: FeatureSource, diffusion: DiffusionMap) -> None:
-        level, channels = diffusion.settings.level, diffusion.segments.shape[1]
+        level, channels = diffusion.level, diffusion.segments.shape[1]
         if source.channels.get(level) != channels:
             raise StoreError(
                 "the features do not fit the diffusion map",
@@ -203,12 +209,12 @@ class DiffusedFeatures:
 
     def read(self, image_id: str, level: str) -> np.ndarray:
         """The diffused features of an image, (h, w, k + d) float16; `level` is "diffused"."""
-        settings = self.diffusion.settings
-        tokens = unit_tokens(self.source, image_id, settings.level)
+        keep = self.diffusion.settings.keep
+        tokens = unit_tokens(self.source, image_id, self.diffusion.level)
         found = self.place(tokens, self._rows.get(image_id))
-        if settings.own:
+        if keep:
             own = _unit(tokens @ self.diffusion.axes)
-            found = np.hstack([(1 - settings.own) ** 0.5 * found, settings.own**0.5 * own])
+            found = np.hstack([(1 - keep) ** 0.5 * found, keep**0.5 * own])
         return found.reshape(*self.grid(image_id), -1).astype(np.float16)
 
     def place(self, tokens: np.ndarray, row: int | None = None) -> np.ndarray:
@@ -244,9 +250,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.maximum(norm, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
-def diffuse_shard(
-    manifest: str | Path, diffusion_map: str | Path, folder: Path, *, part_mb: int = 256
-) -> Path:
+def diffuse_shard(manifest: str | Path, diffusion_map: str | Path, folder: Path) -> Path:
     """Write the diffused features of a shard as another, and return its manifest's path.
 
     A stopped job goes on where it was, see `write_shard`.
@@ -255,7 +259,6 @@ def diffuse_shard(
         manifest: Of the shard's features before diffusion.
         diffusion_map: File of the map.
         folder: The new shard's folder.
-        part_mb: Largest size of a part, MB (one image is never split).
 
     Raises:
         StoreError: The features or the map are missing, altered or do not fit each other.
@@ -283,7 +286,6 @@ def diffuse_shard(
         store.ids,
         features.images,
         image_bytes=tokens * features.channels[DIFFUSED] * np.dtype(np.float16).itemsize,
-        part_mb=part_mb,
         description=DIFFUSED,
         packages=("faiss-cpu", "numpy", "h5py"),
     )

@@ -20,7 +20,7 @@ from umtfss.common.device import autocast, release_freed_memory
 from umtfss.common.digests import digest_code, digest_json
 from umtfss.common.errors import StoreError
 from umtfss.experiment.backbones import BackboneSpec
-from umtfss.features.shard import write_shard
+from umtfss.features.shard import PART_MB, write_shard
 from umtfss.features.store import FeatureSpec, ImageFeatures
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def extract_features(
     source: str,
     batch_size: int,
     precision: str = "fp32",
-    part_mb: int = 256,
+    part_mb: int = PART_MB,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Path:

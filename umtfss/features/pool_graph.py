@@ -65,7 +65,7 @@ def image_segments(tokens: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def build_pool_graph(
-    store: FeatureStore, ids: Sequence[str], settings: DiffusionConfig
+    store: FeatureStore, ids: Sequence[str], level: str, settings: DiffusionConfig
 ) -> PoolGraph:
     """The graph of the images `ids`.
 
@@ -75,14 +75,15 @@ def build_pool_graph(
     Args:
         store: The frozen features.
         ids: Qualified ids of the pool's images.
-        settings: The level compared, number of segments and of links, scale of their weights.
+        level: The level compared.
+        settings: Number of segments and of links, scale of their weights.
 
     Raises:
         DataError: The pool has too few images to link.
     """
     parts = [
         image_segments(
-            unit_tokens(store, image_id, settings.level),
+            unit_tokens(store, image_id, level),
             settings.segments,
             seed64("segments", image_id) % 2**31,
         )
@@ -95,7 +96,7 @@ def build_pool_graph(
             f"a pool of {len(ids)} images is too small for diffusion",
             expected=f"{settings.neighbours} segments in other images, for every image",
             found=f"{len(segments)} segments in all",
-            fix="use more images, or a smaller features.diffusion.neighbours",
+            fix="use more images, or fewer `neighbours` of the diffused features",
         )
     return PoolGraph(segments, image, _links(segments, image, settings))
 

@@ -23,6 +23,8 @@ from umtfss.features.store import (
 
 logger = logging.getLogger(__name__)
 
+PART_MB = 256
+
 
 def shard_ids(ids: Sequence[str], shard: int, shards: int) -> list[str]:
     """The images of one shard of `shards`: every `shards`-th, beginning at `shard`."""
@@ -39,7 +41,7 @@ def write_shard(
     features: Callable[[Sequence[str]], Iterator[ImageFeatures]],
     *,
     image_bytes: int,
-    part_mb: int,
+    part_mb: int = PART_MB,
     description: str,
     packages: Sequence[str],
     progress: bool = True,
@@ -127,5 +129,5 @@ def _check_disk(folder: Path, needed: int) -> None:
             f"the features do not fit the disk of {folder}",
             expected=f"{needed / 1e6:,.0f} MB free (upper bound)",
             found=f"{free / 1e6:,.0f} MB free",
-            fix="free some space, lower long_side, or set features.model.cache: false",
+            fix="free some space, lower long_side, or have live ones: `cache: false`",
         )

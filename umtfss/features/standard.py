@@ -102,7 +102,7 @@ def level_scales(
             raise StoreError(
                 f"the features of the level {level} are all alike",
                 expected="a standard deviation above 0",
-                fix="name another level in features.model.mid, or set features.model.mid_std: null",
+                fix="name another level in `mid` of the features, or set their `mid_std: null`",
             )
         scales[level] = float(np.float32(std / found))
     return scales

@@ -345,6 +345,6 @@ def unit_tokens(store: TokenSource, image_id: str, level: str) -> np.ndarray:
             f"the features {level} of image {image_id} are not finite",
             expected="numbers that fit fp16",
             found=f"{np.count_nonzero(~np.isfinite(norms))} bad tokens of {len(tokens)}",
-            fix="delete its features and compute them with features.precision fp32",
+            fix="delete its features and compute them with `precision: fp32` of the features",
         )
     return np.divide(tokens, norms, out=tokens, where=norms > 0)

@@ -167,9 +167,19 @@ def matcher_run(experiment: Experiment, **overrides: str | float) -> RunSpec:
 
 
 def floor_run(experiment: Experiment) -> RunSpec:
-    """The training-free floor: the matcher as everyone has it, on the backbone's own features."""
-    raw = experiment.features.diffusion is not None
-    return replace(matcher_run(experiment, **PLAIN_MATCHER), raw=raw)
+    """The training-free floor: the matcher as everyone has it, on the features of the floor."""
+    return replace(matcher_run(experiment, **PLAIN_MATCHER), features=floor_features(experiment))
+
+
+def floor_features(experiment: Experiment) -> str:
+    """The `features` of runs that read those of the floor: empty if they are the model's."""
+    name = experiment.floor_features
+    return "" if name == experiment.model.features else name
+
+
+def floor_is_mirrored(experiment: Experiment) -> bool:
+    """Whether the floor's features are the mean of an image's and of its mirror image's."""
+    return experiment.extracted[experiment.source_of(experiment.floor_features)].mirrored
 
 
 def unsupervised_run(
@@ -178,7 +188,7 @@ def unsupervised_run(
     fold: str = "all",
     model: str = "umtfss",
     *,
-    raw: bool = False,
+    features: str = "",
     **overrides: str | float,
 ) -> RunSpec:
     """A model meta-trained on pseudo-tasks of `pool`.
@@ -191,11 +201,13 @@ def unsupervised_run(
         pool: The unlabelled pool.
         fold: As of `RunSpec`.
         model: Meta-learner.
-        raw: Whether it sees the features before diffusion.
+        features: As of `RunSpec`.
         **overrides: Model keys.
     """
     changed = _changed(experiment, overrides)
-    return RunSpec(model, pool, "unsup", fold, overrides=changed, seed=experiment.seed, raw=raw)
+    return RunSpec(
+        model, pool, "unsup", fold, overrides=changed, seed=experiment.seed, features=features
+    )
 
 
 def _changed(

@@ -14,7 +14,8 @@ from time import process_time
 
 from umtfss.common.errors import DataError
 from umtfss.data.open import open_dataset
-from umtfss.experiment.backbones import backbone_spec
+from umtfss.experiment.backbones import backbone_spec, parts_of
+from umtfss.experiment.features import ExtractedConfig
 from umtfss.experiment.model import FFN_RATIO, ModelConfig
 from umtfss.plan.paths import FeatureCache
 from umtfss.plan.plan import Plan
@@ -120,15 +121,14 @@ def warnings(plan: Plan) -> list[str]:
         for name in sorted(splits)
         if image_count(plan, *name.split("/")) == 0
     ]
-    features = experiment.features
-    own = {pool.embedding.backbone for pool in plan.experiment.pools.values() if pool.embedding}
-    for name in sorted({features.clustering.backbone, features.model.backbone, *own}):
-        backbone = backbone_spec(name)
-        if backbone.source is None and name not in features.weights:
-            lines.append(
-                f"features.weights.{name} needs a `source:` and a `sha256:`; "
-                f"the official file is {backbone.official}"
-            )
+    for name, features in experiment.extracted.items():
+        for part in parts_of(features.backbone):
+            backbone = backbone_spec(part)
+            if backbone.source is None and part not in features.weights:
+                lines.append(
+                    f"features.{name}.weights.{part} needs a `source:` and a `sha256:`; "
+                    f"the official file is {backbone.official}"
+                )
     return lines
 
 
@@ -162,16 +162,15 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     A cache computes every image once. Live features are computed for every image of
     every episode; they are augmented anew every time, and nothing is stored.
     """
-    model, cores = plan.experiment.features.model, os.cpu_count() or 1
-    backbone = backbone_spec(model.backbone)
-    levels = plan.experiment.features.backbone_levels([*model.mid, model.high])
+    features, cores = plan.extracted(plan.experiment.model.features), os.cpu_count() or 1
+    backbone, levels = backbone_spec(features.backbone), features.levels
     splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
     counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
-    seen = {name: backbone.resized(*size, model.long_side) for name, size in sizes.items()}
-    passes = 1 + plan.experiment.features.mirrored
+    seen = {name: backbone.resized(*size, features.long_side) for name, size in sizes.items()}
+    passes = 1 + features.mirrored
     # a live image is padded to a square
-    square = passes * backbone.gflop(*backbone.resized(1, 1, model.long_side), levels)
+    square = passes * backbone.gflop(*backbone.resized(1, 1, features.long_side), levels)
     rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
 
     gflop = sum(n * passes * backbone.gflop(*seen[name], levels) for name, n in counts.items())
@@ -207,8 +206,9 @@ def cheaper_features(plan: Plan, ways: list[TrainingFeatures], free: float | Non
         best, why = "live", f"trainings draw {live.images} images, a cache computes {cache.images}"
     else:
         best, why = "a cache", f"it computes {cache.images} images, trainings draw {live.images}"
-    setting = f"features.model.cache: {str(best != 'live').lower()}"
-    is_set = plan.experiment.features.model.cache == (best != "live")
+    name = plan.experiment.source_of(plan.experiment.model.features)
+    setting = f"features.{name}.cache: {str(best != 'live').lower()}"
+    is_set = plan.extracted(name).cache == (best != "live")
     return f"cheaper is {best}, as {why}; {setting} {'is set' if is_set else 'is not set'}"
 
 
@@ -218,63 +218,77 @@ def _image_size(plan: Plan, dataset: str) -> tuple[int, int]:
     return (shapes.height, shapes.width) if shapes else TYPICAL_SIZE
 
 
+def _core_seconds(arrow: str, gflop: float, rate: float) -> float:
+    """Seconds of one core for an arrow's work, at its rate of matrix products, GFLOP/s."""
+    return gflop / (rate * EFFICIENCY[arrow])
+
+
+def _hours(jobs: int, seconds: float) -> float:
+    """Hours of jobs that take so many core-seconds in all, all cores busy."""
+    return (seconds + jobs * START_SECONDS) / (os.cpu_count() or 1) / 3600
+
+
+def _image_gflop(plan: Plan, features: ExtractedConfig, dataset: str) -> float:
+    """GFLOP for the features of an image of a data set."""
+    backbone = backbone_spec(features.backbone)
+    resized = backbone.resized(*_image_size(plan, dataset), features.long_side)
+    return (1 + features.mirrored) * backbone.gflop(*resized, features.levels)
+
+
+def _cache_cost(plan: Plan, cache: FeatureCache) -> tuple[float, float]:
+    """GFLOP and GB of a cache."""
+    features, extracted = plan.experiment.features[cache.features], plan.extracted(cache.features)
+    backbone = backbone_spec(extracted.backbone)
+    resized = backbone.resized(*_image_size(plan, cache.dataset), extracted.long_side)
+    images, (h, w) = image_count(plan, *cache.images), backbone.grid(*resized)
+    bytes_of_image = 2 * h * w * sum(plan.channels(cache.features).values())
+    if isinstance(features, ExtractedConfig):
+        gflop = _image_gflop(plan, features, cache.dataset)
+    else:
+        gflop = h * w * DIFFUSION_GFLOP
+    return images * gflop, images * bytes_of_image / 1e9
+
+
+def _episode_seconds(
+    plan: Plan, run: RunSpec, dataset: str, shot: int, arrow: str, rate: float
+) -> float:
+    """Core-seconds of one episode of a data set: model, and features where they are live."""
+    features = plan.model_features(run)
+    tokens = backbone_spec(features.backbone).grid(features.long_side, features.long_side)[0] ** 2
+    settings = plan.experiment.model.changed(dict(run.overrides))  # all models count as UMTFSS
+    model = episode_gflop(settings, tokens, features.mid_channels, shot)
+    passes = 3 if arrow == "training" else 1  # forward and backward
+    seconds = _core_seconds(arrow, passes * model, rate)
+    if features.live is not None:
+        image = _image_gflop(plan, features.live, dataset)
+        seconds += (1 + shot) * _core_seconds("features", image, rate)
+    return seconds
+
+
 def estimate(plan: Plan) -> list[Cost]:
     """The cost of every arrow that takes long or fills the disk."""
-    experiment, features = plan.experiment, plan.experiment.features
-    rate, shards, cores = matmul_rate(), features.shards, os.cpu_count() or 1
-    passes = 1 + features.mirrored
+    experiment, rate, shards = plan.experiment, matmul_rate(), plan.experiment.extraction.shards
 
-    def core_seconds(arrow: str, gflop: float) -> float:
-        return gflop / (rate * EFFICIENCY[arrow])
-
-    def hours(jobs: int, seconds: float) -> float:
-        return (seconds + jobs * START_SECONDS) / cores / 3600
-
-    size = {name: _image_size(plan, name) for name in experiment.datasets}
-
-    def cache_cost(cache: FeatureCache) -> tuple[float, float]:
-        backbone = backbone_spec(cache.backbone)
-        resized = backbone.resized(*size[cache.dataset], cache.long_side)
-        images = image_count(plan, cache.dataset, cache.split)
-        if cache.diffused:
-            assert features.diffusion is not None
-            h, w = backbone.grid(*resized)
-            work = images * h * w * DIFFUSION_GFLOP
-            return work, images * h * w * features.diffusion.width * 2 / 1e9
-        gflop = passes * backbone.gflop(*resized, cache.levels) * images
-        return gflop, backbone.image_bytes(*resized, cache.levels) * images / 1e9
-
-    caches = [cache_cost(cache) for cache in plan.feature_caches]
+    caches = [_cache_cost(plan, cache) for cache in plan.feature_caches]
     jobs = len(caches) * shards
-    seconds = core_seconds("features", sum(work for work, _ in caches))
-    costs = [Cost("features", jobs, hours(jobs, seconds), sum(disk for _, disk in caches))]
+    seconds = _core_seconds("features", sum(work for work, _ in caches), rate)
+    costs = [Cost("features", jobs, _hours(jobs, seconds), sum(disk for _, disk in caches))]
+
     pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
     salient = [run.pool for run in plan.trained_runs if run.tasks == "saliency"]
     pooled += sorted({name for pool in salient for name in experiment.pools[pool].images})
     pooled += ["/".join(pair) for pair in plan.superpixel_splits]
     images = sum(image_count(plan, *name.split("/")) for name in pooled)
     jobs, seconds = len(pooled) * shards, images * PSEUDO_MASK_SECONDS
-    costs.append(Cost("pseudo_masks", jobs, hours(jobs, seconds), images * 2.5e-5))
-
-    backbone = backbone_spec(features.model.backbone)
-    side = backbone.grid(features.model.long_side, features.model.long_side)[0]
-    levels = features.backbone_levels([*features.model.mid, features.model.high])
-
-    def live(dataset: str) -> float:
-        """Core-seconds for the model's features of an image."""
-        resized = backbone.resized(*size[dataset], features.model.long_side)
-        return core_seconds("features", passes * backbone.gflop(*resized, levels))
+    costs.append(Cost("pseudo_masks", jobs, _hours(jobs, seconds), images * 2.5e-5))
 
     trained = 0.0
     for run in plan.trained_runs:
-        stage, splits = plan.training_settings(run), plan.training_splits(run)
-        episodes = training_episodes(plan, run)
-        settings = experiment.model.changed(dict(run.overrides))
-        model = 3 * episode_gflop(settings, side * side, plan.mid_channels(run), stage.shot)
-        seen = 0.0 if features.model.cache else (1 + stage.shot) * live(splits[0].split("/")[0])
-        trained += episodes * (core_seconds("training", model) + seen)
+        shot, dataset = plan.training_settings(run).shot, plan.training_splits(run)[0].split("/")[0]
+        seconds = _episode_seconds(plan, run, dataset, shot, "training", rate)
+        trained += training_episodes(plan, run) * seconds
     jobs = len(plan.trained_runs)
-    costs.append(Cost("training", jobs, hours(jobs, trained), jobs * 0.02))
+    costs.append(Cost("training", jobs, _hours(jobs, trained), jobs * 0.02))
 
     tested, files = 0.0, 0
     specs = {spec for table in plan.tables for spec in plan.evaluations_of(table)}
@@ -282,9 +296,7 @@ def estimate(plan: Plan) -> list[Cost]:
         episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
         files += episodes
         if spec.run.is_trained:
-            settings = experiment.model.changed(dict(spec.run.overrides))
-            model = episode_gflop(settings, side * side, plan.mid_channels(spec.run), spec.shot)
-            seen = 0.0 if features.model.cache else (1 + spec.shot) * live(spec.dataset)
-            tested += episodes * (core_seconds("evaluation", model) + seen)
-    costs.append(Cost("evaluation", len(specs), hours(len(specs), tested), files * 3e-8))
+            place = (spec.dataset, spec.shot, "evaluation", rate)
+            tested += episodes * _episode_seconds(plan, spec.run, *place)
+    costs.append(Cost("evaluation", len(specs), _hours(len(specs), tested), files * 3e-8))
     return costs

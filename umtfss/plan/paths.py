@@ -5,39 +5,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umtfss.data.source import DatasetSource
-from umtfss.experiment.features import DIFFUSED
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.run import RunSpec
 
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
-    """The frozen features of one split: one backbone, one image size, one or more levels.
+    """Named frozen features of the images of one split, all levels.
 
-    Features that are diffused are a cache of their own.
+    Attributes:
+        features: Their name in the experiment.
+        dataset: Data set.
+        split: One of its splits.
     """
 
+    features: str
     dataset: str
     split: str
-    backbone: str
-    long_side: int
-    levels: tuple[str, ...]
 
     @property
-    def name(self) -> str:
-        """The cache's folder name."""
-        kind = [DIFFUSED] if self.diffused else []
-        return "-".join([self.backbone, str(self.long_side), *kind])
-
-    @property
-    def diffused(self) -> bool:
-        """Whether it is made of another cache, and not of images."""
-        return self.levels == (DIFFUSED,)
-
-    @property
-    def files(self) -> str:
-        """The folder of its files, below features/."""
-        return f"{self.dataset}/{self.split}/{self.name}"
+    def images(self) -> tuple[str, str]:
+        """The data set and the split."""
+        return self.dataset, self.split
 
 
 @dataclass(frozen=True, order=True)
@@ -111,26 +100,29 @@ class Paths:
     def feature_manifests(self, caches: Iterable[FeatureCache]) -> list[str]:
         """The manifests of all shards of the caches."""
         return [
-            f"{self.root}/features/{c.files}/shard{shard}/manifest.json"
+            f"{self.root}/features/{c.features}/{c.dataset}/{c.split}/shard{shard}/manifest.json"
             for c in caches
-            for shard in range(self.experiment.features.shards)
+            for shard in range(self.experiment.extraction.shards)
         ]
 
     def centroids(self, pool: str) -> str:
         """The cluster centroids of a pool."""
         return f"{self.root}/clustering/{pool}/centroids.h5"
 
-    @property
-    def diffusion_map(self) -> str:
-        """The map that diffuses features."""
-        return f"{self.root}/features/diffusion.h5"
+    def feature_manifest(self, features: str, dataset: str, split: str, shard: str) -> str:
+        """The manifest of one shard of the named features of a split."""
+        return self.feature_manifests([FeatureCache(features, dataset, split)])[int(shard)]
+
+    def diffusion_map(self, features: str) -> str:
+        """The map that makes the named diffused features."""
+        return f"{self.root}/features/{features}/diffusion.h5"
 
     def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
         """The pseudo-mask shards of a pool (`.h5`), or their manifests (`.json`)."""
         return [
             f"{self.root}/pseudo_masks/{pool}/{name.replace('/', '-')}-shard{shard}{suffix}"
             for name in self.experiment.pools[pool].images
-            for shard in range(self.experiment.features.shards)
+            for shard in range(self.experiment.extraction.shards)
         ]
 
     def saliency_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
@@ -138,14 +130,14 @@ class Paths:
         return [
             f"{self.root}/pseudo_masks/saliency-{name.replace('/', '-')}-shard{shard}{suffix}"
             for name in self.experiment.pools[pool].images
-            for shard in range(self.experiment.features.shards)
+            for shard in range(self.experiment.extraction.shards)
         ]
 
     def superpixels(self, dataset: str, split: str) -> list[str]:
         """The superpixels of a split's images, one file a shard."""
         return [
             f"{self.root}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5"
-            for shard in range(self.experiment.features.shards)
+            for shard in range(self.experiment.extraction.shards)
         ]
 
     def task_masks(self, run: RunSpec, suffix: str = ".h5") -> list[str]:

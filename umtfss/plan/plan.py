@@ -144,29 +144,27 @@ class Plan(RunSettings):
     @cached_property
     def feature_caches(self) -> list[FeatureCache]:
         """Every cache that the tables asked for need."""
-        features = self.experiment.features
-        caches: set[FeatureCache] = set()
+        experiment, caches = self.experiment, set[FeatureCache]()
         for run in self.trained_runs:
             caches.update(self.training_caches(run))
             if run.tasks == "saliency":
-                caches.update(self.embedding_caches(run.pool, self.salient_embedding))
+                images = experiment.pools[run.pool].images
+                caches.update(self.caches(experiment.salient_features, images))
         for pool in self.pools:
-            for embedding in (features.clustering, features.assignment):
-                caches.update(self.embedding_caches(pool, self.pool_embedding(pool, embedding)))
+            for name in (experiment.clustered_features(pool), experiment.assigned_features(pool)):
+                caches.update(self.caches(name, experiment.pools[pool].images))
         for table in self.tables:
             for m in table.measurements:
                 caches.update(self.tested_caches(m.run, m.dataset))
-        caches.update(self.diffusion_sources)
-        caches.update([self.plain(cache) for cache in caches if cache.diffused])
-        return sorted(caches)
+        return sorted(caches | self.source_caches(caches))
 
     def training_caches(self, run: RunSpec) -> list[FeatureCache]:
         """The caches that a run is trained on; none if its features are live."""
-        return self.model_caches(self.training_splits(run), self.diffuses(run))
+        return self.caches(self.run_features(run), self.training_splits(run))
 
     def tested_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
         """The caches of a data set's test images that a run reads; none if they are live."""
-        return self.model_caches([self.tested_split(dataset)], self.diffuses(run))
+        return self.caches(self.run_features(run), [self.tested_split(dataset)])
 
     def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
         """The superpixels of a data set's test images; none if the run does not ask for them."""
@@ -207,7 +205,7 @@ class Plan(RunSettings):
         tested = {m.dataset for table in self.tables for m in table.measurements}
         splits = {self.tested_split(dataset) for dataset in tested}
         splits = splits.union(*(self.training_splits(run) for run in self.trained_runs))
-        splits |= {f"{cache.dataset}/{cache.split}" for cache in self.diffusion_sources}
+        splits |= {"/".join(cache.images) for cache in self.feature_caches}
         return sorted(self.index(*pair) for pair in pairs_of(splits))
 
     @property
@@ -253,7 +251,7 @@ class Plan(RunSettings):
     def training_inputs(self, run: RunSpec) -> dict[str, Any]:
         """Manifests and files that the training of a run reads."""
         splits = self.training_splits(run)
-        pixels = run.tasks == "sup" or not self.experiment.features.model.cache
+        pixels = run.tasks == "sup" or self.model_features(run).live is not None
         return {
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
@@ -264,8 +262,24 @@ class Plan(RunSettings):
 
     def clustered_features(self, pool: str) -> list[str]:
         """The manifests of the features that the clustering of a pool reads."""
-        embedding = self.pool_embedding(pool, self.experiment.features.clustering)
-        return self.feature_manifests(self.embedding_caches(pool, embedding))
+        name = self.experiment.clustered_features(pool)
+        return self.feature_manifests(self.caches(name, self.experiment.pools[pool].images))
+
+    def mapped_features(self, features: str) -> list[str]:
+        """The manifests of the features that named ones are diffused over."""
+        return self.feature_manifests(self.mapped_caches(features))
+
+    def features_before(self, features: str, dataset: str, split: str, shard: str) -> str:
+        """The manifest of the shard that a shard of diffused features is made of."""
+        return self.feature_manifest(self.experiment.source_of(features), dataset, split, shard)
+
+    def assigned_features(self, pool: str, dataset: str, split: str, shard: str) -> str:
+        """The manifest of the shard of features that pseudo-masks are made of."""
+        return self.feature_manifest(self.experiment.assigned_features(pool), dataset, split, shard)
+
+    def salient_features(self, dataset: str, split: str, shard: str) -> str:
+        """The manifest of the shard of features that saliency is found in."""
+        return self.feature_manifest(self.experiment.salient_features, dataset, split, shard)
 
     def table_inputs(self, name: str) -> list[str]:
         """The evaluation files that a table reads."""

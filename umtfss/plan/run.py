@@ -22,7 +22,7 @@ class RunSpec:
         init: Unlabelled pool of the meta-training that the weights come from; empty: scratch.
         overrides: (model key, value) where the run differs from the experiment's model block.
         seed: Training seed.
-        raw: Whether it sees the features before diffusion, where an experiment diffuses.
+        features: Named features that it reads; empty: those of the experiment's model block.
     """
 
     model: str
@@ -33,7 +33,7 @@ class RunSpec:
     init: str = ""
     overrides: tuple[tuple[str, str | float], ...] = ()
     seed: int = 0
-    raw: bool = False
+    features: str = ""
 
     @property
     def is_trained(self) -> bool:
@@ -57,15 +57,20 @@ class RunSpec:
         if not self.init:
             return None
         return RunSpec(
-            self.model, self.init, "unsup", overrides=self.overrides, seed=self.seed, raw=self.raw
+            self.model,
+            self.init,
+            "unsup",
+            overrides=self.overrides,
+            seed=self.seed,
+            features=self.features,
         )
 
     @property
     def path(self) -> str:
         """The run's readable path below training/ and evaluation/."""
         variant = [f"seed{self.seed}" if self.is_trained else "training_free"]
-        if self.raw:
-            variant.append("raw")
+        if self.features:
+            variant.append(f"features={self.features}")
         if self.ratio != ALL_LABELS:
             variant.append(f"labels={self.ratio}")
         if self.init:

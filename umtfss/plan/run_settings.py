@@ -48,21 +48,24 @@ class RunSettings(Caches):
             "training": self.training_settings(run).model_dump(
                 mode="json", exclude={"workers", "checkpoint_minutes", "models"}
             ),
-            "features": self.experiment.features.model.model_dump(mode="json"),
-            "live": self.live_backbone,
+            "features": self.model_features(run).model_dump(mode="json"),
         }
 
     def settings_behind(self, run: RunSpec) -> dict[str, Any]:
         """All settings that decide a run's weights, block by block, be it by what it reads."""
         experiment = self.experiment
-        elsewhere = {"shards", "part_mb", "batch_size"}
-        features = experiment.features.model_dump(mode="json", exclude=elsewhere)
+        features = {"model": self.features_behind(self.run_features(run))}
         found = {**self.trained_with(run), "features": features}
         if run.tasks != "sup":
+            clustered = experiment.clustered_features(run.pool)
+            assigned = experiment.assigned_features(run.pool)
+            features["clustering"] = self.features_behind(clustered)
+            features["pseudo_masks"] = self.features_behind(assigned)
+            named = {"features"}  # the name decides nothing
             found |= {
-                "pool": experiment.pools[run.pool].model_dump(mode="json"),
-                "clustering": experiment.clustering.model_dump(),
-                "pseudo_masks": experiment.pseudo_masks.model_dump(mode="json"),
+                "pool": experiment.pools[run.pool].model_dump(mode="json", exclude=named),
+                "clustering": experiment.clustering.model_dump(exclude=named),
+                "pseudo_masks": experiment.pseudo_masks.model_dump(mode="json", exclude=named),
             }
         episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
         return {**found, "episodes": episodes}

@@ -43,7 +43,7 @@ from umtfss.training.step import Objective, StepResult, train_step
 
 COLLAPSED = (
     "step %d of %d: the IoU on the training's own tasks is below %g over the last tenth of the "
-    "steps; if it stays so, look at the rates, the number of steps and features.model.mid_std"
+    "steps; if it stays so, look at the rates, the number of steps and mid_std of the features"
 )
 
 logger = logging.getLogger(__name__)

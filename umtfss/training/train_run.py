@@ -59,7 +59,7 @@ def train_run(
         os.execve(sys.executable, command, environment)
     plan = Plan(load_experiment(experiment, seed))
     run = plan.run_at(run_path)
-    features = plan.experiment.features.model
+    features = plan.model_features(run)
     spec = backbone_spec(features.backbone)
     manifest = read_manifest(plan.training_episodes(run, ".json"), "episodes")
 
@@ -68,7 +68,7 @@ def train_run(
         model = build_model(
             run.model,
             plan.model_settings(run),
-            plan.mid_channels(run),
+            features.mid_channels,
             align_corners=spec.align_corners,
         )
         if run.initial is not None:
@@ -93,14 +93,15 @@ def mid_scales(plan: Plan, run: RunSpec) -> dict[str, float]:
 
     A run that starts from other weights takes their numbers.
     """
-    std = plan.experiment.features.model.mid_std
+    features = plan.model_features(run)
+    std = features.mid_std
     if std is None:
         return {}
     if run.initial is not None:
         (manifest,) = plan.training_manifest(run.initial)
         return dict(read_manifest(manifest, "training")["mid_scales"])
     manifests = plan.feature_manifests(plan.training_caches(run))
-    return level_scales(manifests, plan.model_levels(run)[0], std)
+    return level_scales(manifests, features.mid, std)
 
 
 def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
@@ -138,21 +139,21 @@ def _episodes(
     support_target: bool,
 ) -> dict[str, Any]:
     """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
-    experiment, settings = plan.experiment, plan.training_settings(run)
-    features = experiment.features.model
+    features, settings = plan.model_features(run), plan.training_settings(run)
     episodes = EpisodeList.load(plan.training_episodes(run))
     splits = plan.training_splits(run)
-    pixels = run.tasks == "sup" or not features.cache  # else the raw files may be gone
+    pixels = run.tasks == "sup" or features.live is not None  # else the raw files may be gone
     sources = plan.sources(splits) if pixels else []
-    catalog = Catalog(open_datasets(sources, experiment.raw_data_root))
+    catalog = Catalog(open_datasets(sources, plan.experiment.raw_data_root))
     masks = _masks(plan, run, catalog)
     target_side = settings.loss_side or features.long_side
-    if features.cache:
+    if features.live is None:
         store = FeatureStore(plan.feature_manifests(plan.training_caches(run)))
         cached = CachedEpisodes(
             episodes,
             Standardised(store, scales),
-            *plan.model_levels(run),
+            features.mid,
+            features.high,
             masks,
             seed=run.seed,
             target_side=target_side,
@@ -162,11 +163,10 @@ def _episodes(
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: libraries that take a second to load, and only live features need.
-    from umtfss.backbones.build import build_model_extractor
+    from umtfss.backbones.build import build_live_extractor
     from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
 
-    mid, high = plan.model_levels(run)
-    extractor = build_model_extractor(experiment.features).to(device)
+    extractor = build_live_extractor(features.live).to(device)
     live = LiveEpisodes(
         episodes,
         catalog,
@@ -176,7 +176,7 @@ def _episodes(
         augment=settings.augment,
         seed=run.seed,
     )
-    featuriser = Featuriser(extractor, mid, high, target_side, support_target)
+    featuriser = Featuriser(extractor, features.mid, features.high, target_side, support_target)
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
 
 

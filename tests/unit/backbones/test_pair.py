@@ -5,12 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtfss.backbones.build import build_extractor, build_model_extractor
+from umtfss.backbones.build import build_extractor, build_live_extractor
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.pair import Pair, at_patch_centres
 from umtfss.common.errors import WeightsError
 from umtfss.experiment.backbones import PAIRS, backbone_spec
-from umtfss.experiment.features import FeaturesConfig, WeightsConfig
+from umtfss.experiment.features import ExtractedConfig, WeightsConfig
 from umtfss.experiment.load import load_experiment
 
 
@@ -71,8 +71,8 @@ def test_mirrored_features_are_the_mean_of_an_image_and_its_mirror_image(pair):
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_model_that_reads_no_cache_sees_what_a_cache_would_hold(pair, mirrored):
-    features = load_experiment("voc_cpu").features.model_copy(update={"mirrored": mirrored})
-    found = build_model_extractor(features)
+    pair_features = load_experiment("voc_cpu").extracted["pair"]
+    found = build_live_extractor(pair_features.model_copy(update={"mirrored": mirrored}))
     assert (found.levels, found.mirrored) == (("fused",), mirrored)
     assert found.digest == pair.digest
 
@@ -102,10 +102,10 @@ def test_what_lies_outside_an_image_is_zero_once_normalised(pair):
     assert backbone_spec("efficientnet_lite2").padding == (0.5, 0.5, 0.5)
 
 
-def test_live_features_have_the_precision_of_the_features_block():
-    block = load_experiment("voc_cpu").features
+def test_live_features_have_the_precision_that_is_said():
+    block = load_experiment("voc_cpu").extracted["pair"]
     exact, mixed = (
-        build_model_extractor(block.model_copy(update={"precision": precision}))
+        build_live_extractor(block.model_copy(update={"precision": precision}))
         for precision in ("fp32", "bf16")
     )
     images = torch.rand(1, 3, 56, 84, generator=torch.Generator().manual_seed(0))
@@ -122,9 +122,9 @@ def test_weights_of_its_parts_are_taken(tmp_path, part):
 
 def test_it_has_no_weights_of_its_own():
     weights = {"vits14_lite2": {"source": "x.pth"}}
-    block = {**load_experiment("voc_cpu").features.model_dump(), "weights": weights}
+    block = {**load_experiment("voc_cpu").extracted["pair"].model_dump(), "weights": weights}
     with pytest.raises(ValueError, match=r"weights(?s:.*)vits14_lite2"):
-        FeaturesConfig.model_validate(block)
+        ExtractedConfig.model_validate(block)
 
 
 def test_a_pair_is_a_network_of_extractors(pair):

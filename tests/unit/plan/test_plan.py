@@ -1,5 +1,7 @@
 """From tables to distinct runs."""
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -9,11 +11,20 @@ from umtfss.common.files import PACKAGE_ROOT
 from umtfss.data.splits import ClassPresence
 from umtfss.experiment.features import WeightsConfig
 from umtfss.experiment.load import load_experiment
+from umtfss.experiment.schema import Experiment
 from umtfss.experiment.training import TrainingConfig
 from umtfss.plan.plan import Plan, table_names
 from umtfss.plan.run import RunSpec
 
-FLOOR_PATH = "prototype/training_free+raw+margin=0.0+self_support=False+superpixels=0.0"
+FLOOR_PATH = "prototype/training_free+features=pair+margin=0.0+self_support=False+superpixels=0.0"
+
+MATCHER_PATH = "prototype/training_free"
+
+
+def with_features(experiment: Experiment, name: str, **changes: Any) -> Plan:
+    """The plan of an experiment with other settings of its named features."""
+    one = experiment.features[name].model_copy(update=changes)
+    return Plan(experiment.model_copy(update={"features": {**experiment.features, name: one}}))
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +126,10 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
 def test_superpixels_of_test_images_are_made_for_runs_that_ask():
     plan = Plan(load_experiment("voc_cpu"), ["headline"])
     made = plan.superpixels("pascal", "val")
-    assert len(set(made)) == plan.experiment.features.shards
+    assert len(set(made)) == plan.experiment.extraction.shards
     for spec in plan.evaluations_of(plan.table_named("headline")):
         asks = plan.model_settings(spec.run).superpixels > 0
-        assert asks == (not spec.run.raw)  # the floor does not
+        assert asks == (spec.run.features == "")  # the floor does not
         assert plan.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
     assert set(made) < set(plan.mask_files)
 
@@ -191,13 +202,12 @@ def test_settings_of_a_run_hold_its_overrides(paper):
 
 
 def test_live_features_need_no_cache_for_the_model(paper):
-    assert {cache.backbone for cache in paper.feature_caches} == {"resnet50_moco_v2"}
-    assert {cache.long_side for cache in paper.feature_caches} == {473, 640}
+    assert {cache.features for cache in paper.feature_caches} == {"moco", "moco_large"}
 
 
 def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
     experiment = load_experiment("voc_cpu")
-    model = experiment.model.changed({"width": 64, "k_fg": 7})
+    model = experiment.model.model_copy(update={"width": 64, "layers": 7})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
     run = RunSpec("prototype")
     assert before.tested_model(run) == after.tested_model(run)
@@ -211,7 +221,6 @@ def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
         ("clustering", "iterations", 9),
         ("pseudo_masks", "min_area", 7),
         ("episodes", "max_border", 0.7),
-        ("features", "mirrored", False),
     ],
 )
 def test_what_decides_weights_is_behind_them(block, key, value):
@@ -222,63 +231,92 @@ def test_what_decides_weights_is_behind_them(block, key, value):
     assert before.settings_behind(run)[block] != after.settings_behind(run)[block]
 
 
-def test_live_features_are_decided_by_weights_and_code(paper):
-    assert Plan(load_experiment("voc_cpu")).live_backbone == {}
-    before = paper.live_backbone
-    weights = WeightsConfig(source="/elsewhere.pth")
-    features = paper.experiment.features.model_copy(update={"weights": {"resnet50": weights}})
-    other = Plan(paper.experiment.model_copy(update={"features": features})).live_backbone
-    assert before["code"] == other["code"]
-    assert (before["weights"], other["weights"]["resnet50"]["source"]) == (None, "/elsewhere.pth")
+@pytest.mark.parametrize(
+    ("name", "key", "value"), [("pair", "mirrored", False), ("diffused", "channels", 8)]
+)
+def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value):
+    experiment = load_experiment("voc_cpu")
+    before, after = Plan(experiment), with_features(experiment, name, **{key: value})
+    one, other = (plan.settings_behind(before.main_run)["features"] for plan in (before, after))
+    assert one.keys() == {"model", "clustering", "pseudo_masks"}
+    assert all(one[block] != other[block] for block in one)
 
 
-def test_equal_embeddings_share_one_cache():
+def test_a_name_of_features_decides_nothing():
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/voc_cpu.yaml").read_text())
+    text = yaml.safe_dump(raw)
+    for name in ("pair", "diffused"):
+        text = text.replace(f"features: {name}", f"features: {name}2")
+        text = text.replace(f"{name}:", f"{name}2:").replace(f"from: {name}", f"from: {name}2")
+    before, after = (
+        Plan(Experiment.model_validate({**one, "name": "mine"}))
+        for one in (raw, yaml.safe_load(text))
+    )
+    run = before.main_run
+    assert list(after.experiment.features) != list(before.experiment.features)
+    assert before.settings_behind(run) == after.settings_behind(run)
+
+
+def test_only_live_features_are_decided_by_how_they_are_computed(paper):
+    weights = {"resnet50": WeightsConfig(source="/elsewhere.pth")}
+    run = paper.main_run
+    other = with_features(paper.experiment, "resnet", weights=weights).model_features(run)
+    assert paper.model_features(run).live.weights == {}
+    assert other.live.weights == weights
+    cached = Plan(load_experiment("voc_cpu"))
+    mirrored = with_features(cached.experiment, "pair", mirrored=False)
+    run = cached.run_at(FLOOR_PATH)
+    assert cached.model_features(run) == mirrored.model_features(run)
+
+
+def test_clusters_and_model_share_one_cache_of_named_features():
     plan = Plan(load_experiment("demo"))
-    caches = [one for one in plan.feature_caches if one.backbone == "efficientnet_lite2"]
-    assert [cache.split for cache in caches] == ["train", "val"]
-    assert all(cache.levels == ("block14", "block20") for cache in caches)
+    assert [one.features for one in plan.feature_caches] == ["lite2", "lite2"]
+    assert [one.split for one in plan.feature_caches] == ["train", "val"]
+    assert plan.extracted("lite2").levels == ("block14", "block20")
+    assert plan.channels("lite2") == {"block14": 120, "block20": 352}
 
 
 def test_diffused_features_are_caches_of_their_own():
     plan = Plan(load_experiment("voc_cpu"))
-    plain, diffused = "vits14_lite2-672", "vits14_lite2-672-diffused"
-    named = {(cache.dataset, cache.split, cache.name): cache for cache in plan.feature_caches}
-    assert set(named) == {
-        *((photos, "all", plain) for photos in ("coco", "imagenet")),
-        *(("pascal", split, name) for split in ("train", "val") for name in (plain, diffused)),
+    assert {(one.features, *one.images) for one in plan.feature_caches} == {
+        *(("pair", photos, "all") for photos in ("coco", "imagenet")),
+        *((name, "pascal", split) for split in ("train", "val") for name in ("pair", "diffused")),
     }
-    for (dataset, split, name), cache in named.items():
-        assert plan.cache_named(dataset, split, name) == cache
-        kind = "diffused" if cache.diffused else "fused"
-        assert cache.levels == (kind,)
+    assert plan.features_before("diffused", "pascal", "val", "1") == (
+        "results/voc_cpu/features/pair/pascal/val/shard1/manifest.json"
+    )
+    assert len(plan.mapped_features("diffused")) == 3 * 4  # splits, shards
+    assert plan.diffusion_map("diffused") == "results/voc_cpu/features/diffused/diffusion.h5"
     assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
 
 
-def test_a_raw_run_reads_the_features_before_diffusion():
+def test_without_diffused_runs_nothing_is_diffused():
+    plan = Plan(load_experiment("voc_cpu"), ["headline"])
+    floor = plan.run_at(FLOOR_PATH)
+    assert plan.source_caches(plan.tested_caches(floor, "pascal")) == set()
+
+
+def test_a_run_may_read_other_features_than_the_model():
     plan = Plan(load_experiment("voc_cpu"))
-    floor, matcher = plan.run_at(FLOOR_PATH), plan.run_at("prototype/training_free")
-    assert (plan.model_levels(floor), plan.mid_channels(floor)) == ((["fused"], "fused"), 736)
-    assert plan.model_levels(matcher) == (["diffused"], "diffused")
-    assert plan.mid_channels(matcher) == 384  # 256 of a place, 128 of the own part
-    settings = plan.model_settings(floor).prototype
+    floor, matcher = map(plan.model_features, map(plan.run_at, (FLOOR_PATH, MATCHER_PATH)))
+    assert (floor.mid, floor.high, floor.mid_channels) == (["fused"], "fused", 736)
+    assert (matcher.mid, matcher.high) == (["diffused"], "diffused")
+    assert matcher.mid_channels == 384  # 256 of a place, 128 of the kept part
+    settings = plan.model_settings(plan.run_at(FLOOR_PATH)).prototype
     assert (settings.self_support, settings.margin) == (False, 0)
     paper = next(run for run in plan.trained_runs if run.pool == "paper")
-    assert paper.raw
-    folders = {path.split("/")[-3] for path in plan.training_inputs(paper)["features"]}
-    assert folders == {"vits14_lite2-672"}
-    assert plan.pool_embedding("paper", plan.experiment.features.clustering).level == "fused"
-    assert plan.pool_embedding("pascal", plan.experiment.features.clustering).level == "diffused"
+    assert paper.features == "pair"
+    folders = {path.split("/")[3] for path in plan.training_inputs(paper)["features"]}
+    assert folders == {"pair"}
+    assert plan.experiment.clustered_features("paper") == "pair"
+    assert plan.experiment.assigned_features("pascal") == "diffused"
+    assert plan.experiment.salient_features == "pair"
 
 
 def test_the_floor_of_an_experiment_without_diffusion_is_the_plain_matcher(paper):
     runs = {spec.run for spec in paper.evaluations.values() if spec.run.model == "prototype"}
     assert runs == {RunSpec("prototype")}
-
-
-def test_a_folder_of_another_form_is_no_cache():
-    plan = Plan(load_experiment("demo"))
-    with pytest.raises(ConfigError, match=r"no cache efficientnet_lite2-280-view1 of shapes/train"):
-        plan.cache_named("shapes", "train", "efficientnet_lite2-280-view1")
 
 
 def test_no_two_outputs_share_a_path(paper):

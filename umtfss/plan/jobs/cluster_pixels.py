@@ -30,5 +30,5 @@ class ClusterPixels(Job):
         experiment, pool = plan.experiment, wildcards.pool
         clusters = experiment.pools[pool].clusters
         assert clusters is not None  # the experiment refuses a trained pool without
-        embedding = plan.pool_embedding(pool, experiment.features.clustering)
-        return cls(embedding.level, clusters, experiment.clustering)
+        level = experiment.features[experiment.clustered_features(pool)].level
+        return cls(level, clusters, experiment.clustering)

@@ -29,5 +29,5 @@ class MakePseudoMasks(Job):
     def of(cls, plan: "Plan", wildcards: Any) -> "MakePseudoMasks":
         """The job of images of `wildcards.dataset` in the pool `wildcards.pool`."""
         experiment = plan.experiment
-        embedding = plan.pool_embedding(wildcards.pool, experiment.features.assignment)
-        return cls(plan.source(wildcards.dataset), embedding.level, experiment.pseudo_masks)
+        level = experiment.features[experiment.assigned_features(wildcards.pool)].level
+        return cls(plan.source(wildcards.dataset), level, experiment.pseudo_masks)

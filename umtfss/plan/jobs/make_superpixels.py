@@ -38,7 +38,7 @@ class MakeSuperpixels(Job):
         return cls(
             dataset=plan.source(wildcards.dataset),
             shard=int(wildcards.shard),
-            shards=experiment.features.shards,
+            shards=experiment.extraction.shards,
             scale=settings.scale,
             sigma=settings.sigma,
             min_size=settings.min_size,

@@ -45,7 +45,7 @@ class WriteClaims(Job):
     def of(cls, plan: "Plan", wildcards: Any) -> "WriteClaims":
         """The job of the whole experiment."""
         experiment, settings = plan.experiment, plan.experiment.evaluation
-        seen = experiment.features.model
+        seen = plan.extracted(experiment.model.features)
         height, width = backbone_spec(seen.backbone).grid(seen.long_side, seen.long_side)
         return cls(
             experiment.name,

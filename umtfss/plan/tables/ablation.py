@@ -10,6 +10,8 @@ from umtfss.plan.cells import (
     Cell,
     Table,
     build_table,
+    floor_features,
+    floor_is_mirrored,
     floor_run,
     fold_cells,
     matcher_run,
@@ -34,7 +36,7 @@ def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurem
         "The paper's rows are meta-trained on clusters of the backbone's features, the diffused "
         "ones on clusters of diffused features. + matcher: the training-free score is added."
     )
-    kept = ["averages over mirror images"] if experiment.features.mirrored else []
+    kept = ["averages over mirror images"] if floor_is_mirrored(experiment) else []
     kept += ["the choice of clusters by max_border"] if experiment.episodes.max_border else []
     if kept:
         note += f" {' and '.join(kept).capitalize()}, not in the paper either, are in every row."
@@ -44,12 +46,12 @@ def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurem
 
 def _rows(experiment: Experiment, settings: AblationConfig) -> dict[str, tuple[str, RunSpec]]:
     """Row title -> (what is added, run)."""
-    pool, own = settings.pool, settings.paper_pool
+    pool, own, plain = settings.pool, settings.paper_pool, floor_features(experiment)
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
     without: dict[str, Any] = {"superpixels": 0.0}
     refined = experiment.model.superpixels > 0
 
-    self_support = replace(matcher_run(experiment, **without), raw=True)
+    self_support = replace(matcher_run(experiment, **without), features=plain)
     rows = {
         "matcher": ("", floor_run(experiment)),
         "matcher, self-support": ("self_support", self_support),
@@ -64,8 +66,11 @@ def _rows(experiment: Experiment, settings: AblationConfig) -> dict[str, tuple[s
         )
 
     rows |= {
-        "UMTFSS of the paper": ("", unsupervised_run(experiment, own, raw=True, **bare)),
-        "UMTFSS + matcher": ("matcher", unsupervised_run(experiment, own, raw=True, **scored)),
+        "UMTFSS of the paper": ("", unsupervised_run(experiment, own, features=plain, **bare)),
+        "UMTFSS + matcher": (
+            "matcher",
+            unsupervised_run(experiment, own, features=plain, **scored),
+        ),
         "UMTFSS, diffused": ("diffusion", unsupervised_run(experiment, pool, **bare)),
         "UMTFSS + matcher, diffused": (
             "matcher diffusion",

@@ -7,6 +7,7 @@ from umtfss.plan.cells import (
     Key,
     Table,
     build_table,
+    floor_is_mirrored,
     floor_run,
     fold_cells,
     matcher_run,
@@ -47,7 +48,7 @@ def headline(experiment: Experiment, settings: HeadlineConfig) -> Table[Measurem
             cells += fold_cells(title, {**key, "shot": shot}, measured, group=f"{shot}-shot")
     note = ""
     if matcher != floor:
-        mirrored = ", averaged over the image and its mirror image" * experiment.features.mirrored
+        mirrored = ", averaged over the image and its mirror image" * floor_is_mirrored(experiment)
         note = f"The first row is the usual matcher on the backbone's own features{mirrored}."
     return build_table(
         experiment,

@@ -35,7 +35,7 @@ def table5(experiment: Experiment, settings: Table5Config) -> Table[Measurement]
                         title + suffix, key, measured, group=dataset, paper=paper, metric=metric
                     )
     note = "The paper tests on PASCAL-5i and COCO-20i."
-    if experiment.features.diffusion is not None:
+    if experiment.model.features in experiment.diffused:
         note = f"Features are diffused over the whole pool in every setting. {note}"
     if settings.masksplit:
         note = (

