@@ -5,6 +5,7 @@ import pytest
 
 from umtfss.common.errors import DataError
 from umtfss.experiment.features import DiffusionConfig
+from umtfss.features import pool_graph
 from umtfss.features.pool_graph import build_pool_graph, image_segments
 
 
@@ -78,3 +79,17 @@ def test_a_pool_that_is_too_small_is_refused():
     store = Store(images=3)
     with pytest.raises(DataError, match="a pool of 3 images is too small"):
         build_pool_graph(store, store.ids, "high", diffusion(segments=4, neighbours=20))
+
+
+def test_a_large_pool_is_searched_in_cells(monkeypatch):
+    random = np.random.default_rng(3)
+    centres = random.standard_normal((20, 16))
+    vectors = unit(centres[random.integers(20, size=2000)] + random.normal(0, 0.3, (2000, 16)))
+    exact = pool_graph._index(vectors).search(vectors, 10)[1]
+    monkeypatch.setattr(pool_graph, "EXACT", 1999)
+    index = pool_graph._index(vectors)
+    found = index.search(vectors, 10)[1]
+    assert index.nlist == 178  # 4 n^1/2
+    recall = np.mean([len({*one} & {*other}) / 10 for one, other in zip(exact, found, strict=True)])
+    assert recall > 0.9
+    np.testing.assert_array_equal(found, pool_graph._index(vectors).search(vectors, 10)[1])
