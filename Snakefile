@@ -54,6 +54,7 @@ wildcard_constraints:
     fold="all|fold[0-3]",
     seed="[0-9]+",
     shot="[0-9]+",
+    refine="|-[a-z_+]+",
     ratio="[0-9]+",
     table="|".join(TABLES),
 

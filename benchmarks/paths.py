@@ -5,7 +5,7 @@ P P image, H W pixels, T points per head, V vectors.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.evaluation.scores import ScoringOptions, evaluate
 from umtfss.experiment.backbones import backbone_spec
+from umtfss.experiment.evaluation import RefineConfig
 from umtfss.experiment.model import ModelConfig, PrototypeConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.experiment.training import TrainingConfig
@@ -60,6 +61,7 @@ class Setting:
         align: Whether the grid aligns corners.
         model: The model block.
         label_size: (H, W) of the test images.
+        refine: What is done to test scores.
     """
 
     channels: dict[str, int]
@@ -68,6 +70,7 @@ class Setting:
     align: bool
     model: ModelConfig
     label_size: tuple[int, int] = (375, 500)
+    refine: RefineConfig = field(default_factory=RefineConfig)
 
     @property
     def grid(self) -> int:
@@ -106,8 +109,8 @@ VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml
         head_dropout=0,
         residual="centred",
         prototype=PrototypeConfig(self_support=True, margin=0.05),
-        superpixels=0.5,
     ),
+    refine=RefineConfig(superpixels=0.5),
 )
 
 
@@ -187,7 +190,7 @@ class CachedRun:
         self.setting, self.store = setting, write_features(folder, setting, images, aspect)
         self.labels = DiscImages(self.store.ids, setting.label_size)
         self._read_superpixels = None
-        if setting.model.superpixels:
+        if setting.refine.superpixels:
             height, width = setting.label_size
             seen, path = photo()[:height, :width], folder / "superpixels.h5"
             write_superpixels(((one, seen) for one in self.store.ids), PseudoMasksConfig(), path)
@@ -216,7 +219,7 @@ class CachedRun:
                 self.setting.high,
                 batch_size=min(count, 8),
                 amp=amp,  # type: ignore[arg-type]  # one of the three
-                superpixels=self.setting.model.superpixels,
+                refine=self.setting.refine,
             ),
             progress=False,
         )

@@ -12,21 +12,23 @@ rule all_evaluation:
 
 rule evaluate_run:
     input:
-        unpack(evaluation_inputs),
-        weights_file=evaluation_weights,
+        unpack(lambda wildcards: plan.evaluation_inputs(plan.evaluation_at(wildcards))),
+        weights_file=lambda wildcards: ancient(
+            plan.training_weights(plan.evaluation_at(wildcards).run)
+        ),
     output:
-        "results/{experiment}/evaluation/{run}/{dataset}-{shot}shot.json",
+        "results/{experiment}/evaluation/{run}/{dataset}-{shot}shot{refine}.json",
     log:
-        "results/{experiment}/logs/evaluation/{run}/{dataset}-{shot}shot.log",
+        "results/{experiment}/logs/evaluation/{run}/{dataset}-{shot}shot{refine}.log",
     benchmark:
-        "results/{experiment}/benchmarks/evaluation/{run}/{dataset}-{shot}shot.tsv"
+        "results/{experiment}/benchmarks/evaluation/{run}/{dataset}-{shot}shot{refine}.tsv"
     conda:
         environment
     threads: 1
     resources:
         mem_mb=8000,
+        batch_size=experiment.evaluation.batch_size,
     params:
-        code=code("workflow_scripts/evaluate_run.py"),
-        settings=evaluation_settings,
+        job=job("evaluate_run"),
     script:
         "../workflow_scripts/evaluate_run.py"

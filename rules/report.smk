@@ -62,8 +62,8 @@ rule draw_label_ratios:
 
 rule draw_qualitative_panel:
     input:
-        unpack(panel_inputs),
-        weights_file=panel_weights,
+        unpack(lambda wildcards: plan.evaluation_inputs(plan.panel)),
+        weights_file=lambda wildcards: ancient(plan.training_weights(plan.panel.run)),
     output:
         "results/{experiment}/figures/qualitative.png",
     log:
@@ -72,8 +72,9 @@ rule draw_qualitative_panel:
         "results/{experiment}/benchmarks/figures/qualitative.tsv"
     conda:
         environment
+    resources:
+        batch_size=experiment.evaluation.batch_size,
     params:
-        code=code("workflow_scripts/draw_qualitative_panel.py"),
-        settings=panel_settings,
+        job=job("draw_qualitative_panel"),
     script:
         "../workflow_scripts/draw_qualitative_panel.py"

@@ -12,8 +12,8 @@ rule all_training:
 
 rule train_model:
     input:
-        unpack(training_inputs),
-        initial_file=initial_weights,
+        unpack(lambda wildcards: plan.training_inputs(plan.run_at(wildcards.run))),
+        files=lambda wildcards: ancient(plan.training_files(plan.run_at(wildcards.run))),
     output:
         weights="results/{experiment}/training/{run}/weights.safetensors",
         manifest="results/{experiment}/training/{run}/manifest.json",
@@ -29,8 +29,14 @@ rule train_model:
     resources:
         mem_mb=6000,
         gpus=0,
+        # What decides no weight is no parameter: a change of it trains nothing again.
+        workers=lambda wildcards: plan.training_settings(
+            plan.run_at(wildcards.run)
+        ).workers,
+        checkpoint_seconds=lambda wildcards: round(
+            60 * plan.training_settings(plan.run_at(wildcards.run)).checkpoint_minutes
+        ),
     params:
-        code=code("workflow_scripts/train_model.py"),
-        settings=training_settings,
+        job=job("train_model"),
     script:
         "../workflow_scripts/train_model.py"

@@ -143,8 +143,7 @@ def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
     rows: list[tuple[str, int, int, int, int]] = []
     for table in chosen.tables:
         behind: list[set[RunSpec]] = [
-            {m.run.trained_as for m in cell.measurements if m.run.is_trained}
-            for cell in table.cells
+            {m.run for m in cell.measurements if m.run.is_trained} for cell in table.cells
         ]
         runs: set[RunSpec] = set().union(*behind)
         alone = sum(map(len, behind))

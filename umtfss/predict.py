@@ -20,17 +20,14 @@ from umtfss.common.manifests import read_manifest
 from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.data.images import read_image, read_object_mask
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation.evaluate_run import (
-    how_tested,
-    live_features,
-    live_superpixels,
-    trained_model,
-)
 from umtfss.evaluation.images import EpisodeImages
-from umtfss.evaluation.scores import predicted_scores
+from umtfss.evaluation.scores import ScoringOptions, predicted_scores
+from umtfss.evaluation.trained import live_features, on_trained_scale, trained_model
 from umtfss.figures.overlay import PREDICTED, overlay
+from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
+from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels
 from umtfss.training.checkpoint import MANIFEST
 
 OBJECT = 1  # the class id of what the masks show
@@ -210,16 +207,29 @@ def segment(
             fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
             f"{diffusion_map}",
         )
-    model = trained_model(plan, run)
-    device = torch.device(device)
-    how = how_tested(plan, run, device)
-    features = live_features(plan, run, catalog, device)
-    superpixels = live_superpixels(plan, catalog)
-    images = EpisodeImages(catalog, features, read_superpixels=superpixels)
+    device, settings = torch.device(device), plan.experiment.evaluation
+    read, weights = plan.model_features(run), str(manifest) if run.is_trained else None
+    model = trained_model(run.model, plan.model_settings(run), read, weights)
+    options = ScoringOptions(
+        read.mid, read.high, settings.batch_size, device, settings.amp, settings.refine
+    )
+    features = live_features(
+        plan.extracted(plan.run_features(run)),
+        catalog,
+        device,
+        diffusion_map if plan.diffuses(run) else None,
+    )
+    images = EpisodeImages(
+        catalog,
+        on_trained_scale(features, weights),
+        read_superpixels=lambda image_id: felzenszwalb_superpixels(
+            catalog.image(image_id), plan.experiment.pseudo_masks
+        ),
+    )
     rows = [list(range(1, len(masks) + 1))]
     for query in queries:
         episode = EpisodeList([str(query), *masks], [0], [OBJECT], rows, "predict")  # type: ignore[arg-type]
-        yield next(predicted_scores(model, episode, images, how)) > 0
+        yield next(predicted_scores(model, episode, images, options)) > 0
 
 
 def _check_photos(paths: Sequence[Path]) -> None:
@@ -240,7 +250,7 @@ def _check_photos(paths: Sequence[Path]) -> None:
 
 def _check_settings(plan: Plan, run: RunSpec, made_with: Mapping[str, Any]) -> None:
     """Refuse weights that other settings made than those the experiment has today."""
-    name, today = plan.experiment.name, _flat(plan.settings_behind(run))
+    name, today = plan.experiment.name, _flat(TrainModel.of_run(plan, run).made_with())
     then = _flat(made_with)
     changed = sorted(key for key in {*today, *then} if today.get(key) != then.get(key))
     if changed:

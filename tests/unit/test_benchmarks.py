@@ -29,6 +29,7 @@ from benchmarks.paths import (
     vote_by_loop,
 )
 from benchmarks.report import Goal
+from umtfss.experiment.evaluation import RefineConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
 from umtfss.models.layers.deformable_attention import DeformableAttention
@@ -94,14 +95,15 @@ def test_cached_step_trains(tmp_path):
 def test_voc_cpu_has_the_sizes_of_the_experiment():
     experiment = load_experiment("voc_cpu")
     assert experiment.model.changed({}) == VOC_CPU.model
+    assert experiment.evaluation.refine == VOC_CPU.refine
     assert experiment.diffused["diffused"].width == VOC_CPU.channels["diffused"]
 
 
 def test_the_superpixels_of_a_setting_are_used(tmp_path):
     found = []
     for part in (0.0, 1.0):
-        model = TINY.model.model_copy(update={"superpixels": part})
-        run = CachedRun(replace(TINY, model=model), tmp_path / str(part), 4)
+        setting = replace(TINY, refine=RefineConfig(superpixels=part))
+        run = CachedRun(setting, tmp_path / str(part), 4)
         found.append(run.test(TINY.learner(), 4, "off"))
     assert not np.array_equal(found[0].union, found[1].union)
 

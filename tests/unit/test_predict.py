@@ -11,9 +11,10 @@ from torch.nn import functional as nnf
 from umtfss.backbones.extractor import Extractor
 from umtfss.common.errors import DataError, StoreError, WeightsError
 from umtfss.common.manifests import write_manifest
-from umtfss.evaluation import evaluate_run as job
+from umtfss.evaluation import trained
 from umtfss.experiment.backbones import BackboneSpec
 from umtfss.experiment.load import load_experiment
+from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
 from umtfss.predict import find_queries, output_paths, segment, write_prediction
@@ -40,7 +41,9 @@ def plan(monkeypatch) -> Plan:
         source=None, official="",
     )  # fmt: skip
     monkeypatch.setattr(
-        job, "live_extractor", lambda *_: Extractor(spec, ["block14", "block20"], Colours(), "d")
+        trained,
+        "live_extractor",
+        lambda *_: Extractor(spec, ["block14", "block20"], Colours(), "d"),
     )
     return Plan(load_experiment("demo"))
 
@@ -139,7 +142,7 @@ def test_an_untrained_run_says_how_to_train_it(plan, tmp_path, monkeypatch):
 def test_weights_of_other_settings_are_refused(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, pair = plan.main_run, support(tmp_path)
-    behind = plan.settings_behind(run)
+    behind = TrainModel.of_run(plan, run).made_with()
     manifest = Path(plan.training_folder(run)) / MANIFEST
 
     def segment_after(settings):

@@ -10,6 +10,7 @@ from tests.workflow.conftest import Project, changed_project
 from umtfss.common.digests import digest_file
 from umtfss.experiment.load import load_experiment
 from umtfss.plan.plan import Plan
+from umtfss.plan.run import evaluation_file
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ def diffuse(raw: dict[str, Any]) -> None:
         "residual": "centred",
         "prototype": {"self_support": True, "margin": 0.05},
     }
-    raw["model"] |= {"superpixels": 0.5}
+    raw["evaluation"]["refine"] = {"superpixels": 0.5}
     pools = {"dataset": "shapes", "pool": "shapes"}
     raw["tables"] = {
         "headline": {**pools, "seeds": 2},
@@ -60,7 +61,7 @@ def test_the_rows_are_different_models(diffused):
     for name, count in (("headline", 3), ("ablation", 11)):
         table = plan.table_named(name)
         assert list(rows(diffused, name)) == list(table.rows)
-        assert len({m.run for m in table.measurements}) == len(table.rows) == count
+        assert len({evaluation_file(m) for m in table.measurements}) == len(table.rows) == count
     headline, ablation = rows(diffused, "headline"), rows(diffused, "ablation")
     floor = headline["prototype matcher (training-free)"]  # of two seeds, and of one
     assert ablation["matcher"] == pytest.approx(floor, abs=5)
@@ -81,7 +82,7 @@ def test_each_run_reads_its_own_features(diffused):
         assert sorted(read) == sorted(json.loads(p.read_text())["digest"] for p in manifests)
 
 
-def test_only_runs_that_ask_read_superpixels(diffused):
+def test_only_refined_evaluations_read_superpixels(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
     files = sorted((diffused.root / "results/tiny/pseudo_masks").glob("superpixels-*.h5"))
     assert [path.name for path in files] == [
@@ -90,7 +91,7 @@ def test_only_runs_that_ask_read_superpixels(diffused):
     for spec in plan.evaluations.values():
         path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
         read = json.loads(path.read_text())["facts"]["superpixels"]
-        asks = plan.model_settings(spec.run).superpixels > 0
+        asks = spec.refine == ("superpixels",)
         assert sorted(read) == (sorted(map(digest_file, files)) if asks else [])
 
 
@@ -113,7 +114,7 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
 
 def test_another_part_of_a_score_tests_again_and_makes_nothing_else(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    asking = [s for s in plan.evaluations.values() if plan.model_settings(s.run).superpixels]
+    asking = [spec for spec in plan.evaluations.values() if spec.refine]
     with diffused.edited("experiments/tiny.yaml", "superpixels: 0.5", "superpixels: 0.4"):
         jobs = diffused.planned("all_tables", "all_figures")
     assert jobs["evaluate_run"] == len(asking)

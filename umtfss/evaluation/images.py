@@ -22,7 +22,8 @@ class EpisodeImages:
         catalog: Labels by qualified image id.
         store: Features by qualified image id: a `FeatureStore` or `LiveFeatures`.
         memory_mb: What is kept, the most recently used.
-        read_superpixels: Gives the superpixels of an image, (H, W) int; only for models that ask.
+        read_superpixels: Gives the superpixels of an image, (H, W) int; only where a step of
+            `RefineConfig` reads them.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class EpisodeImages:
     def superpixels(self, qualified: str) -> np.ndarray:
         """The superpixel of every pixel, (H, W) int."""
         read = self._read_superpixels
-        assert read is not None  # whoever makes the images knows the model
+        assert read is not None  # whoever makes the images knows what is refined
         return self._get((qualified, "superpixels"), lambda: read(qualified))
 
     def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:

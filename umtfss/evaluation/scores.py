@@ -7,7 +7,7 @@ A thread reads features and labels of the next batches while the model works on 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
@@ -24,7 +24,8 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.masks import GroundTruthMasks
 from umtfss.evaluation.images import EpisodeImages, Read
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
-from umtfss.pseudo_masks.superpixels import blend_means
+from umtfss.evaluation.refine import refine
+from umtfss.experiment.evaluation import RefineConfig
 
 BATCHES_AHEAD = 2
 
@@ -39,7 +40,7 @@ class ScoringOptions:
         batch_size: Episodes per forward pass.
         device: Where the model runs; it is moved there.
         amp: Mixed precision.
-        superpixels: Part of the score that is its mean over each superpixel of the query.
+        refine: What is done to the score.
     """
 
     mid: Sequence[str]
@@ -47,14 +48,14 @@ class ScoringOptions:
     batch_size: int = 1
     device: torch.device | str = "cpu"
     amp: Literal["off", "bf16", "fp16"] = "off"
-    superpixels: float = 0.0
+    refine: RefineConfig = field(default_factory=RefineConfig)
 
 
 def evaluate(
     model: torch.nn.Module,
     episodes: EpisodeList,
     images: EpisodeImages,
-    how: ScoringOptions,
+    options: ScoringOptions,
     progress: bool = True,
 ) -> EpisodeScores:
     """The counts of every episode.
@@ -63,12 +64,12 @@ def evaluate(
         model: A `MetaLearner`; it is left in evaluation mode.
         episodes: Test episodes.
         images: Features and labels of their images.
-        how: Batches, precision and what is done to the score.
+        options: Batches, precision and what is done to the score.
         progress: Whether to show a bar.
     """
     masks = GroundTruthMasks(images)
     score = SegmentationScore(sorted(set(episodes.class_id.tolist())))
-    found = predicted_scores(model, episodes, images, how)
+    found = predicted_scores(model, episodes, images, options)
     bar = tqdm(found, total=len(episodes), unit="episode", disable=not progress)
     for episode, predicted in zip(episodes, bar, strict=True):
         label = masks.mask(episode.query, episode.class_id)
@@ -80,7 +81,7 @@ def predicted_scores(
     model: torch.nn.Module,
     episodes: EpisodeList,
     images: EpisodeImages,
-    how: ScoringOptions,
+    options: ScoringOptions,
     rows: Sequence[int] | None = None,
 ) -> Iterator[np.ndarray]:
     """The scores of queries, (H, W) float32 each: positive is foreground.
@@ -89,28 +90,26 @@ def predicted_scores(
         model: As of `evaluate`, like all but the last.
         episodes: Episodes.
         images: Features of their images, and labels of the supports.
-        how: Batches, precision and what is done to the score.
+        options: Batches, precision and what is done to the score.
         rows: Which episodes, in this order; none: all.
     """
     rows = range(len(episodes)) if rows is None else rows
-    dataset = CachedEpisodes(episodes, images, how.mid, how.high, GroundTruthMasks(images))
-    model, align = model.to(how.device).eval(), images.align_corners
+    dataset = CachedEpisodes(episodes, images, options.mid, options.high, GroundTruthMasks(images))
+    model, align = model.to(options.device).eval(), images.align_corners
 
     def read(batch: Sequence[int]) -> EpisodeBatch:
         return collate([dataset[row] for row in batch])
 
-    starts = range(0, len(rows), how.batch_size)
-    batches = [rows[start : start + how.batch_size] for start in starts]
+    starts = range(0, len(rows), options.batch_size)
+    batches = [rows[start : start + options.batch_size] for start in starts]
     for batch, inputs in zip(batches, _ahead(read, batches), strict=True):
-        differences = _foreground_minus_background(model, inputs, how.device, how.amp)
+        differences = _foreground_minus_background(model, inputs, options.device, options.amp)
         for row, difference in zip(batch, differences, strict=True):
             query = episodes[row].query
             score = _at_original_size(
                 difference, images.grid(query), images.image_size(query), align
             )
-            if how.superpixels:
-                score = blend_means(score, images.superpixels(query), how.superpixels)
-            yield score
+            yield refine(score, query, images, options.refine)
 
 
 def _ahead(

@@ -1,12 +1,33 @@
 """The block `evaluation`: how models are tested."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umtfss.experiment.block import Block, Distinct, PositiveInt
+from umtfss.experiment.block import Block, Distinct, Fraction, PositiveInt
 
 Metric = Literal["miou", "class_means"]  # the fields of `Score` that a table shows
+
+
+class RefineConfig(Block):
+    """What is done to a score before its sign is taken, step by step; a step of 0 is left out."""
+
+    superpixels: Fraction = Field(
+        0.0,
+        description="part of the score that is its mean over each superpixel of the query (those "
+        "of pseudo_masks); not in the paper",
+    )
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the steps that are taken, in order."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name))
+
+    def only(self, steps: Collection[str]) -> "RefineConfig":
+        """The block with these of its steps alone."""
+        left_out = [name for name in type(self).model_fields if name not in steps]
+        return self.model_copy(update=dict.fromkeys(left_out, 0.0))
 
 
 class EvaluationConfig(Block):
@@ -21,3 +42,6 @@ class EvaluationConfig(Block):
     bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")
     interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="interval's coverage")
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
+    refine: RefineConfig = Field(
+        default_factory=RefineConfig, description="what is done to scores of all models"
+    )

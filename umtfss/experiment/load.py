@@ -41,6 +41,7 @@ REMOVED = {
     "episodes.support_cap": "removed: it is 5,000 regions, as in the paper; delete the line",
     "episodes.small_cluster": "removed: it is 20 regions, as in the paper; delete the line",
     "model.ffn_ratio": "removed: the hidden width is 3 d, as in the paper; delete the line",
+    "model.superpixels": "moved: write evaluation.refine.superpixels, as no model is trained by it",
     "model.closer": "removed: a query is tested once, as a whole; delete the line",
     "features.tuned_blocks": "removed with the model `tuned`: no backbone is trained; delete it",
     "features.tuned_part": "removed with the model `tuned`: no backbone is trained; delete it",

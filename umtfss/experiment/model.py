@@ -140,11 +140,6 @@ class ModelConfig(Block):
         "model's own part has mean 0 over an image, so that the score's threshold stays; neither "
         "is in the paper",
     )
-    superpixels: Fraction = Field(
-        0.0,
-        description="part of the tested score that is its mean over each superpixel of the query "
-        "(those of pseudo_masks); not in the paper",
-    )
     umtfss: UMTFSSConfig = Field(default_factory=UMTFSSConfig, description="UMTFSS alone")
     cyctr: CyCTRConfig = Field(default_factory=CyCTRConfig, description="CyCTR alone")
     pfenet: PFENetConfig = Field(default_factory=PFENetConfig, description="PFENet alone")
@@ -159,7 +154,7 @@ class ModelConfig(Block):
         training-free model reads no shared key.
         """
         if model == MATCHER:
-            return ModelConfig(superpixels=self.superpixels, prototype=self.prototype)
+            return ModelConfig(prototype=self.prototype)
         read, default = {model}, ModelConfig()
         if self.residual != "none":
             read.add(MATCHER)

@@ -10,14 +10,10 @@ from typing import Any, Generic, TypeVar
 from umtfss.experiment.block import FOLDS
 from umtfss.experiment.evaluation import Metric
 from umtfss.experiment.schema import Experiment
-from umtfss.plan.run import Measurement, RunSpec
+from umtfss.plan.run import Measurement, RunSpec, TaskSource
 
 # The matcher without what is added to it here: none of it is in a paper's floor.
-PLAIN_MATCHER: dict[str, Any] = {
-    "self_support": False,
-    "margin": 0.0,
-    "superpixels": 0.0,
-}
+PLAIN_MATCHER: dict[str, Any] = {"self_support": False, "margin": 0.0}
 
 Key = Mapping[str, str | int]  # what tells a cell from the others, e.g. {"model": "umtfss"}
 Measured = TypeVar("Measured")  # `Measurement` in a plan, `FoldFile` where numbers are read
@@ -185,7 +181,7 @@ def floor_is_mirrored(experiment: Experiment) -> bool:
 def unsupervised_run(
     experiment: Experiment,
     pool: str,
-    fold: str = "all",
+    fold: int | None = None,
     model: str = "umtfss",
     *,
     features: str = "",
@@ -205,9 +201,8 @@ def unsupervised_run(
         **overrides: Model keys.
     """
     changed = _changed(experiment, overrides)
-    return RunSpec(
-        model, pool, "unsup", fold, overrides=changed, seed=experiment.seed, features=features
-    )
+    tasks, seed = TaskSource.CLUSTERS, experiment.seed
+    return RunSpec(model, pool, tasks, fold, overrides=changed, seed=seed, features=features)
 
 
 def _changed(
@@ -234,19 +229,29 @@ def labelled_run(
         init: Pool of the unsupervised weights that it starts from; empty: from scratch.
     """
     seed = experiment.seed
-    return RunSpec(model, dataset, "sup", f"fold{fold}", ratio=ratio, init=init, seed=seed)
+    return RunSpec(model, dataset, TaskSource.LABELS, fold, ratio=ratio, init=init, seed=seed)
 
 
 def measure_folds(
-    experiment: Experiment, run: RunSpec, dataset: str, shot: int, seeds: int
+    experiment: Experiment,
+    run: RunSpec,
+    dataset: str,
+    shot: int,
+    seeds: int,
+    refine: tuple[str, ...] | None = None,
 ) -> tuple[Measurement, ...]:
-    """Every fold tested with the same run, of every training seed."""
+    """Every fold tested with the same run, of every training seed; as of `measure_runs`."""
     runs = dict.fromkeys(experiment.tables.folds, run)
-    return measure_runs(experiment, runs, dataset, shot, seeds)
+    return measure_runs(experiment, runs, dataset, shot, seeds, refine)
 
 
 def measure_runs(
-    experiment: Experiment, runs: Mapping[int, RunSpec], dataset: str, shot: int, seeds: int
+    experiment: Experiment,
+    runs: Mapping[int, RunSpec],
+    dataset: str,
+    shot: int,
+    seeds: int,
+    refine: tuple[str, ...] | None = None,
 ) -> tuple[Measurement, ...]:
     """Every fold tested with a run of its own, of every training seed.
 
@@ -256,9 +261,11 @@ def measure_runs(
         dataset: Data set tested.
         shot: K.
         seeds: Episode seeds.
+        refine: The steps that the scores go through; none: those of `evaluation.refine`.
     """
+    steps = experiment.evaluation.refine.steps if refine is None else refine
     return tuple(
-        Measurement(seeded, dataset, fold, shot, seeds)
+        Measurement(seeded, dataset, fold, shot, seeds, steps)
         for fold, run in runs.items()
         for seeded in run.seeded(experiment.evaluation.training_seeds)
     )

@@ -19,7 +19,7 @@ from umtfss.experiment.features import ExtractedConfig
 from umtfss.experiment.model import FFN_RATIO, ModelConfig
 from umtfss.plan.paths import FeatureCache
 from umtfss.plan.plan import Plan
-from umtfss.plan.run import RunSpec
+from umtfss.plan.run import RunSpec, TaskSource
 
 # A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
 TYPICAL_SIZE = (375, 500)
@@ -275,7 +275,7 @@ def estimate(plan: Plan) -> list[Cost]:
     costs = [Cost("features", jobs, _hours(jobs, seconds), sum(disk for _, disk in caches))]
 
     pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
-    salient = [run.pool for run in plan.trained_runs if run.tasks == "saliency"]
+    salient = [run.pool for run in plan.trained_runs if run.tasks is TaskSource.SALIENCY]
     pooled += sorted({name for pool in salient for name in experiment.pools[pool].images})
     pooled += ["/".join(pair) for pair in plan.superpixel_splits]
     images = sum(image_count(plan, *name.split("/")) for name in pooled)

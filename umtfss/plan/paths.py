@@ -6,7 +6,7 @@ from pathlib import Path
 
 from umtfss.data.source import DatasetSource
 from umtfss.experiment.schema import Experiment
-from umtfss.plan.run import RunSpec
+from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, evaluation_file
 
 
 @dataclass(frozen=True, order=True)
@@ -27,17 +27,6 @@ class FeatureCache:
     def images(self) -> tuple[str, str]:
         """The data set and the split."""
         return self.dataset, self.split
-
-
-@dataclass(frozen=True, order=True)
-class EvaluationSpec:
-    """One evaluation file: a run tested on a data set with K shots, folds and seeds together."""
-
-    run: RunSpec
-    dataset: str
-    shot: int
-    folds: tuple[int, ...]
-    seeds: int
 
 
 class Paths:
@@ -143,17 +132,17 @@ class Paths:
     def task_masks(self, run: RunSpec, suffix: str = ".h5") -> list[str]:
         """The files of masks that a run's tasks are made of; none where labels are."""
         match run.tasks:
-            case "unsup":
+            case TaskSource.CLUSTERS:
                 return self.pseudo_masks(run.pool, suffix)
-            case "saliency":
+            case TaskSource.SALIENCY:
                 return self.saliency_masks(run.pool, suffix)
             case _:
                 return []
 
     def training_episodes(self, run: RunSpec, suffix: str = ".h5") -> str:
         """The training episodes of a run (`.h5`), or their manifest (`.json`)."""
-        tasks = f"{run.tasks}-{run.fold}"
-        if run.tasks == "sup":
+        tasks = run.tasks_of_fold
+        if run.tasks is TaskSource.LABELS:
             tasks += f"-labels{run.ratio}"
         return f"{self.root}/episodes/train/{run.pool}/{tasks}-seed{run.seed}{suffix}"
 
@@ -163,7 +152,7 @@ class Paths:
 
     def training_folder(self, run: RunSpec) -> str:
         """The folder of a run's weights."""
-        return f"{self.root}/training/{run.trained_as.path}"
+        return f"{self.root}/training/{run.path}"
 
     def training_manifest(self, run: RunSpec | None) -> list[str]:
         """The manifest of a run's weights, if there is a run and it is trained."""
@@ -171,9 +160,14 @@ class Paths:
             return []
         return [f"{self.training_folder(run)}/manifest.json"]
 
-    def evaluation(self, spec: EvaluationSpec) -> str:
-        """The per-episode results of an evaluation."""
-        return f"{self.root}/evaluation/{spec.run.path}/{spec.dataset}-{spec.shot}shot.json"
+    def training_weights(self, run: RunSpec | None) -> list[str]:
+        """The weights of a run, if there is a run and it is trained."""
+        manifests = self.training_manifest(run)
+        return [str(Path(path).with_name("weights.safetensors")) for path in manifests]
+
+    def evaluation(self, one: EvaluationSpec | Measurement) -> str:
+        """The per-episode results of an evaluation, or of the one that a measurement is part of."""
+        return f"{self.root}/evaluation/{evaluation_file(one)}"
 
     def table(self, name: str) -> list[str]:
         """The files of a table."""

@@ -10,18 +10,23 @@ from functools import cached_property
 from typing import Any
 
 from umtfss.common.errors import ConfigError
+from umtfss.data.source import DatasetSource
+from umtfss.data.splits import ClassPresence, base_classes
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.models import MASKSPLIT
 from umtfss.experiment.schema import Experiment
+from umtfss.experiment.training import TrainingConfig
 from umtfss.plan.cells import FoldFile, Table, unsupervised_run
-from umtfss.plan.paths import EvaluationSpec, FeatureCache, pairs_of
-from umtfss.plan.run import Measurement, RunSpec
-from umtfss.plan.run_settings import RunSettings
+from umtfss.plan.features import Caches
+from umtfss.plan.paths import FeatureCache, pairs_of
+from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, evaluation_file
 from umtfss.plan.tables.claim import Claim
 from umtfss.plan.tables.registry import all_claims, all_tables
 
 TRAIN = "train"  # the split whose labels are trained on
 
 
-class Plan(RunSettings):
+class Plan(Caches):
     """What an experiment computes.
 
     Args:
@@ -53,7 +58,7 @@ class Plan(RunSettings):
     def sharing(self) -> dict[RunSpec, int]:
         """Distinct runs of the tables asked for -> number of cells that use them.
 
-        A run that no cell shows counts 0: one that others start from, or have the weights of.
+        A run that no cell shows, because others start from it, counts 0.
         An experiment without tables trains the model block once on every pool that has a training
         block.
         """
@@ -65,29 +70,30 @@ class Plan(RunSettings):
             for cell in table.cells:
                 cells.update({measurement.run for measurement in cell.measurements})
         cells.update({run.initial: 0 for run in cells if run.initial is not None})
-        cells.update({run.trained_as: 0 for run in cells if run.is_trained})
-        return dict(sorted(cells.items()))
+        return dict(sorted(cells.items(), key=lambda one: one[0].path))
 
     @property
     def trained_runs(self) -> list[RunSpec]:
         """Runs that have to be trained."""
-        return [run for run in self.sharing if run.is_trained and run == run.trained_as]
+        return [run for run in self.sharing if run.is_trained]
 
     @cached_property
-    def evaluations(self) -> dict[tuple[str, str, int], EvaluationSpec]:
-        """(run path, data set, shot) -> the evaluation, over every table of the experiment."""
-        folds: dict[tuple[RunSpec, str, int], set[int]] = {}
-        seeds: Counter[tuple[RunSpec, str, int]] = Counter()
+    def evaluations(self) -> dict[str, EvaluationSpec]:
+        """File below evaluation/ -> the evaluation, over every table of the experiment."""
+        parts: dict[str, list[Measurement]] = {}
         for table in self.every_table:
-            for m in table.measurements:
-                key = (m.run, m.dataset, m.shot)
-                folds.setdefault(key, set()).add(m.fold)
-                seeds[key] = max(seeds[key], m.seeds)
+            for measured in table.measurements:
+                parts.setdefault(evaluation_file(measured), []).append(measured)
         return {
-            (run.path, dataset, shot): EvaluationSpec(
-                run, dataset, shot, tuple(sorted(tested)), seeds[run, dataset, shot]
+            file: EvaluationSpec(
+                first.run,
+                first.dataset,
+                first.shot,
+                tuple(sorted({first.fold, *(one.fold for one in others)})),
+                max(one.seeds for one in (first, *others)),
+                first.refine,
             )
-            for (run, dataset, shot), tested in folds.items()
+            for file, (first, *others) in parts.items()
         }
 
     def evaluations_of(self, table: Table[Measurement]) -> list[EvaluationSpec]:
@@ -100,18 +106,21 @@ class Plan(RunSettings):
         return all_claims(self.every_table)
 
     def _evaluations_of(self, measured: Iterable[Measurement]) -> list[EvaluationSpec]:
-        keys = {(m.run.path, m.dataset, m.shot) for m in measured}
-        return [self.evaluations[key] for key in sorted(keys)]
+        return [self.evaluations[file] for file in sorted(set(map(evaluation_file, measured)))]
+
+    def evaluation_at(self, wildcards: Any) -> EvaluationSpec:
+        """The evaluation that a rule's wildcards name: run, dataset, shot and refine."""
+        of = wildcards
+        return self.evaluations[f"{of.run}/{of.dataset}-{of.shot}shot{of.refine}.json"]
 
     def fold_file(self, measured: Measurement) -> FoldFile:
         """Where a measurement lies."""
-        run, dataset, shot = measured.run, measured.dataset, measured.shot
         return FoldFile(
-            self.evaluation(self.evaluations[run.path, dataset, shot]),
+            self.evaluation(measured),
             measured.fold,
             measured.seeds,
-            run.seed if run.is_trained else None,
-            f"{dataset} {shot}-shot",
+            measured.run.seed if measured.run.is_trained else None,
+            f"{measured.dataset} {measured.shot}-shot",
         )
 
     def run_at(self, path: str) -> RunSpec:
@@ -135,9 +144,47 @@ class Plan(RunSettings):
 
     def training_splits(self, run: RunSpec) -> list[str]:
         """The data set splits whose images a run is trained on, e.g. ["pascal/train"]."""
-        if run.tasks == "sup":
+        if run.tasks is TaskSource.LABELS:
             return [f"{run.pool}/{TRAIN}"]
         return self.experiment.pools[run.pool].images
+
+    def reads_images(self, run: RunSpec) -> bool:
+        """Whether a training reads images or labels; else the raw files may be gone."""
+        return run.tasks is TaskSource.LABELS or self.model_features(run).live is not None
+
+    # What is set
+
+    def model_settings(self, run: RunSpec) -> ModelConfig:
+        """The model block with the run's overrides, as far as its model reads it."""
+        return self.experiment.model.changed(dict(run.overrides)).of_model(run.model)
+
+    def training_settings(self, run: RunSpec) -> TrainingConfig:
+        """The training block of the run's stage, with what differs for its model."""
+        experiment = self.experiment
+        stages = experiment.training
+        if run.tasks is TaskSource.LABELS:
+            stages = experiment.fine_tuning if run.init else experiment.supervised
+        return stages[run.pool].of_model(run.model)
+
+    def fold_classes(self, pool: str, fold: str) -> dict[str, ClassPresence] | None:
+        """Data set of a pool -> the classes that its images must hold, in a fold; "all": none."""
+        if fold == "all":
+            return None
+        found = {}
+        for source in self.sources(self.experiment.pools[pool].images):
+            classes = base_classes(source.kind, int(fold.removeprefix("fold")))
+            area = self.experiment.datasets[source.name].min_class_area
+            found[source.name] = ClassPresence(classes, area)
+        return found
+
+    def split_stage(self, pool: str) -> TrainingConfig:
+        """The training on split masks of a pool; their episodes are MaskSplit's alone."""
+        return self.experiment.training[pool].of_model(MASKSPLIT)
+
+    def label_stages(self, dataset: str) -> list[TrainingConfig]:
+        """The trainings on labels of a data set; all of them draw from one list of episodes."""
+        blocks = (self.experiment.supervised, self.experiment.fine_tuning)
+        return [block[dataset] for block in blocks if dataset in block]
 
     # What is frozen
 
@@ -147,7 +194,7 @@ class Plan(RunSettings):
         experiment, caches = self.experiment, set[FeatureCache]()
         for run in self.trained_runs:
             caches.update(self.training_caches(run))
-            if run.tasks == "saliency":
+            if run.tasks is TaskSource.SALIENCY:
                 images = experiment.pools[run.pool].images
                 caches.update(self.caches(experiment.salient_features, images))
         for pool in self.pools:
@@ -166,11 +213,11 @@ class Plan(RunSettings):
         """The caches of a data set's test images that a run reads; none if they are live."""
         return self.caches(self.run_features(run), [self.tested_split(dataset)])
 
-    def test_superpixels(self, run: RunSpec, dataset: str) -> list[str]:
-        """The superpixels of a data set's test images; none if the run does not ask for them."""
-        if not self.model_settings(run).superpixels:
+    def test_superpixels(self, one: EvaluationSpec | Measurement) -> list[str]:
+        """The superpixels of the test images of an evaluation; none if no step reads them."""
+        if "superpixels" not in one.refine:
             return []
-        return self.superpixels(dataset, self.experiment.datasets[dataset].test_split)
+        return self.superpixels(one.dataset, self.experiment.datasets[one.dataset].test_split)
 
     # Where it lies
 
@@ -183,7 +230,7 @@ class Plan(RunSettings):
     @property
     def pools(self) -> list[str]:
         """The unlabelled pools whose clusters the tables asked for train on."""
-        return sorted({run.pool for run in self.trained_runs if run.tasks == "unsup"})
+        return sorted({run.pool for run in self.trained_runs if run.tasks is TaskSource.CLUSTERS})
 
     @property
     def mask_files(self) -> list[str]:
@@ -195,8 +242,8 @@ class Plan(RunSettings):
     @property
     def superpixel_splits(self) -> list[tuple[str, str]]:
         """The tested splits, (data set, split), whose superpixels the tables asked for need."""
-        tested = {(m.run, m.dataset) for table in self.tables for m in table.measurements}
-        needed = {name for run, name in tested if self.test_superpixels(run, name)}
+        measured = (m for table in self.tables for m in table.measurements)
+        needed = {one.dataset for one in measured if self.test_superpixels(one)}
         return pairs_of(self.tested_split(name) for name in sorted(needed))
 
     @property
@@ -233,8 +280,10 @@ class Plan(RunSettings):
 
     @property
     def panel(self) -> EvaluationSpec:
-        """The evaluation whose predictions are drawn: the main run, 1-shot."""
-        return next(e for e in self.evaluations.values() if e.run == self.main_run and e.shot == 1)
+        """The evaluation whose predictions are drawn: the main run, 1-shot, every step taken."""
+        steps = self.experiment.evaluation.refine.steps
+        own = (one for one in self.evaluations.values() if one.run == self.main_run)
+        return next(one for one in own if (one.shot, one.refine) == (1, steps))
 
     @property
     def figures(self) -> list[str]:
@@ -250,15 +299,23 @@ class Plan(RunSettings):
 
     def training_inputs(self, run: RunSpec) -> dict[str, Any]:
         """Manifests and files that the training of a run reads."""
-        splits = self.training_splits(run)
-        pixels = run.tasks == "sup" or self.model_features(run).live is not None
+        splits = self.training_splits(run) if self.reads_images(run) else []
         return {
             "episodes": self.training_episodes(run, ".json"),
             "masks": self.task_masks(run, ".json"),
             "features": self.feature_manifests(self.training_caches(run)),
-            "indexes": [self.index(*pair) for pair in pairs_of(splits)] if pixels else [],
+            "indexes": [self.index(*pair) for pair in pairs_of(splits)],
             "initial": self.training_manifest(run.initial),
         }
+
+    def training_sources(self, run: RunSpec) -> list[DatasetSource]:
+        """The data sets whose images or labels a training reads."""
+        return self.sources(self.training_splits(run)) if self.reads_images(run) else []
+
+    def training_files(self, run: RunSpec) -> list[str]:
+        """The big files that the manifests of `training_inputs` describe."""
+        masks = self.task_masks(run)
+        return [self.training_episodes(run), *masks, *self.training_weights(run.initial)]
 
     def clustered_features(self, pool: str) -> list[str]:
         """The manifests of the features that the clustering of a pool reads."""
@@ -305,7 +362,7 @@ class Plan(RunSettings):
         return {
             "weights": self.training_manifest(run),
             "features": self.feature_manifests(self.tested_caches(run, dataset)),
-            "superpixels": self.test_superpixels(run, dataset),
+            "superpixels": self.test_superpixels(spec),
             "index": self.test_index(spec.dataset),
             "episodes": self.tested_episodes(spec),
         }

@@ -1,24 +1,31 @@
 """A run (one trained model) and a measurement (one tested fold)."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from umtfss.experiment.block import ALL_LABELS
 
-TESTED_ALONE = ("superpixels",)  # model keys that training knows nothing of
+
+class TaskSource(StrEnum):
+    """What the tasks of a meta-training are made of; the values stand in paths."""
+
+    CLUSTERS = "unsup"  # regions of clusters: pseudo-tasks
+    SALIENCY = "saliency"  # two halves of the salient region of one image
+    LABELS = "sup"  # labelled base classes
+    NONE = "none"  # nothing: training-free
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class RunSpec:
     """A distinct model: how it is trained, and on what.
 
     Attributes:
         model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free floor.
-        pool: What it is trained on: an unlabelled pool, or with tasks "sup" a labelled data set;
-            of a model without training: empty.
-        tasks: Task source: "unsup" (pseudo-tasks), "saliency" (two halves of the salient
-            region of one image), "sup" (labelled base classes) or "none" (training-free).
-        fold: "all", or "fold0" .. "fold3": only images with a base class of that fold.
-        ratio: Percent of the training images whose labels are read; for tasks "sup".
+        pool: What it is trained on: an unlabelled pool, or with labels a labelled data set; of a
+            model without training: empty.
+        tasks: What its tasks are made of.
+        fold: Only images with a base class of that fold, 0 to 3; None: all images.
+        ratio: Percent of the training images whose labels are read.
         init: Unlabelled pool of the meta-training that the weights come from; empty: scratch.
         overrides: (model key, value) where the run differs from the experiment's model block.
         seed: Training seed.
@@ -27,8 +34,8 @@ class RunSpec:
 
     model: str
     pool: str = ""
-    tasks: str = "none"
-    fold: str = "all"
+    tasks: TaskSource = TaskSource.NONE
+    fold: int | None = None
     ratio: int = ALL_LABELS
     init: str = ""
     overrides: tuple[tuple[str, str | float], ...] = ()
@@ -38,13 +45,12 @@ class RunSpec:
     @property
     def is_trained(self) -> bool:
         """Whether the model has weights of its own."""
-        return self.tasks != "none"
+        return self.tasks is not TaskSource.NONE
 
     @property
-    def trained_as(self) -> "RunSpec":
-        """The run whose weights it has: it may differ from that by how it is tested."""
-        kept = tuple(one for one in self.overrides if one[0] not in TESTED_ALONE)
-        return replace(self, overrides=kept)
+    def tasks_of_fold(self) -> str:
+        """What it is trained on, as paths have it, e.g. "unsup-all" or "sup-fold0"."""
+        return f"{self.tasks}-{'all' if self.fold is None else f'fold{self.fold}'}"
 
     def seeded(self, count: int) -> tuple["RunSpec", ...]:
         """The same run trained with `count` seeds, its own the first; once if training-free."""
@@ -56,13 +62,13 @@ class RunSpec:
         """The run whose weights training starts from; none: from scratch."""
         if not self.init:
             return None
-        return RunSpec(
-            self.model,
-            self.init,
-            "unsup",
-            overrides=self.overrides,
-            seed=self.seed,
-            features=self.features,
+        return replace(
+            self,
+            pool=self.init,
+            tasks=TaskSource.CLUSTERS,
+            fold=None,
+            ratio=ALL_LABELS,
+            init="",
         )
 
     @property
@@ -76,11 +82,32 @@ class RunSpec:
         if self.init:
             variant.append(f"init={self.init}")
         variant += [f"{key}={value}" for key, value in self.overrides]
-        tasks = [f"{self.tasks}-{self.fold}"] if self.is_trained else []
+        tasks = [self.tasks_of_fold] if self.is_trained else []
         return "/".join(filter(None, [self.pool, self.model, *tasks, "+".join(variant)]))
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """One evaluation: a run tested on a data set with K shots, folds and seeds together.
+
+    Attributes:
+        run: The model.
+        dataset: Data set tested.
+        shot: K.
+        folds: Folds tested.
+        seeds: Number of episode seeds.
+        refine: The steps of `evaluation.refine` that the scores go through.
+    """
+
+    run: RunSpec
+    dataset: str
+    shot: int
+    folds: tuple[int, ...]
+    seeds: int
+    refine: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One number: a run tested on one fold of a data set.
 
@@ -90,6 +117,7 @@ class Measurement:
         fold: Fold tested, 0 to 3.
         shot: K.
         seeds: Number of episode seeds averaged: seeds 0 .. seeds - 1.
+        refine: The steps of `evaluation.refine` that its scores go through.
     """
 
     run: RunSpec
@@ -97,3 +125,10 @@ class Measurement:
     fold: int
     shot: int
     seeds: int
+    refine: tuple[str, ...] = ()
+
+
+def evaluation_file(one: EvaluationSpec | Measurement) -> str:
+    """The file of an evaluation, below evaluation/; a measurement is a part of one."""
+    refined = f"-{'+'.join(one.refine)}" if one.refine else ""
+    return f"{one.run.path}/{one.dataset}-{one.shot}shot{refined}.json"

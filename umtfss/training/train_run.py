@@ -1,8 +1,10 @@
-"""One training job: from a run of the plan to its weights, in one process or under torchrun."""
+"""One training job: from a job and its files to weights, in one process or under torchrun."""
 
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,140 +24,181 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.episodes.masks import GroundTruthMasks, MaskSource, PseudoMasks
 from umtfss.experiment.backbones import backbone_spec
-from umtfss.experiment.load import load_experiment
 from umtfss.features.standard import Standardised, level_scales
 from umtfss.features.store import FeatureStore
 from umtfss.models.build import build_model
-from umtfss.plan.plan import Plan
-from umtfss.plan.run import RunSpec
+from umtfss.plan.jobs.train_model import TrainModel
+from umtfss.plan.run import TaskSource
 from umtfss.pseudo_masks.store import PseudoMaskStore
 from umtfss.training import distributed
 from umtfss.training.checkpoint import load_weights
 from umtfss.training.loop import train
 
 
+@dataclass(frozen=True)
+class TrainingFiles:
+    """The files that a training reads.
+
+    Attributes:
+        episodes: Manifest of the episodes, which lie beside it.
+        masks: Manifests of the masks, which lie beside them; none if tasks are made of labels.
+        features: Manifests of the features; none if they are live.
+        indexes: Lists of the images, if images or labels are read.
+        initial: Manifest of the weights that training starts from, one or none.
+    """
+
+    episodes: str
+    masks: Sequence[str]
+    features: Sequence[str]
+    indexes: Sequence[str]
+    initial: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TrainingResources:
+    """How a training runs; none of it decides a weight.
+
+    Attributes:
+        threads: CPU threads of a process.
+        gpus: More than one: torchrun starts that many processes.
+        workers: Loader processes of each of them.
+        checkpoint_minutes: Minutes between checkpoints.
+        log: Log file of the first process.
+    """
+
+    threads: int
+    gpus: int = 0
+    workers: int = 0
+    checkpoint_minutes: float = 5.0
+    log: str = ""
+
+
 def train_run(
-    experiment: str, seed: int, run_path: str, *, threads: int, gpus: int = 0, log: str = ""
+    job: TrainModel, files: TrainingFiles, folder: str, resources: TrainingResources
 ) -> None:
-    """Train one run of an experiment; its files end in the plan's folder.
+    """Train one run.
 
     Args:
-        experiment: Name of the experiment.
-        seed: The experiment's seed.
-        run_path: The run, as `python -m umtfss plan` prints it.
-        threads: CPU threads of a process.
-        gpus: More than one replaces this process by torchrun with that many processes.
-        log: Log file of the first of those processes.
+        job: All that decides the weights, beside the files.
+        files: What is read.
+        folder: Where weights, manifest and curve go.
+        resources: How it runs; several GPUs replace this process by torchrun.
     """
-    if gpus > 1 and "WORLD_SIZE" not in os.environ:
-        # exec, so that signals reach torchrun, which lets its processes save and stop.
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(gpus), "-m", "umtfss.training.train_run"]
-        command += [experiment, str(seed), run_path, str(threads), log]
-        # The package need not be installed (conda environments lack it): it may be on this
-        # process's path alone.
-        path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-        os.execve(sys.executable, command, environment)
-    plan = Plan(load_experiment(experiment, seed))
-    run = plan.run_at(run_path)
-    features = plan.model_features(run)
-    spec = backbone_spec(features.backbone)
-    manifest = read_manifest(plan.training_episodes(run, ".json"), "episodes")
+    if resources.gpus > 1 and "WORLD_SIZE" not in os.environ:
+        _become_torchrun(job, files, folder, resources)
+    how = {"workers": resources.workers, "checkpoint_minutes": resources.checkpoint_minutes}
+    spec = backbone_spec(job.features.backbone)
+    episodes = read_manifest(files.episodes, "episodes")
 
-    with distributed.process_group(prepare_process(threads)) as device:
-        torch.manual_seed(seed64("weights", run.seed))  # equal layers start equal in every variant
+    with distributed.process_group(prepare_process(resources.threads)) as device:
+        torch.manual_seed(seed64("weights", job.seed))  # equal layers start equal in every variant
         model = build_model(
-            run.model,
-            plan.model_settings(run),
-            features.mid_channels,
+            job.model,
+            job.settings,
+            job.features.mid_channels,
             align_corners=spec.align_corners,
         )
-        if run.initial is not None:
-            load_weights(model, Path(plan.training_folder(run.initial)))
-        scales = mid_scales(plan, run)
+        for manifest in files.initial:
+            load_weights(model, Path(manifest).parent)
+        scales = mid_scales(job, files)
         train(
             model,
-            folder=Path(plan.training_folder(run)),
-            settings=plan.training_settings(run),
-            identity=_identity(plan, run, manifest["digest"]),
-            made_with=plan.settings_behind(run),
-            seed=run.seed,
+            folder=Path(folder),
+            settings=job.training.model_copy(update=how),
+            identity=_identity(job, files),
+            made_with=job.made_with(),
+            seed=job.seed,
             device=device,
-            images_per_epoch=manifest["images_per_epoch"],
+            images_per_epoch=episodes["images_per_epoch"],
             mid_scales=scales,
-            **_episodes(plan, run, device, scales, model.reads_support_target),
+            **_episodes(job, files, device, scales, model.reads_support_target),
         )
 
 
-def mid_scales(plan: Plan, run: RunSpec) -> dict[str, float]:
-    """Level -> number that brings the mid features of a run to one scale; those of its weights.
+def _become_torchrun(
+    job: TrainModel, files: TrainingFiles, folder: str, resources: TrainingResources
+) -> None:
+    """Replace this process, so that signals reach torchrun, which lets its processes save."""
+    call = {"files": asdict(files), "folder": folder, "resources": asdict(resources)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(resources.gpus), "-m", "umtfss.training.train_run"]
+    command.append(json.dumps({"job": job.params(), **call}))
+    # The package need not be installed (conda environments lack it): it may be on this process's
+    # path alone.
+    path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    os.execve(sys.executable, command, environment)
+
+
+def _called_by_torchrun(text: str) -> None:
+    """Train as one of torchrun's processes; the text is that of `_become_torchrun`."""
+    call = json.loads(text)
+    resources = TrainingResources(**call["resources"])
+    with job_log(resources.log if os.environ.get("RANK", "0") == "0" else None):
+        train_run(
+            TrainModel.read(call["job"]), TrainingFiles(**call["files"]), call["folder"], resources
+        )
+
+
+def mid_scales(job: TrainModel, files: TrainingFiles) -> dict[str, float]:
+    """Level -> number that brings the mid features to one scale; those of the weights.
 
     A run that starts from other weights takes their numbers.
     """
-    features = plan.model_features(run)
-    std = features.mid_std
-    if std is None:
+    if job.features.mid_std is None:
         return {}
-    if run.initial is not None:
-        (manifest,) = plan.training_manifest(run.initial)
+    for manifest in files.initial:
         return dict(read_manifest(manifest, "training")["mid_scales"])
-    manifests = plan.feature_manifests(plan.training_caches(run))
-    return level_scales(manifests, features.mid, std)
+    return level_scales(list(files.features), job.features.mid, job.features.mid_std)
 
 
-def _identity(plan: Plan, run: RunSpec, episodes: str) -> str:
+def _identity(job: TrainModel, files: TrainingFiles) -> str:
     """The digest of everything that decides the weights."""
-    inputs = plan.training_inputs(run)
-    manifests = [
-        *(read_manifest(path, "pseudo_masks")["digest"] for path in inputs["masks"]),
-        *(read_manifest(path, "features")["digest"] for path in inputs["features"]),
-        *(read_manifest(path, "training")["digest"] for path in inputs["initial"]),
-        *(DatasetIndex.load(path).checksum for path in inputs["indexes"]),
+    inputs = [
+        read_manifest(files.episodes, "episodes")["digest"],
+        *(read_manifest(path, "pseudo_masks")["digest"] for path in files.masks),
+        *(read_manifest(path, "features")["digest"] for path in files.features),
+        *(read_manifest(path, "training")["digest"] for path in files.initial),
+        *(DatasetIndex.load(path).checksum for path in files.indexes),
     ]
-    return digest_json(
-        {
-            "run": run.path,
-            **plan.trained_with(run),
-            "inputs": [episodes, *manifests],
-            "code": digest_code("umtfss/training/train_run.py", plan.model_source(run)),
-        }
-    )
+    code = digest_code("umtfss/training/train_run.py", *job.modules)
+    return digest_json({**job.deciding(), "inputs": inputs, "code": code})
 
 
-def _masks(plan: Plan, run: RunSpec, catalog: Catalog) -> MaskSource:
-    """Where the masks of a run's episodes come from."""
-    if run.tasks == "sup":
+def _beside(manifest: str) -> Path:
+    """The big file that a manifest describes."""
+    return Path(manifest).with_suffix(".h5")
+
+
+def _masks(job: TrainModel, files: TrainingFiles, catalog: Catalog) -> MaskSource:
+    """Where the masks of the episodes come from."""
+    if job.tasks is TaskSource.LABELS:
         return GroundTruthMasks(catalog)
-    masks = PseudoMasks(PseudoMaskStore([Path(path) for path in plan.task_masks(run)]))
-    return SplitMasks(masks, run.seed) if run.tasks == "saliency" else masks
+    masks = PseudoMasks(PseudoMaskStore([_beside(path) for path in files.masks]))
+    return SplitMasks(masks, job.seed) if job.tasks is TaskSource.SALIENCY else masks
 
 
 def _episodes(
-    plan: Plan,
-    run: RunSpec,
+    job: TrainModel,
+    files: TrainingFiles,
     device: torch.device,
     scales: Mapping[str, float],
     support_target: bool,
 ) -> dict[str, Any]:
     """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
-    features, settings = plan.model_features(run), plan.training_settings(run)
-    episodes = EpisodeList.load(plan.training_episodes(run))
-    splits = plan.training_splits(run)
-    pixels = run.tasks == "sup" or features.live is not None  # else the raw files may be gone
-    sources = plan.sources(splits) if pixels else []
-    catalog = Catalog(open_datasets(sources, plan.experiment.raw_data_root))
-    masks = _masks(plan, run, catalog)
+    features, settings = job.features, job.training
+    episodes = EpisodeList.load(_beside(files.episodes))
+    catalog = Catalog(open_datasets(job.sources))
+    masks = _masks(job, files, catalog)
     target_side = settings.loss_side or features.long_side
     if features.live is None:
-        store = FeatureStore(plan.feature_manifests(plan.training_caches(run)))
         cached = CachedEpisodes(
             episodes,
-            Standardised(store, scales),
+            Standardised(FeatureStore(files.features), scales),
             features.mid,
             features.high,
             masks,
-            seed=run.seed,
+            seed=job.seed,
             target_side=target_side,
             flip=settings.augment.flip,
             vertical_flip=settings.augment.vertical_flip,
@@ -174,13 +217,11 @@ def _episodes(
         extractor=extractor,
         long_side=features.long_side,
         augment=settings.augment,
-        seed=run.seed,
+        seed=job.seed,
     )
     featuriser = Featuriser(extractor, features.mid, features.high, target_side, support_target)
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
 
 
 if __name__ == "__main__":
-    name, seed_text, path, thread_text, log_file = sys.argv[1:]
-    with job_log(log_file if os.environ.get("RANK", "0") == "0" else None):
-        train_run(name, int(seed_text), path, threads=int(thread_text))
+    _called_by_torchrun(sys.argv[1])

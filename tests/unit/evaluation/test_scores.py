@@ -10,6 +10,7 @@ from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.scores import ScoringOptions, evaluate, predicted_scores
+from umtfss.experiment.evaluation import RefineConfig
 
 CLASS = 7
 
@@ -76,15 +77,15 @@ def episodes(count: int = 17, shot: int = 2) -> EpisodeList:
     return EpisodeList(ids, rows[:, 0], np.full(count, CLASS), rows[:, 1:], "test")
 
 
-def how(**how) -> ScoringOptions:
-    return ScoringOptions(["low"], "top", **{"batch_size": 4, **how})
+def options(**given) -> ScoringOptions:
+    return ScoringOptions(["low"], "top", **{"batch_size": 4, **given})
 
 
 @pytest.mark.parametrize("align", [False, True])
 def test_agrees_with_upsampling_both_logits_one_by_one(align: bool) -> None:
     world = World(align)
     scores = evaluate(
-        ReadsTheFeature(), episodes(), EpisodeImages(world, world), how(), progress=False
+        ReadsTheFeature(), episodes(), EpisodeImages(world, world), options(), progress=False
     )
     assert len(scores) == 17
     for place, episode in enumerate(episodes()):
@@ -106,7 +107,7 @@ def test_the_batch_size_changes_nothing_but_the_batches() -> None:
     for size in (1, 5, 64):
         model = ReadsTheFeature()
         scores = evaluate(
-            model, episodes(), EpisodeImages(world, world), how(batch_size=size), progress=False
+            model, episodes(), EpisodeImages(world, world), options(batch_size=size), progress=False
         )
         results.append((scores, model.keys))
     for scores, keys in results[1:]:
@@ -119,7 +120,7 @@ def test_every_image_is_read_once() -> None:
     world = World()
     images = EpisodeImages(world, world)
     for _ in range(2):
-        evaluate(ReadsTheFeature(), episodes(), images, how(), progress=False)
+        evaluate(ReadsTheFeature(), episodes(), images, options(), progress=False)
     assert len(world.reads) == len(set(world.reads)) == 6 * 3
 
 
@@ -136,10 +137,10 @@ def test_memory_is_bounded() -> None:
 def test_scores_chosen_episodes_at_their_original_size() -> None:
     world = World()
     images, model = EpisodeImages(world, world), ReadsTheFeature()
-    scores = evaluate(model, episodes(), images, how(), progress=False)
+    scores = evaluate(model, episodes(), images, options(), progress=False)
     keys, model.keys = model.keys, []
     rows = [5, 0, 16, 3, 9]
-    found = list(predicted_scores(model, episodes(), images, how(), rows=rows))
+    found = list(predicted_scores(model, episodes(), images, options(), rows=rows))
     assert model.keys == [keys[row] for row in rows]
     for row, score in zip(rows, found, strict=True):
         label = world.labels[episodes()[row].query]
@@ -157,8 +158,12 @@ def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
         return 2 * rows[:, None] + columns
 
     images = EpisodeImages(world, world, read_superpixels=quarters)
-    scores = evaluate(model, episodes(), images, how(superpixels=0.6), progress=False)
-    found_scores = predicted_scores(model, episodes(), images, how(superpixels=0.6))
+    scores = evaluate(
+        model, episodes(), images, options(refine=RefineConfig(superpixels=0.6)), progress=False
+    )
+    found_scores = predicted_scores(
+        model, episodes(), images, options(refine=RefineConfig(superpixels=0.6))
+    )
     for place, (episode, score) in enumerate(zip(episodes(), found_scores, strict=True)):
         label, regions = world.labels[episode.query], quarters(episode.query)
         feature = torch.from_numpy(world.read(episode.query, "top")).float().permute(2, 0, 1)
@@ -175,10 +180,10 @@ def test_a_part_of_the_score_is_its_mean_over_superpixels() -> None:
     assert set(read) == {(f"a/{place}", "superpixels") for place in range(6)}
 
 
-def test_superpixels_are_not_read_for_a_model_that_does_not_ask() -> None:
+def test_superpixels_are_not_read_unless_they_are_asked_for() -> None:
     world = World()
     images = EpisodeImages(world, world)  # it could not read any
-    evaluate(ReadsTheFeature(), episodes(), images, how(superpixels=0.0), progress=False)
+    evaluate(ReadsTheFeature(), episodes(), images, options(refine=RefineConfig()), progress=False)
 
 
 def test_an_error_while_reading_reaches_the_caller() -> None:
@@ -188,14 +193,20 @@ def test_an_error_while_reading_reaches_the_caller() -> None:
 
     world = Broken()
     with pytest.raises(OSError, match="disk gone"):
-        evaluate(ReadsTheFeature(), episodes(), EpisodeImages(world, world), how(), progress=False)
+        evaluate(
+            ReadsTheFeature(), episodes(), EpisodeImages(world, world), options(), progress=False
+        )
 
 
 def test_mixed_precision_gives_nearly_the_same() -> None:
     world = World()
     plain, mixed = (
         evaluate(
-            ReadsTheFeature(), episodes(), EpisodeImages(world, world), how(amp=amp), progress=False
+            ReadsTheFeature(),
+            episodes(),
+            EpisodeImages(world, world),
+            options(amp=amp),
+            progress=False,
         )
         for amp in ("off", "bf16")
     )

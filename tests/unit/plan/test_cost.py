@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from umtfss.experiment.backbones import backbone_spec
+from umtfss.experiment.evaluation import EvaluationConfig, RefineConfig
 from umtfss.experiment.features import ExtractedConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
@@ -59,7 +60,7 @@ def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkey
     experiment = plan.experiment
     changed = {
         "features": {"lite2": experiment.features["lite2"].model_copy(update={"mirrored": True})},
-        "model": experiment.model.model_copy(update={"superpixels": 0.5}),
+        "evaluation": EvaluationConfig(refine=RefineConfig(superpixels=0.5)),
     }
     plain, other = (
         {cost.arrow: cost for cost in estimate(one)}
@@ -156,7 +157,8 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         "floor": experiment.floor.model_copy(update=named),
         "clustering": experiment.clustering.model_copy(update=named),
         "pools": {"pascal": experiment.pools["pascal"]},
-        "model": experiment.model.model_copy(update={"superpixels": 0.0, **named}),
+        "model": experiment.model.model_copy(update=named),
+        "evaluation": experiment.evaluation.model_copy(update={"refine": RefineConfig()}),
     }
     measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}

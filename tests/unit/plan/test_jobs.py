@@ -19,9 +19,6 @@ JOBS.remove("job")
 # Rules whose settings still come by other roads. It must shrink, and go when it is empty.
 WITHOUT_JOB = {
     "draw_cluster_gallery",
-    "draw_qualitative_panel",
-    "evaluate_run",
-    "train_model",
 }
 
 

@@ -13,10 +13,13 @@ from umtfss.experiment.features import WeightsConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.schema import Experiment
 from umtfss.experiment.training import TrainingConfig
+from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.plan import Plan, table_names
-from umtfss.plan.run import RunSpec
+from umtfss.plan.run import RunSpec, TaskSource
 
-FLOOR_PATH = "prototype/training_free+features=pair+margin=0.0+self_support=False+superpixels=0.0"
+CLUSTERS, SALIENCY, LABELS = TaskSource.CLUSTERS, TaskSource.SALIENCY, TaskSource.LABELS
+
+FLOOR_PATH = "prototype/training_free+features=pair+margin=0.0+self_support=False"
 
 MATCHER_PATH = "prototype/training_free"
 
@@ -33,7 +36,7 @@ def paper() -> Plan:
 
 
 def test_the_default_run_is_shared_and_not_repeated(paper):
-    default = RunSpec("umtfss", "pascal", "unsup", "all")
+    default = RunSpec("umtfss", "pascal", CLUSTERS)
     assert default.path == "pascal/umtfss/unsup-all/seed0"
     # Table 4's cell (50, 100); in Table 5 the row `all`, by both metrics: four folds and the mean.
     assert paper.sharing[default] == 1 + 2 * 5
@@ -41,21 +44,21 @@ def test_the_default_run_is_shared_and_not_repeated(paper):
 
 
 def test_number_of_runs_of_the_paper(paper):
-    unlabelled = [run for run in paper.trained_runs if run.tasks == "unsup"]
+    unlabelled = [run for run in paper.trained_runs if run.tasks is CLUSTERS]
     # Grid 25, of which one is the default; COCO default and vanilla; PFENet and CyCTR on COCO;
     # 4 folds of each data set.
     assert len(unlabelled) == 25 + 2 + 2 + 4 + 4
-    assert len([run for run in paper.trained_runs if run.tasks == "saliency"]) == 2 * (1 + 4)
-    labelled = [run for run in paper.trained_runs if run.tasks == "sup"]
+    assert len([run for run in paper.trained_runs if run.tasks is SALIENCY]) == 2 * (1 + 4)
+    labelled = [run for run in paper.trained_runs if run.tasks is LABELS]
     # Table 2: 3 models x 4 folds x 4 ratios x 2 starts; Table 1 is part of it; Table 6 adds COCO.
     assert len(labelled) == 3 * 4 * 4 * 2 + 4 * 4
     assert len(unlabelled) + len(labelled) + 10 == len(paper.trained_runs)
 
 
 def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
-    run = RunSpec("umtfss", "coco", "sup", "fold1", ratio=5, init="coco")
+    run = RunSpec("umtfss", "coco", LABELS, 1, ratio=5, init="coco")
     assert run.path == "coco/umtfss/sup-fold1/seed0+labels=5+init=coco"
-    assert run.initial == RunSpec("umtfss", "coco", "unsup", "all")
+    assert run.initial == RunSpec("umtfss", "coco", CLUSTERS)
     inputs = paper.training_inputs(run)
     assert inputs["initial"] == ["results/paper/training/coco/umtfss/unsup-all/seed0/manifest.json"]
     assert inputs["episodes"].endswith("episodes/train/coco/sup-fold1-labels5-seed0.json")
@@ -69,19 +72,19 @@ def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
 @pytest.mark.parametrize(
     ("model", "pool", "tasks", "init", "expected"),
     [
-        ("umtfss", "pascal", "unsup", "", (0.03, 200, 4)),
-        ("umtfss", "coco", "unsup", "", (0.15, 20, 32)),
-        ("pfenet", "pascal", "unsup", "", (0.025, 200, 4)),
-        ("pfenet", "coco", "unsup", "", (0.2, 20, 32)),
-        ("cyctr", "pascal", "unsup", "", (0.0375, 200, 4)),
-        ("cyctr", "coco", "unsup", "", (0.3, 20, 32)),
-        ("umtfss", "pascal", "sup", "", (0.0375, 200, 4)),
-        ("cyctr", "pascal", "sup", "", (0.0375, 200, 4)),
-        ("pfenet", "pascal", "sup", "", (0.025, 200, 4)),
-        ("pfenet", "coco", "sup", "", (0.2, 50, 32)),
-        ("umtfss", "pascal", "sup", "coco", (0.0015, 100, 4)),
-        ("pfenet", "pascal", "sup", "coco", (0.0015, 100, 4)),
-        ("umtfss", "coco", "sup", "coco", (0.0375, 50, 16)),
+        ("umtfss", "pascal", CLUSTERS, "", (0.03, 200, 4)),
+        ("umtfss", "coco", CLUSTERS, "", (0.15, 20, 32)),
+        ("pfenet", "pascal", CLUSTERS, "", (0.025, 200, 4)),
+        ("pfenet", "coco", CLUSTERS, "", (0.2, 20, 32)),
+        ("cyctr", "pascal", CLUSTERS, "", (0.0375, 200, 4)),
+        ("cyctr", "coco", CLUSTERS, "", (0.3, 20, 32)),
+        ("umtfss", "pascal", LABELS, "", (0.0375, 200, 4)),
+        ("cyctr", "pascal", LABELS, "", (0.0375, 200, 4)),
+        ("pfenet", "pascal", LABELS, "", (0.025, 200, 4)),
+        ("pfenet", "coco", LABELS, "", (0.2, 50, 32)),
+        ("umtfss", "pascal", LABELS, "coco", (0.0015, 100, 4)),
+        ("pfenet", "pascal", LABELS, "coco", (0.0015, 100, 4)),
+        ("umtfss", "coco", LABELS, "coco", (0.0375, 50, 16)),
     ],
 )
 def test_paper_trains_at_the_rates_of_the_releases(paper, model, pool, tasks, init, expected):
@@ -94,11 +97,11 @@ def test_paper_trains_at_the_rates_of_the_releases(paper, model, pool, tasks, in
 def test_masksplit_has_the_length_of_its_release(paper):
     for pool in ("pascal", "coco"):
         stage = paper.split_stage(pool)
-        assert stage == paper.training_settings(RunSpec("masksplit", pool, "saliency"))
+        assert stage == paper.training_settings(RunSpec("masksplit", pool, SALIENCY))
         assert (stage.epochs, stage.batch_size, stage.augment.gray) == (100, 16, 0.4)
         assert (stage.optimiser, stage.decay, stage.warmup_steps) == ("adam", "constant", 0)
         assert (stage.adamw_lr, stage.adamw_weight_decay) == (1e-4, 1e-5)
-        assert paper.training_settings(RunSpec("umtfss", pool, "unsup")).augment.gray == 0
+        assert paper.training_settings(RunSpec("umtfss", pool, CLUSTERS)).augment.gray == 0
 
 
 def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):
@@ -107,7 +110,7 @@ def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):
         "fine_tuning": {"coco": TrainingConfig(steps=5)},
     }
     plan = Plan(paper.experiment.model_copy(update=stages))
-    scratch, tuned = (RunSpec("umtfss", "coco", "sup", "fold1", init=i) for i in ("", "coco"))
+    scratch, tuned = (RunSpec("umtfss", "coco", LABELS, 1, init=i) for i in ("", "coco"))
     assert plan.training_settings(scratch).steps == 3
     assert plan.training_settings(tuned).steps == 5
 
@@ -117,18 +120,18 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
     raw["tables"] = {"table2": {**raw["tables"]["table2"], "models": ["umtfss"]}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
-    initial = RunSpec("umtfss", "shapes", "unsup", "all")
+    initial = RunSpec("umtfss", "shapes", CLUSTERS)
     assert initial in plan.trained_runs
-    assert {run.tasks for run in plan.trained_runs if run != initial} == {"sup"}
+    assert {run.tasks for run in plan.trained_runs if run != initial} == {LABELS}
     assert plan.mask_files == plan.pseudo_masks("shapes", ".json")
 
 
-def test_superpixels_of_test_images_are_made_for_runs_that_ask():
+def test_superpixels_of_test_images_are_made_for_steps_that_ask():
     plan = Plan(load_experiment("voc_cpu"), ["headline"])
     made = plan.superpixels("pascal", "val")
     assert len(set(made)) == plan.experiment.extraction.shards
     for spec in plan.evaluations_of(plan.table_named("headline")):
-        asks = plan.model_settings(spec.run).superpixels > 0
+        asks = spec.refine == ("superpixels",)
         assert asks == (spec.run.features == "")  # the floor does not
         assert plan.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
     assert set(made) < set(plan.mask_files)
@@ -158,7 +161,7 @@ def test_asking_for_one_table_selects_but_does_not_change(paper):
 
 def test_the_panel_does_not_depend_on_the_tables_asked_for(paper):
     only = Plan(paper.experiment, ["table4"])
-    assert only.main_run == paper.main_run == RunSpec("umtfss", "coco", "unsup", "all")
+    assert only.main_run == paper.main_run == RunSpec("umtfss", "coco", CLUSTERS)
     assert only.figures == ["results/paper/figures/clusters-pascal.png",
                             "results/paper/figures/table4_heatmap.png"]  # fmt: skip
 
@@ -181,7 +184,7 @@ def test_without_tables_every_pool_is_trained_once(tmp_path):
     raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**raw, "tables": {}}))
     plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
-    run = RunSpec("umtfss", "shapes", "unsup", "all")
+    run = RunSpec("umtfss", "shapes", CLUSTERS)
     assert plan.trained_runs == [run] == [plan.run_at(run.path)] == [plan.main_run]
     assert plan.figures == ["results/mine/figures/clusters-shapes.png"]
     assert plan.indexes == ["results/mine/data/shapes/train.json"]
@@ -189,9 +192,9 @@ def test_without_tables_every_pool_is_trained_once(tmp_path):
 
 
 def test_an_evaluation_covers_the_folds_and_seeds_of_every_table(paper):
-    fold_run = paper.evaluations["pascal/umtfss/unsup-fold2/seed0", "pascal", 1]
+    fold_run = paper.evaluations["pascal/umtfss/unsup-fold2/seed0/pascal-1shot.json"]
     assert fold_run.folds == (2,)
-    default = paper.evaluations["pascal/umtfss/unsup-all/seed0", "pascal", 1]
+    default = paper.evaluations["pascal/umtfss/unsup-all/seed0/pascal-1shot.json"]
     assert (default.folds, default.seeds) == ((0, 1, 2, 3), 5)  # Table 4 asks for one seed only
 
 
@@ -210,8 +213,8 @@ def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
     model = experiment.model.model_copy(update={"width": 64, "layers": 7})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
     run = RunSpec("prototype")
-    assert before.tested_model(run) == after.tested_model(run)
-    assert before.tested_model(before.main_run) != after.tested_model(after.main_run)
+    assert before.model_settings(run) == after.model_settings(run)
+    assert before.model_settings(before.main_run) != after.model_settings(before.main_run)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +231,10 @@ def test_what_decides_weights_is_behind_them(block, key, value):
     changed = getattr(experiment, block).model_copy(update={key: value})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={block: changed}))
     run = before.main_run
-    assert before.settings_behind(run)[block] != after.settings_behind(run)[block]
+    assert (
+        TrainModel.of_run(before, run).made_with()[block]
+        != TrainModel.of_run(after, run).made_with()[block]
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,7 +243,9 @@ def test_what_decides_weights_is_behind_them(block, key, value):
 def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value):
     experiment = load_experiment("voc_cpu")
     before, after = Plan(experiment), with_features(experiment, name, **{key: value})
-    one, other = (plan.settings_behind(before.main_run)["features"] for plan in (before, after))
+    one, other = (
+        TrainModel.of_run(plan, before.main_run).made_with()["features"] for plan in (before, after)
+    )
     assert one.keys() == {"model", "clustering", "pseudo_masks"}
     assert all(one[block] != other[block] for block in one)
 
@@ -254,7 +262,7 @@ def test_a_name_of_features_decides_nothing():
     )
     run = before.main_run
     assert list(after.experiment.features) != list(before.experiment.features)
-    assert before.settings_behind(run) == after.settings_behind(run)
+    assert TrainModel.of_run(before, run).made_with() == TrainModel.of_run(after, run).made_with()
 
 
 def test_only_live_features_are_decided_by_how_they_are_computed(paper):
@@ -337,18 +345,18 @@ def test_the_table_of_sharing_in_the_docs_is_that_of_the_plan(paper):
     ]
 
 
-def test_runs_that_differ_by_how_they_are_tested_share_their_weights():
+def test_a_run_is_tested_with_and_without_a_step_on_its_score():
     plan = Plan(load_experiment("voc_cpu"), ["ablation"])
-    runs = [run for run in plan.sharing if run.model == "umtfss"]
-    whole = plan.run_at("pascal/umtfss/unsup-all/seed0")
-    assert whole in plan.trained_runs
-    run = plan.run_at("pascal/umtfss/unsup-all/seed0+superpixels=0.0")
-    assert run.trained_as == whole
-    assert run not in plan.trained_runs
-    assert plan.training_folder(run) == plan.training_folder(whole)
-    (spec,) = (one for one in plan.evaluations.values() if one.run == run)
-    assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(whole)
-    assert {run.trained_as for run in runs} == {r for r in plan.trained_runs if r in runs}
+    run = plan.run_at("pascal/umtfss/unsup-all/seed0")
+    own = [spec for spec in plan.evaluations.values() if (spec.run, spec.shot) == (run, 1)]
+    specs = {spec.refine: spec for spec in own}
+    assert {refine: plan.evaluation(spec) for refine, spec in specs.items()} == {
+        (): f"results/voc_cpu/evaluation/{run.path}/pascal-1shot.json",
+        ("superpixels",): f"results/voc_cpu/evaluation/{run.path}/pascal-1shot-superpixels.json",
+    }
+    for spec in specs.values():
+        assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(run)
+    assert plan.panel.refine == ("superpixels",)
     assert all("superpixels" not in run.path for run in plan.trained_runs)
 
 

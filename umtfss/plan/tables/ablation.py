@@ -1,7 +1,6 @@
 """The ablation: what is added to the paper's method, part by part, without labels, 1-shot."""
 
 from dataclasses import replace
-from typing import Any
 
 from umtfss.experiment.schema import Experiment
 from umtfss.experiment.tables import AblationConfig
@@ -20,6 +19,8 @@ from umtfss.plan.cells import (
 )
 from umtfss.plan.run import Measurement, RunSpec
 
+Row = tuple[str, RunSpec, tuple[str, ...]]
+
 
 def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurement]:
     """A row for each set of additions, per fold.
@@ -27,9 +28,9 @@ def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurem
     Keys: model ("prototype", "umtfss"), added (names with a blank between them), fold.
     """
     cells: list[Cell[Measurement]] = []
-    for title, (added, run) in _rows(experiment, settings).items():
+    for title, (added, run, steps) in _rows(experiment, settings).items():
         measured = measure_folds(
-            experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds
+            experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds, steps
         )
         cells += fold_cells(title, {"model": run.model, "added": added}, measured)
     note = (
@@ -44,47 +45,39 @@ def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurem
     return build_table(experiment, "ablation", title, "model", cells, note=note)
 
 
-def _rows(experiment: Experiment, settings: AblationConfig) -> dict[str, tuple[str, RunSpec]]:
-    """Row title -> (what is added, run)."""
+def _rows(experiment: Experiment, settings: AblationConfig) -> dict[str, Row]:
+    """Row title -> what is added, run, and steps on the score."""
     pool, own, plain = settings.pool, settings.paper_pool, floor_features(experiment)
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
-    without: dict[str, Any] = {"superpixels": 0.0}
-    refined = experiment.model.superpixels > 0
+    matcher, trained = matcher_run(experiment), unsupervised_run(experiment, pool)
+    steps = experiment.evaluation.refine.steps
 
-    self_support = replace(matcher_run(experiment, **without), features=plain)
-    rows = {
-        "matcher": ("", floor_run(experiment)),
-        "matcher, self-support": ("self_support", self_support),
-        "matcher, diffused": ("diffusion", matcher_run(experiment, **PLAIN_MATCHER)),
+    rows: dict[str, Row] = {
+        "matcher": ("", floor_run(experiment), ()),
+        "matcher, self-support": ("self_support", replace(matcher, features=plain), ()),
+        "matcher, diffused": ("diffusion", matcher_run(experiment, **PLAIN_MATCHER), ()),
+        "matcher, diffused, self-support": ("diffusion self_support", matcher, ()),
     }
-    whole = "matcher, diffused, self-support"
-    rows[whole] = ("diffusion self_support", matcher_run(experiment, **without))
-    if refined:
-        rows[f"{whole}, superpixels"] = (
-            "diffusion self_support superpixels",
-            matcher_run(experiment),
-        )
+    if steps:
+        title = ", ".join(["matcher, diffused, self-support", *steps])
+        rows[title] = (" ".join(["diffusion self_support", *steps]), matcher, steps)
 
+    paper = unsupervised_run(experiment, own, features=plain, **bare)
+    with_matcher = unsupervised_run(experiment, own, features=plain, **scored)
+    diffused = unsupervised_run(experiment, pool, **bare)
+    both = unsupervised_run(experiment, pool, **scored)
     rows |= {
-        "UMTFSS of the paper": ("", unsupervised_run(experiment, own, features=plain, **bare)),
-        "UMTFSS + matcher": (
-            "matcher",
-            unsupervised_run(experiment, own, features=plain, **scored),
-        ),
-        "UMTFSS, diffused": ("diffusion", unsupervised_run(experiment, pool, **bare)),
-        "UMTFSS + matcher, diffused": (
-            "matcher diffusion",
-            unsupervised_run(experiment, pool, **scored),
+        "UMTFSS of the paper": ("", paper, ()),
+        "UMTFSS + matcher": ("matcher", with_matcher, ()),
+        "UMTFSS, diffused": ("diffusion", diffused, ()),
+        "UMTFSS + matcher, diffused": ("matcher diffusion", both, ()),
+        "UMTFSS + matcher, diffused, self-support": (
+            "matcher diffusion self_support",
+            trained,
+            (),
         ),
     }
-    whole = "UMTFSS + matcher, diffused, self-support"
-    rows[whole] = (
-        "matcher diffusion self_support",
-        unsupervised_run(experiment, pool, **without),
-    )
-    if refined:
-        rows[f"{whole}, superpixels"] = (
-            "matcher diffusion self_support superpixels",
-            unsupervised_run(experiment, pool),
-        )
+    if steps:
+        title = ", ".join(["UMTFSS + matcher, diffused, self-support", *steps])
+        rows[title] = (" ".join(["matcher diffusion self_support", *steps]), trained, steps)
     return rows

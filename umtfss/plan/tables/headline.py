@@ -28,26 +28,28 @@ def headline(experiment: Experiment, settings: HeadlineConfig) -> Table[Measurem
     """
     seeds = settings.seeds or experiment.evaluation.seeds
     floor, matcher = floor_run(experiment), matcher_run(experiment)
-    rows: list[tuple[str, Key, RunSpec]] = [
-        ("prototype matcher (training-free)", {"model": FLOOR}, floor)
+    steps = experiment.evaluation.refine.steps  # the floor's score stays as it is
+    rows: list[tuple[str, Key, RunSpec, tuple[str, ...]]] = [
+        ("prototype matcher (training-free)", {"model": FLOOR}, floor, ())
     ]
-    if matcher != floor:
+    has_matcher = (matcher, steps) != (floor, ())
+    if has_matcher:
         title = "prototype matcher on what UMTFSS sees (training-free)"
-        rows.append((title, {"model": MATCHER}, matcher))
+        rows.append((title, {"model": MATCHER}, matcher, steps))
     own = unsupervised_run(experiment, settings.pool)
-    rows.append(("UMTFSS (unsupervised)", {"model": UMTFSS}, own))
+    rows.append(("UMTFSS (unsupervised)", {"model": UMTFSS}, own, steps))
     for pool in settings.other_pools:
         title = f"UMTFSS (unsupervised, pool {pool})"
         other = unsupervised_run(experiment, pool)
-        rows.append((title, {"model": UMTFSS, "other_pool": pool}, other))
+        rows.append((title, {"model": UMTFSS, "other_pool": pool}, other, steps))
 
     cells: list[Cell[Measurement]] = []
     for shot in experiment.evaluation.shots:
-        for title, key, run in rows:
-            measured = measure_folds(experiment, run, settings.dataset, shot, seeds)
+        for title, key, run, refine in rows:
+            measured = measure_folds(experiment, run, settings.dataset, shot, seeds, refine)
             cells += fold_cells(title, {**key, "shot": shot}, measured, group=f"{shot}-shot")
     note = ""
-    if matcher != floor:
+    if has_matcher:
         mirrored = ", averaged over the image and its mirror image" * floor_is_mirrored(experiment)
         note = f"The first row is the usual matcher on the backbone's own features{mirrored}."
     return build_table(

@@ -5,7 +5,7 @@ from umtfss.experiment.models import MASKSPLIT, MODELS
 from umtfss.experiment.schema import Experiment
 from umtfss.experiment.tables import Table5Config
 from umtfss.plan.cells import Cell, Table, build_table, fold_cells, measure_runs, unsupervised_run
-from umtfss.plan.run import Measurement, RunSpec
+from umtfss.plan.run import Measurement, RunSpec, TaskSource
 from umtfss.plan.tables.claim import Cells, Claim, Comparison, difference
 from umtfss.plan.tables.paper import paper_benchmark, paper_numbers
 
@@ -57,16 +57,16 @@ def _measure(
 ) -> tuple[Measurement, ...]:
     """Every fold tested with the run that its images, or all, trained."""
     runs = {
-        fold: _run(experiment, pool, model, "all" if images == "all" else f"fold{fold}")
+        fold: _run(experiment, pool, model, None if images == "all" else fold)
         for fold in experiment.tables.folds
     }
     return measure_runs(experiment, runs, dataset, 1, experiment.evaluation.seeds)
 
 
-def _run(experiment: Experiment, pool: str, model: str, fold: str) -> RunSpec:
+def _run(experiment: Experiment, pool: str, model: str, fold: int | None) -> RunSpec:
     """A run without labels; MaskSplit has tasks of its own."""
     if model == MASKSPLIT:
-        return RunSpec(model, pool, "saliency", fold, seed=experiment.seed)
+        return RunSpec(model, pool, TaskSource.SALIENCY, fold, seed=experiment.seed)
     return unsupervised_run(experiment, pool, fold)
 
 

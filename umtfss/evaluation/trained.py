@@ -1,0 +1,85 @@
+"""A trained model and the features that it reads, as evaluation and prediction need them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from umtfss.common.manifests import read_manifest
+from umtfss.data.image_source import ImageSource
+from umtfss.experiment.features import ExtractedConfig, ModelFeatures
+from umtfss.experiment.model import ModelConfig
+from umtfss.features.standard import Standardised
+from umtfss.features.store import FeatureSource
+from umtfss.models.base import MetaLearner
+from umtfss.models.build import build_model
+from umtfss.training.checkpoint import load_weights
+
+if TYPE_CHECKING:
+    from umtfss.backbones.extractor import Extractor
+
+
+def trained_model(
+    name: str, settings: ModelConfig, features: ModelFeatures, manifest: str | None
+) -> MetaLearner:
+    """A meta-learner with its trained weights, if it has any.
+
+    Args:
+        name: The meta-learner.
+        settings: Its settings.
+        features: The features that it reads.
+        manifest: Manifest of the weights, which lie beside it; none: training-free.
+    """
+    model = build_model(name, settings, features.mid_channels)
+    if manifest is not None:
+        load_weights(model, Path(manifest).parent)
+    return model
+
+
+def on_trained_scale(features: FeatureSource, manifest: str | None) -> FeatureSource:
+    """The features on the scale that a model was trained at, if it was trained.
+
+    Args:
+        features: As the backbone gives them.
+        manifest: Manifest of the weights; none: training-free.
+    """
+    if manifest is None:
+        return features
+    return Standardised(features, read_manifest(manifest, "training")["mid_scales"])
+
+
+def live_features(
+    settings: ExtractedConfig,
+    images: ImageSource,
+    device: torch.device,
+    diffusion_map: str | None = None,
+) -> FeatureSource:
+    """The features of images, computed when they are read.
+
+    Args:
+        settings: Backbone and image size.
+        images: The images.
+        device: Where the backbone runs.
+        diffusion_map: The map that diffuses the features; none: as the backbone gives them.
+
+    Raises:
+        StoreError: The map has not been made.
+    """
+    # Imported here: libraries that take a second to load, and only live features need.
+    from umtfss.features.live import LiveFeatures
+
+    features: FeatureSource = LiveFeatures(
+        live_extractor(settings, device), images, settings.long_side
+    )
+    if diffusion_map is None:
+        return features
+    from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss
+
+    return DiffusedFeatures(features, DiffusionMap.load(diffusion_map))
+
+
+def live_extractor(settings: ExtractedConfig, device: torch.device) -> "Extractor":
+    """The backbone of live features."""
+    from umtfss.backbones.build import build_live_extractor
+
+    return build_live_extractor(settings).to(device)

@@ -1,0 +1,95 @@
+"""The job of the rule `train_model`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from umtfss.data.source import DatasetSource
+from umtfss.experiment.features import ModelFeatures
+from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.training import TrainingConfig
+from umtfss.plan.jobs.job import Job
+from umtfss.plan.run import TaskSource
+
+if TYPE_CHECKING:
+    from umtfss.plan.plan import Plan
+    from umtfss.plan.run import RunSpec
+
+
+@dataclass(frozen=True)
+class TrainModel(Job):
+    """Train one run.
+
+    Attributes:
+        model: Name of the meta-learner.
+        settings: The model block as far as the meta-learner reads it.
+        features: The features that it reads.
+        training: The stage's settings; how many processes load and how often is saved are the
+            rule's resources, as they decide no number.
+        tasks: Where the masks of the episodes come from.
+        sources: Data sets whose images or labels are read; none if features and masks are stored.
+        seed: Training seed.
+        behind: Settings that decided what the training reads; noted in the manifest.
+    """
+
+    model: str
+    settings: ModelConfig
+    features: ModelFeatures
+    training: TrainingConfig
+    tasks: TaskSource
+    sources: tuple[DatasetSource, ...]
+    seed: int
+    behind: dict[str, Any]
+
+    @classmethod
+    def of(cls, plan: "Plan", wildcards: Any) -> "TrainModel":
+        """The job of the run at `wildcards.run`."""
+        return cls.of_run(plan, plan.run_at(wildcards.run))
+
+    @classmethod
+    def of_run(cls, plan: "Plan", run: "RunSpec") -> "TrainModel":
+        """The job of a run."""
+        elsewhere = ("workers", "checkpoint_minutes")
+        defaults = {key: TrainingConfig.model_fields[key].default for key in elsewhere}
+        return cls(
+            model=run.model,
+            settings=plan.model_settings(run),
+            features=plan.model_features(run),
+            training=plan.training_settings(run).model_copy(update=defaults),
+            tasks=run.tasks,
+            sources=tuple(plan.training_sources(run)),
+            seed=run.seed,
+            behind=_behind(plan, run),
+        )
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The module of the meta-learner."""
+        return (f"umtfss/models/{self.model}.py",)
+
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide the weights of given inputs, as JSON-able values."""
+        return {key: value for key, value in self.params().items() if key != "behind"}
+
+    def made_with(self) -> dict[str, Any]:
+        """All settings that decide the weights, block by block, for the manifest."""
+        own = self.params()
+        return {"model": own["settings"], "training": own["training"], **self.behind}
+
+
+def _behind(plan: "Plan", run: "RunSpec") -> dict[str, Any]:
+    """The settings that decided a run's inputs, block by block, whatever the names in them."""
+    experiment, named = plan.experiment, {"features"}
+    features = {"model": plan.features_behind(plan.run_features(run))}
+    episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
+    found: dict[str, Any] = {"features": features, "episodes": episodes}
+    if run.tasks is TaskSource.LABELS:
+        return found
+    pool = experiment.pools[run.pool]
+    features["clustering"] = plan.features_behind(experiment.clustered_features(run.pool))
+    features["pseudo_masks"] = plan.features_behind(experiment.assigned_features(run.pool))
+    return {
+        **found,
+        "pool": pool.model_dump(mode="json", exclude=named),
+        "clustering": experiment.clustering.model_dump(mode="json", exclude=named),
+        "pseudo_masks": experiment.pseudo_masks.model_dump(mode="json", exclude=named),
+    }
