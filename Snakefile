@@ -63,9 +63,9 @@ wildcard_constraints:
 # clone compute its tables, instead of taking the committed ones as made with these settings.
 rule all_tables:
     input:
-        plan.settings,
+        plan.paths.settings,
         plan.indexes,
-        [path for table in plan.tables for path in plan.table(table.name)],
+        [path for table in plan.runs.tables for path in plan.paths.table(table.name)],
         plan.ledger,
 
 

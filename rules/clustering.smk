@@ -6,13 +6,13 @@ rule all_clustering:
         collect(
             "results/{experiment}/clustering/{pool}/centroids.h5",
             experiment=experiment.name,
-            pool=plan.pools,
+            pool=plan.runs.pools,
         ),
 
 
 rule cluster_pixels:
     input:
-        lambda wildcards: plan.clustered_features(wildcards.pool),
+        lambda wildcards: plan.inputs.clustered_features(wildcards.pool),
     output:
         "results/{experiment}/clustering/{pool}/centroids.h5",
     log:

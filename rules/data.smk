@@ -55,7 +55,7 @@ rule download_dataset:
 
 rule index_split:
     input:
-        lambda wildcards: plan.raw_marker(wildcards.dataset),
+        lambda wildcards: plan.paths.raw_marker(wildcards.dataset),
     output:
         "results/{experiment}/data/{dataset}/{split}.json",
     log:

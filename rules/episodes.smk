@@ -9,12 +9,12 @@ rule all_episodes:
 # One job draws all folds and seeds: starting a process costs more than drawing.
 rule draw_test_episodes:
     input:
-        lambda wildcards: plan.test_index(wildcards.dataset),
+        lambda wildcards: plan.paths.test_index(wildcards.dataset),
     output:
         collect(
             "results/{{experiment}}/episodes/test/{{dataset}}/fold{fold}-{{shot}}shot-seed{seed}.h5",
             fold=experiment.tables.folds,
-            seed=range(plan.test_seeds),
+            seed=range(plan.runs.test_seeds),
         ),
     log:
         "results/{experiment}/logs/episodes/test-{dataset}-{shot}shot.log",
@@ -30,9 +30,11 @@ rule draw_test_episodes:
 
 rule draw_pseudo_episodes:
     input:
-        manifests=lambda wildcards: plan.pseudo_masks(wildcards.pool, ".json"),
-        masks=lambda wildcards: ancient(plan.pseudo_masks(wildcards.pool)),
-        indexes=lambda wildcards: plan.fold_indexes(wildcards.pool, wildcards.fold),
+        manifests=lambda wildcards: plan.paths.pseudo_masks(wildcards.pool, ".json"),
+        masks=lambda wildcards: ancient(plan.paths.pseudo_masks(wildcards.pool)),
+        indexes=lambda wildcards: plan.paths.fold_indexes(
+            wildcards.pool, wildcards.fold
+        ),
     output:
         episodes="results/{experiment}/episodes/train/{pool}/unsup-{fold}-seed{seed}.h5",
         manifest="results/{experiment}/episodes/train/{pool}/unsup-{fold}-seed{seed}.json",
@@ -50,9 +52,11 @@ rule draw_pseudo_episodes:
 
 rule draw_split_episodes:
     input:
-        manifests=lambda wildcards: plan.saliency_masks(wildcards.pool, ".json"),
-        masks=lambda wildcards: ancient(plan.saliency_masks(wildcards.pool)),
-        indexes=lambda wildcards: plan.fold_indexes(wildcards.pool, wildcards.fold),
+        manifests=lambda wildcards: plan.paths.saliency_masks(wildcards.pool, ".json"),
+        masks=lambda wildcards: ancient(plan.paths.saliency_masks(wildcards.pool)),
+        indexes=lambda wildcards: plan.paths.fold_indexes(
+            wildcards.pool, wildcards.fold
+        ),
     output:
         episodes="results/{experiment}/episodes/train/{pool}/saliency-{fold}-seed{seed}.h5",
         manifest="results/{experiment}/episodes/train/{pool}/saliency-{fold}-seed{seed}.json",

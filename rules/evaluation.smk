@@ -4,17 +4,21 @@
 rule all_evaluation:
     input:
         [
-            plan.evaluation(spec)
-            for table in plan.tables
-            for spec in plan.evaluations_of(table)
+            plan.paths.evaluation(spec)
+            for table in plan.runs.tables
+            for spec in plan.runs.evaluations_of(table)
         ],
 
 
 rule evaluate_run:
     input:
-        unpack(lambda wildcards: plan.evaluation_inputs(plan.evaluation_at(wildcards))),
+        unpack(
+            lambda wildcards: plan.inputs.evaluation_inputs(
+                plan.runs.evaluation_at(wildcards)
+            )
+        ),
         weights_file=lambda wildcards: ancient(
-            plan.training_weights(plan.evaluation_at(wildcards).run)
+            plan.paths.training_weights(plan.runs.evaluation_at(wildcards).run)
         ),
     output:
         "results/{experiment}/evaluation/{run}/{dataset}-{shot}shot{refine}.json",

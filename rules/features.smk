@@ -4,7 +4,7 @@
 
 rule all_features:
     input:
-        plan.feature_manifests(plan.feature_caches),
+        plan.paths.feature_manifests(plan.feature_caches),
 
 
 rule extract_features:
@@ -31,7 +31,7 @@ rule extract_features:
 
 rule map_pool:
     input:
-        lambda wildcards: plan.mapped_features(wildcards.diffused),
+        lambda wildcards: plan.inputs.mapped_features(wildcards.diffused),
     output:
         "results/{experiment}/features/{diffused}/diffusion.h5",
     log:
@@ -51,7 +51,7 @@ rule map_pool:
 
 rule diffuse_features:
     input:
-        features=lambda wildcards: plan.features_before(
+        features=lambda wildcards: plan.inputs.features_before(
             wildcards.diffused,
             wildcards.dataset,
             wildcards.split,

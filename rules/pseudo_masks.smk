@@ -10,7 +10,7 @@ rule all_pseudo_masks:
 rule make_pseudo_masks:
     input:
         centroids="results/{experiment}/clustering/{pool}/centroids.h5",
-        features=lambda wildcards: plan.assigned_features(
+        features=lambda wildcards: plan.inputs.assigned_features(
             wildcards.pool, wildcards.dataset, wildcards.split, wildcards.shard
         ),
         index="results/{experiment}/data/{dataset}/{split}.json",
@@ -34,7 +34,7 @@ rule make_pseudo_masks:
 
 rule make_saliency_masks:
     input:
-        features=lambda wildcards: plan.salient_features(
+        features=lambda wildcards: plan.inputs.salient_features(
             wildcards.dataset, wildcards.split, wildcards.shard
         ),
         index="results/{experiment}/data/{dataset}/{split}.json",

@@ -9,8 +9,8 @@ rule all_figures:
 
 rule draw_cluster_gallery:
     input:
-        manifests=lambda wildcards: plan.pseudo_masks(wildcards.pool, ".json"),
-        masks=lambda wildcards: ancient(plan.pseudo_masks(wildcards.pool)),
+        manifests=lambda wildcards: plan.paths.pseudo_masks(wildcards.pool, ".json"),
+        masks=lambda wildcards: ancient(plan.paths.pseudo_masks(wildcards.pool)),
     output:
         gallery="results/{experiment}/figures/clusters-{pool}.png",
         purity="results/{experiment}/figures/clusters-{pool}-purity.json",
@@ -62,8 +62,10 @@ rule draw_label_ratios:
 
 rule draw_qualitative_panel:
     input:
-        unpack(lambda wildcards: plan.evaluation_inputs(plan.panel)),
-        weights_file=lambda wildcards: ancient(plan.training_weights(plan.panel.run)),
+        unpack(lambda wildcards: plan.inputs.evaluation_inputs(plan.runs.panel)),
+        weights_file=lambda wildcards: ancient(
+            plan.paths.training_weights(plan.runs.panel.run)
+        ),
     output:
         "results/{experiment}/figures/qualitative.png",
     log:

@@ -3,7 +3,7 @@
 
 rule write_table:
     input:
-        lambda wildcards: plan.table_inputs(wildcards.table),
+        lambda wildcards: plan.inputs.table_inputs(wildcards.table),
     output:
         "results/{experiment}/tables/{table}.tex",
         "results/{experiment}/tables/{table}.csv",
@@ -22,7 +22,7 @@ rule write_table:
 
 rule write_claims:
     input:
-        plan.claim_inputs,
+        plan.inputs.claim_inputs,
     output:
         "results/{experiment}/claims.md",
         "results/{experiment}/claims.json",

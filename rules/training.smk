@@ -6,14 +6,20 @@ rule all_training:
         collect(
             "results/{experiment}/training/{run}/manifest.json",
             experiment=experiment.name,
-            run=[run.path for run in plan.trained_runs],
+            run=[run.path for run in plan.runs.trained_runs],
         ),
 
 
 rule train_model:
     input:
-        unpack(lambda wildcards: plan.training_inputs(plan.run_at(wildcards.run))),
-        files=lambda wildcards: ancient(plan.training_files(plan.run_at(wildcards.run))),
+        unpack(
+            lambda wildcards: plan.inputs.training_inputs(
+                plan.runs.run_at(wildcards.run)
+            )
+        ),
+        files=lambda wildcards: ancient(
+            plan.inputs.training_files(plan.runs.run_at(wildcards.run))
+        ),
     output:
         weights="results/{experiment}/training/{run}/weights.safetensors",
         manifest="results/{experiment}/training/{run}/manifest.json",
@@ -30,11 +36,14 @@ rule train_model:
         mem_mb=6000,
         gpus=0,
         # What decides no weight is no parameter: a change of it trains nothing again.
-        workers=lambda wildcards: plan.training_settings(
-            plan.run_at(wildcards.run)
+        workers=lambda wildcards: plan.runs.training_settings(
+            plan.runs.run_at(wildcards.run)
         ).workers,
         checkpoint_seconds=lambda wildcards: round(
-            60 * plan.training_settings(plan.run_at(wildcards.run)).checkpoint_minutes
+            60
+            * plan.runs.training_settings(
+                plan.runs.run_at(wildcards.run)
+            ).checkpoint_minutes
         ),
     params:
         job=job("train_model"),

@@ -40,14 +40,14 @@ def plan(
         costs, lacking = estimate(chosen), warnings(chosen)
         ways = training_features(chosen)
     runs = Table("run", "cells", title=f"Runs of {chosen.experiment.name}", title_justify="left")
-    for run, cells in chosen.sharing.items():
+    for run, cells in chosen.runs.sharing.items():
         runs.add_row(run.path, str(cells))
     console.print(runs)
     shared = Table(
         "table", "cells", "trainings", "alone", "saved", title="Trainings that cells share",
         title_justify="left",
     )  # fmt: skip
-    if chosen.tables:
+    if chosen.runs.tables:
         for row in sharing_rows(chosen):
             shared.add_row(*map(str, row))
         console.print(shared)
@@ -108,8 +108,8 @@ def predict(
                 fix="add what is missing",
             )
         chosen = _plan(experiment)
-        runs = {"": chosen.main_run, "prototype": matcher_run(chosen.experiment)}
-        spec = runs[run] if run in runs else chosen.run_at(run)
+        runs = {"": chosen.runs.main_run, "prototype": matcher_run(chosen.experiment)}
+        spec = runs[run] if run in runs else chosen.runs.run_at(run)
         supports = list(zip(support_image, support_mask, strict=True))
         found = find_queries(queries, out, supports)
         try:
@@ -141,7 +141,7 @@ def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
     The last row counts a training once that several tables need.
     """
     rows: list[tuple[str, int, int, int, int]] = []
-    for table in chosen.tables:
+    for table in chosen.runs.tables:
         behind: list[set[RunSpec]] = [
             {m.run for m in cell.measurements if m.run.is_trained} for cell in table.cells
         ]
@@ -149,7 +149,7 @@ def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
         alone = sum(map(len, behind))
         rows.append((table.name, len(table.cells), len(runs), alone, alone - len(runs)))
     cells, alone = sum(row[1] for row in rows), sum(row[3] for row in rows)
-    count = len(chosen.trained_runs)
+    count = len(chosen.runs.trained_runs)
     return [*rows, ("all", cells, count, alone, alone - count)]
 
 

@@ -186,7 +186,7 @@ def segment(
     for image in masks:  # before the backbone is loaded
         catalog.mask(image)
     _check_photos(queries)
-    manifest = Path(plan.training_folder(run)) / MANIFEST
+    manifest = Path(plan.paths.training_folder(run)) / MANIFEST
     if run.is_trained and not manifest.is_file():
         name = plan.experiment.name
         raise StoreError(
@@ -198,8 +198,8 @@ def segment(
         )
     if run.is_trained:
         _check_settings(plan, run, read_manifest(manifest, "training")["settings"])
-    diffusion_map = plan.diffusion_map(plan.run_features(run))
-    if plan.diffuses(run) and not Path(diffusion_map).is_file():
+    diffusion_map = plan.paths.diffusion_map(plan.features.run_features(run))
+    if plan.features.diffuses(run) and not Path(diffusion_map).is_file():
         name = plan.experiment.name
         raise StoreError(
             f"the photos that experiment {name} diffuses over have not been mapped here",
@@ -208,16 +208,16 @@ def segment(
             f"{diffusion_map}",
         )
     device, settings = torch.device(device), plan.experiment.evaluation
-    read, weights = plan.model_features(run), str(manifest) if run.is_trained else None
-    model = trained_model(run.model, plan.model_settings(run), read, weights)
+    read, weights = plan.features.model_features(run), str(manifest) if run.is_trained else None
+    model = trained_model(run.model, plan.runs.model_settings(run), read, weights)
     options = ScoringOptions(
         read.mid, read.high, settings.batch_size, device, settings.amp, settings.refine
     )
     features = live_features(
-        plan.extracted(plan.run_features(run)),
+        plan.features.extracted(plan.features.run_features(run)),
         catalog,
         device,
-        diffusion_map if plan.diffuses(run) else None,
+        diffusion_map if plan.features.diffuses(run) else None,
     )
     images = EpisodeImages(
         catalog,
@@ -261,7 +261,7 @@ def _check_settings(plan: Plan, run: RunSpec, made_with: Mapping[str, Any]) -> N
             found=", ".join(f"{key} {today.get(key)}" for key in shown)
             + (f", and {len(changed) - len(shown)} more" if len(changed) > len(shown) else ""),
             fix=f"change them back, or train again: snakemake --cores all "
-            f"--config experiment={name} -- {plan.training_folder(run)}/{MANIFEST}",
+            f"--config experiment={name} -- {plan.paths.training_folder(run)}/{MANIFEST}",
         )
 
 

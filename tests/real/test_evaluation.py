@@ -91,7 +91,7 @@ def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch
     vit = experiment.features["vit"].model_copy(update={"cache": False, "mid_std": None})
     plan = Plan(experiment.model_copy(update={"features": {"vit": vit}}))
     floor = floor_run(experiment)
-    features = plan.model_features(floor)
+    features = plan.features.model_features(floor)
     try:
         images = job.tested_images(plan, floor, "pascal", torch.device("cpu"))
     except WeightsError as error:
@@ -102,7 +102,7 @@ def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch
     pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 0]])
     episodes = EpisodeList(ids, pairs[:, 0], np.full(4, cat), pairs[:, 1:], "real")
     scores = evaluate(
-        PrototypeMatcher(plan.model_settings(floor)),
+        PrototypeMatcher(plan.runs.model_settings(floor)),
         episodes,
         images,
         ScoringOptions(features.mid, features.high, 4),

@@ -136,14 +136,14 @@ def test_a_photo_is_one_shot(plan, tmp_path):
 def test_an_untrained_run_says_how_to_train_it(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError, match=r"has not been trained(?s:.*)--config experiment=demo --"):
-        next(segment(plan, plan.main_run, [support(tmp_path)], [tmp_path / "support.png"]))
+        next(segment(plan, plan.runs.main_run, [support(tmp_path)], [tmp_path / "support.png"]))
 
 
 def test_weights_of_other_settings_are_refused(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run, pair = plan.main_run, support(tmp_path)
+    run, pair = plan.runs.main_run, support(tmp_path)
     behind = TrainModel.of_run(plan, run).made_with()
-    manifest = Path(plan.training_folder(run)) / MANIFEST
+    manifest = Path(plan.paths.training_folder(run)) / MANIFEST
 
     def segment_after(settings):
         write_manifest(manifest, "training", "0", settings=settings)

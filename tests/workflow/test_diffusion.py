@@ -52,14 +52,14 @@ def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def rows(project: Project, table: str) -> dict[str, float]:
     """Row title -> 1-shot mean."""
-    lines = csv.DictReader((project.root / f"results/tiny/tables/{table}.csv").open())
+    lines = csv.DictReader((project.paths.root / f"results/tiny/tables/{table}.csv").open())
     return {r["row"]: float(r["value"]) for r in lines if r["column"].endswith("mean")}
 
 
 def test_the_rows_are_different_models(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
     for name, count in (("headline", 3), ("ablation", 11)):
-        table = plan.table_named(name)
+        table = plan.runs.table_named(name)
         assert list(rows(diffused, name)) == list(table.rows)
         assert len({evaluation_file(m) for m in table.measurements}) == len(table.rows) == count
     headline, ablation = rows(diffused, "headline"), rows(diffused, "ablation")
@@ -73,11 +73,11 @@ def test_the_rows_are_different_models(diffused):
 def test_each_run_reads_its_own_features(diffused):
     root = diffused.root / "results/tiny"
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    for spec in plan.evaluations.values():
-        path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
+    for spec in plan.runs.evaluations.values():
+        path = diffused.root / plan.paths.evaluation(spec).replace(plan.paths.root, "results/tiny")
         read = json.loads(path.read_text())["facts"]["features"]
-        name = plan.run_features(spec.run)
-        assert plan.diffuses(spec.run) == (name == "diffused") == (spec.run.features == "")
+        name = plan.features.run_features(spec.run)
+        assert plan.features.diffuses(spec.run) == (name == "diffused") == (spec.run.features == "")
         manifests = root.glob(f"features/{name}/shapes/val/shard*/manifest.json")
         assert sorted(read) == sorted(json.loads(p.read_text())["digest"] for p in manifests)
 
@@ -88,8 +88,8 @@ def test_only_refined_evaluations_read_superpixels(diffused):
     assert [path.name for path in files] == [
         f"superpixels-shapes-val-shard{shard}.h5" for shard in range(2)
     ]
-    for spec in plan.evaluations.values():
-        path = diffused.root / plan.evaluation(spec).replace(plan.root, "results/tiny")
+    for spec in plan.runs.evaluations.values():
+        path = diffused.root / plan.paths.evaluation(spec).replace(plan.paths.root, "results/tiny")
         read = json.loads(path.read_text())["facts"]["superpixels"]
         asks = spec.refine == ("superpixels",)
         assert sorted(read) == (sorted(map(digest_file, files)) if asks else [])
@@ -108,13 +108,13 @@ def test_a_changed_diffusion_leaves_the_backbone_and_the_floor_alone(diffused):
     # all but the floor (of 2 shots) and the two runs of the paper
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
     assert jobs["evaluate_run"] == len(
-        [s for s in plan.evaluations.values() if plan.diffuses(s.run)]
+        [s for s in plan.runs.evaluations.values() if plan.features.diffuses(s.run)]
     )
 
 
 def test_another_part_of_a_score_tests_again_and_makes_nothing_else(diffused):
     plan = Plan(load_experiment(str(diffused.root / "experiments/tiny.yaml")))
-    asking = [spec for spec in plan.evaluations.values() if spec.refine]
+    asking = [spec for spec in plan.runs.evaluations.values() if spec.refine]
     with diffused.edited("experiments/tiny.yaml", "superpixels: 0.5", "superpixels: 0.4"):
         jobs = diffused.planned("all_tables", "all_figures")
     assert jobs["evaluate_run"] == len(asking)

@@ -38,8 +38,8 @@ def test_table4_alone_runs_only_what_it_needs(fresh):
 def test_tables_of_a_clone_do_not_pass_for_made(fresh):
     """Tables and evaluations come with git: without their provenance they prove nothing."""
     project = Plan(load_experiment(str(fresh.root / "experiments/tiny.yaml")))
-    committed = [p for table in project.tables for p in project.table(table.name)]
-    committed += [project.evaluation(spec) for spec in project.evaluations.values()]
+    committed = [p for table in project.runs.tables for p in project.paths.table(table.name)]
+    committed += [project.paths.evaluation(spec) for spec in project.runs.evaluations.values()]
     for name in committed:
         path = fresh.root / name
         path.parent.mkdir(parents=True, exist_ok=True)

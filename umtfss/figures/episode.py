@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from umtfss.figures.cells import _save
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
+from umtfss.figures.picture import save_picture
 
 SHEET_COLUMNS = 8
 
@@ -73,7 +73,7 @@ def draw_episode(view: EpisodeView, path: str | Path) -> None:
     for axes, (title, picture) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         _show(axes, picture, title)
     figure.suptitle(view.title, fontsize=10)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def draw_contact_sheet(views: Sequence[EpisodeView], title: str, path: str | Path) -> None:
@@ -97,7 +97,7 @@ def draw_contact_sheet(views: Sequence[EpisodeView], title: str, path: str | Pat
         if (view.truth == 1).any():
             axes.contour(view.truth == 1, [0.5], colors=[TRUE], linewidths=0.8)
     figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _predicted(view: EpisodeView, prediction: Prediction) -> np.ndarray:

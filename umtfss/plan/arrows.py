@@ -44,6 +44,6 @@ def arrow_digests(workflow: Any, plan: Plan) -> dict[str, str]:
 
 def _targets(plan: Plan) -> list[str]:
     """The tables, pictures and weights of a plan."""
-    tables = [path for table in plan.tables for path in plan.table(table.name)]
-    weights = [path for run in plan.trained_runs for path in plan.training_manifest(run)]
+    tables = [path for table in plan.runs.tables for path in plan.paths.table(table.name)]
+    weights = [path for run in plan.runs.trained_runs for path in plan.paths.training_manifest(run)]
     return [*plan.indexes, *tables, *plan.ledger, *plan.figures, *weights]

@@ -97,7 +97,7 @@ def matmul_rate(seconds: float = 0.3) -> float:
 
 def image_count(plan: Plan, dataset: str, split: str) -> int:
     """The number of images of a split: of its index, else expected, else listed; 0: no files."""
-    index = Path(plan.index(dataset, split))
+    index = Path(plan.paths.index(dataset, split))
     if index.is_file():
         return len(json.loads(index.read_text())["images"])
     settings = plan.experiment.datasets[dataset]
@@ -106,7 +106,9 @@ def image_count(plan: Plan, dataset: str, split: str) -> int:
     if split in settings.expected_images:
         return settings.expected_images[split]
     try:
-        return len(open_dataset(plan.source(dataset), plan.experiment.raw_data_root).ids(split))
+        return len(
+            open_dataset(plan.paths.source(dataset), plan.experiment.raw_data_root).ids(split)
+        )
     except DataError:
         return 0
 
@@ -114,10 +116,12 @@ def image_count(plan: Plan, dataset: str, split: str) -> int:
 def warnings(plan: Plan) -> list[str]:
     """What the estimate lacks, and what the experiment will lack when it runs; one line each."""
     experiment = plan.experiment
-    splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
-    splits |= {plan.tested_split(m.dataset) for table in plan.tables for m in table.measurements}
+    splits = {name for run in plan.runs.trained_runs for name in plan.runs.training_splits(run)}
+    splits |= {
+        plan.paths.tested_split(m.dataset) for table in plan.runs.tables for m in table.measurements
+    }
     lines = [
-        f"{name} holds no images yet at {plan.dataset_root(name.split('/')[0])}: counted as 0"
+        f"{name} holds no images yet at {plan.paths.dataset_root(name.split('/')[0])}: counted as 0"
         for name in sorted(splits)
         if image_count(plan, *name.split("/")) == 0
     ]
@@ -151,8 +155,8 @@ def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1)
 
 def training_episodes(plan: Plan, run: RunSpec) -> int:
     """The number of episodes that a run is trained on, rough where epochs are asked for."""
-    stage = plan.training_settings(run)
-    count = sum(image_count(plan, *name.split("/")) for name in plan.training_splits(run))
+    stage = plan.runs.training_settings(run)
+    count = sum(image_count(plan, *name.split("/")) for name in plan.runs.training_splits(run))
     return (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * (count * run.ratio // 100)
 
 
@@ -162,9 +166,9 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     A cache computes every image once. Live features are computed for every image of
     every episode; they are augmented anew every time, and nothing is stored.
     """
-    features, cores = plan.extracted(plan.experiment.model.features), os.cpu_count() or 1
+    features, cores = plan.features.extracted(plan.experiment.model.features), os.cpu_count() or 1
     backbone, levels = backbone_spec(features.backbone), features.levels
-    splits = {name for run in plan.trained_runs for name in plan.training_splits(run)}
+    splits = {name for run in plan.runs.trained_runs for name in plan.runs.training_splits(run)}
     counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
     seen = {name: backbone.resized(*size, features.long_side) for name, size in sizes.items()}
@@ -176,8 +180,8 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     gflop = sum(n * passes * backbone.gflop(*seen[name], levels) for name, n in counts.items())
     stored = sum(n * backbone.image_bytes(*seen[name], levels) for name, n in counts.items())
     images = sum(
-        training_episodes(plan, run) * (1 + plan.training_settings(run).shot)
-        for run in plan.trained_runs
+        training_episodes(plan, run) * (1 + plan.runs.training_settings(run).shot)
+        for run in plan.runs.trained_runs
     )
     return [
         TrainingFeatures("cache", sum(counts.values()), gflop / rate, stored / 1e9),
@@ -198,7 +202,7 @@ def cheaper_features(plan: Plan, ways: list[TrainingFeatures], free: float | Non
     """
     cache, live = ways
     if free is None:
-        folder = next(path for path in Path(plan.root).absolute().parents if path.is_dir())
+        folder = next(path for path in Path(plan.paths.root).absolute().parents if path.is_dir())
         free = shutil.disk_usage(folder).free / 1e9
     if cache.gigabytes > free:
         best, why = "live", f"a cache of {cache.gigabytes:.1f} GB exceeds the {free:.1f} GB free"
@@ -208,7 +212,7 @@ def cheaper_features(plan: Plan, ways: list[TrainingFeatures], free: float | Non
         best, why = "a cache", f"it computes {cache.images} images, trainings draw {live.images}"
     name = plan.experiment.source_of(plan.experiment.model.features)
     setting = f"features.{name}.cache: {str(best != 'live').lower()}"
-    is_set = plan.extracted(name).cache == (best != "live")
+    is_set = plan.features.extracted(name).cache == (best != "live")
     return f"cheaper is {best}, as {why}; {setting} {'is set' if is_set else 'is not set'}"
 
 
@@ -237,11 +241,14 @@ def _image_gflop(plan: Plan, features: ExtractedConfig, dataset: str) -> float:
 
 def _cache_cost(plan: Plan, cache: FeatureCache) -> tuple[float, float]:
     """GFLOP and GB of a cache."""
-    features, extracted = plan.experiment.features[cache.features], plan.extracted(cache.features)
+    features, extracted = (
+        plan.experiment.features[cache.features],
+        plan.features.extracted(cache.features),
+    )
     backbone = backbone_spec(extracted.backbone)
     resized = backbone.resized(*_image_size(plan, cache.dataset), extracted.long_side)
     images, (h, w) = image_count(plan, *cache.images), backbone.grid(*resized)
-    bytes_of_image = 2 * h * w * sum(plan.channels(cache.features).values())
+    bytes_of_image = 2 * h * w * sum(plan.features.channels(cache.features).values())
     if isinstance(features, ExtractedConfig):
         gflop = _image_gflop(plan, features, cache.dataset)
     else:
@@ -253,7 +260,7 @@ def _episode_seconds(
     plan: Plan, run: RunSpec, dataset: str, shot: int, arrow: str, rate: float
 ) -> float:
     """Core-seconds of one episode of a data set: model, and features where they are live."""
-    features = plan.model_features(run)
+    features = plan.features.model_features(run)
     tokens = backbone_spec(features.backbone).grid(features.long_side, features.long_side)[0] ** 2
     settings = plan.experiment.model.changed(dict(run.overrides))  # all models count as UMTFSS
     model = episode_gflop(settings, tokens, features.mid_channels, shot)
@@ -274,8 +281,8 @@ def estimate(plan: Plan) -> list[Cost]:
     seconds = _core_seconds("features", sum(work for work, _ in caches), rate)
     costs = [Cost("features", jobs, _hours(jobs, seconds), sum(disk for _, disk in caches))]
 
-    pooled = [name for pool in plan.pools for name in experiment.pools[pool].images]
-    salient = [run.pool for run in plan.trained_runs if run.tasks is TaskSource.SALIENCY]
+    pooled = [name for pool in plan.runs.pools for name in experiment.pools[pool].images]
+    salient = [run.pool for run in plan.runs.trained_runs if run.tasks is TaskSource.SALIENCY]
     pooled += sorted({name for pool in salient for name in experiment.pools[pool].images})
     pooled += ["/".join(pair) for pair in plan.superpixel_splits]
     images = sum(image_count(plan, *name.split("/")) for name in pooled)
@@ -283,15 +290,18 @@ def estimate(plan: Plan) -> list[Cost]:
     costs.append(Cost("pseudo_masks", jobs, _hours(jobs, seconds), images * 2.5e-5))
 
     trained = 0.0
-    for run in plan.trained_runs:
-        shot, dataset = plan.training_settings(run).shot, plan.training_splits(run)[0].split("/")[0]
+    for run in plan.runs.trained_runs:
+        shot, dataset = (
+            plan.runs.training_settings(run).shot,
+            plan.runs.training_splits(run)[0].split("/")[0],
+        )
         seconds = _episode_seconds(plan, run, dataset, shot, "training", rate)
         trained += training_episodes(plan, run) * seconds
-    jobs = len(plan.trained_runs)
+    jobs = len(plan.runs.trained_runs)
     costs.append(Cost("training", jobs, _hours(jobs, trained), jobs * 0.02))
 
     tested, files = 0.0, 0
-    specs = {spec for table in plan.tables for spec in plan.evaluations_of(table)}
+    specs = {spec for table in plan.runs.tables for spec in plan.runs.evaluations_of(table)}
     for spec in specs:
         episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
         files += episodes

@@ -13,12 +13,20 @@ from umtfss.experiment.features import (
     ExtractedConfig,
     ModelFeatures,
 )
-from umtfss.plan.paths import FeatureCache, Paths, pairs_of
+from umtfss.experiment.schema import Experiment
+from umtfss.plan.paths import FeatureCache, pairs_of
 from umtfss.plan.run import RunSpec
 
 
-class Caches(Paths):
-    """The frozen features of an experiment, as its models and its clustering read them."""
+class Features:
+    """The frozen features of an experiment, as its models and its clustering read them.
+
+    Args:
+        experiment: The validated experiment.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
 
     def run_features(self, run: RunSpec) -> str:
         """The named features that a run's model reads."""

@@ -21,7 +21,7 @@ def test_files_lie_below_the_root_of_raw_data(monkeypatch):
 
 def test_drawn_and_absolute_folders_stand_for_themselves(monkeypatch):
     monkeypatch.delenv(DATA_ROOT_VARIABLE, raising=False)
-    drawn = Plan(load_experiment("demo")).source("shapes")
+    drawn = Plan(load_experiment("demo")).paths.source("shapes")
     assert drawn.files() == Path("results/demo/data/shapes/raw")
     assert DatasetSource("pascal", "voc2012", "/mine/voc").files() == Path("/mine/voc")
 
@@ -34,7 +34,7 @@ def test_the_missing_variable_is_named(monkeypatch):
 
 def test_a_moved_root_changes_no_source(monkeypatch):
     plan = Plan(load_experiment("voc_cpu"))
-    before = plan.source("pascal")
+    before = plan.paths.source("pascal")
     monkeypatch.setenv(DATA_ROOT_VARIABLE, "/moved")
-    assert plan.source("pascal") == before
-    assert plan.dataset_root("pascal") == Path("/moved") / before.folder
+    assert plan.paths.source("pascal") == before
+    assert plan.paths.dataset_root("pascal") == Path("/moved") / before.folder

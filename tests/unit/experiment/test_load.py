@@ -258,10 +258,10 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
         raw["training"] = {training: raw["training"]["shapes"]}
 
     experiment = load_experiment(changed(tmp_path, change))
-    runs = Plan(experiment).trained_runs
+    runs = Plan(experiment).runs.trained_runs
     assert {run.pool for run in runs} == {"shapes"}
     untabled = load_experiment(changed(tmp_path, lambda raw: (change(raw), raw.update(tables={}))))
-    assert [run.pool for run in Plan(untabled).trained_runs] == ["shapes"]
+    assert [run.pool for run in Plan(untabled).runs.trained_runs] == ["shapes"]
     for keys, message in (
         ({"pool": "all"}, r"tables\.table1\.pool \(it needs a block in training\): 'all'"),
         ({"training": "all"}, r"pools\.all is trained on: it needs a number of `clusters`"),
@@ -419,7 +419,7 @@ def test_a_pool_may_be_clustered_by_another_network(tmp_path):
     assert experiment.clustered_features("shapes") == experiment.model.features == "lite2"
     assert FeatureCache("vit", "shapes", "train") in plan.feature_caches
     assert FeatureCache("vit", "shapes", "val") not in plan.feature_caches
-    assert "UMTFSS (unsupervised, pool other)" in plan.table_named("headline").rows
+    assert "UMTFSS (unsupervised, pool other)" in plan.runs.table_named("headline").rows
     with pytest.raises(ConfigError, match=r"pools\.other\.features: 'vitt' (?s:.*)mean 'vit'"):
         load_experiment(changed(tmp_path, lambda raw: change(raw, "vitt")))
     with pytest.raises(ConfigError, match=r"tables\.headline\.other_pools"):

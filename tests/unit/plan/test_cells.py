@@ -16,7 +16,7 @@ def test_the_papers_mean_stands_beside_a_mean_of_all_folds_alone() -> None:
     printed = paper_numbers()["table6"]["UMTFSS_20"][0]
     key = {"ratio": 20, "dataset": "pascal", "shot": 1}
     for folds in ([0, 1, 2, 3], [1, 3]):
-        table = Plan(with_folds(folds)).table_named("table6")
+        table = Plan(with_folds(folds)).runs.table_named("table6")
         mean, one = table.cell(key), table.cell({**key, "fold": 1})
         assert mean.place == ("UMTFSS, 20 %", "pascal 1-shot mean")
         assert one.place == ("UMTFSS, 20 %", "pascal 1-shot fold 1")
@@ -29,7 +29,7 @@ def test_every_trained_model_is_measured_with_every_training_seed() -> None:
     evaluation = experiment.evaluation.model_copy(update={"training_seeds": 3})
     plan = Plan(experiment.model_copy(update={"evaluation": evaluation}))
     once = Plan(experiment)
-    for table, single in zip(plan.every_table, once.every_table, strict=True):
+    for table, single in zip(plan.runs.every_table, once.runs.every_table, strict=True):
         assert [c.paper for c in table.cells] == [c.paper for c in single.cells]
         for cell, alone in zip(table.cells, single.cells, strict=True):
             measured: dict[int, set[int]] = {}
@@ -40,14 +40,14 @@ def test_every_trained_model_is_measured_with_every_training_seed() -> None:
             folds = {m.fold for m in alone.measurements}
             assert measured == dict.fromkeys(seeds, folds)
             assert len(cell.measurements) == len(folds) * len(seeds)
-    assert len(plan.trained_runs) == 3 * len(once.trained_runs)
-    for run in plan.trained_runs:
+    assert len(plan.runs.trained_runs) == 3 * len(once.runs.trained_runs)
+    for run in plan.runs.trained_runs:
         assert run.initial is None or run.initial.seed == run.seed
-        assert plan.training_episodes(run).endswith(f"-seed{run.seed}.h5")
-    assert plan.main_run == once.main_run  # pictures show the first seed
+        assert plan.paths.training_episodes(run).endswith(f"-seed{run.seed}.h5")
+    assert plan.runs.main_run == once.runs.main_run  # pictures show the first seed
 
 
 def test_a_table_says_which_tested_splits_are_not_the_test_split() -> None:
-    assert Plan(load_experiment("voc_dev")).tables[0].development == ("pascal/train",)
-    for table in Plan(load_experiment("voc_cpu")).tables:
+    assert Plan(load_experiment("voc_dev")).runs.tables[0].development == ("pascal/train",)
+    for table in Plan(load_experiment("voc_cpu")).runs.tables:
         assert table.development == ()

@@ -95,8 +95,8 @@ def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
     assert cache.gigabytes == pytest.approx(600 * 13 * 17 * (120 + 352) * 2 / 1e9)
     # every step has 4 episodes of a query and a support
     drawn = 0
-    for run in plan.trained_runs:
-        drawn += plan.training_settings(run).steps * 4 * 2
+    for run in plan.runs.trained_runs:
+        drawn += plan.runs.training_settings(run).steps * 4 * 2
     assert (live.way, live.images) == ("live", drawn)
     assert live.gigabytes == 0
     # a live image is a square of 257 px; 0.9 of the rate of a core is reached; two cores
@@ -130,8 +130,8 @@ def test_what_is_not_there_is_said(plan, monkeypatch, tmp_path):
 def test_every_arrow_is_counted(plan):
     costs = {cost.arrow: cost for cost in estimate(plan)}
     assert set(costs) == {"features", "pseudo_masks", "training", "evaluation"}
-    assert costs["training"].jobs == len(plan.trained_runs)
-    assert costs["evaluation"].jobs == len(plan.evaluations)
+    assert costs["training"].jobs == len(plan.runs.trained_runs)
+    assert costs["evaluation"].jobs == len(plan.runs.evaluations)
 
 
 def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):

@@ -39,32 +39,32 @@ def test_the_default_run_is_shared_and_not_repeated(paper):
     default = RunSpec("umtfss", "pascal", CLUSTERS)
     assert default.path == "pascal/umtfss/unsup-all/seed0"
     # Table 4's cell (50, 100); in Table 5 the row `all`, by both metrics: four folds and the mean.
-    assert paper.sharing[default] == 1 + 2 * 5
-    assert len(paper.trained_runs) == len(set(paper.trained_runs))
+    assert paper.runs.sharing[default] == 1 + 2 * 5
+    assert len(paper.runs.trained_runs) == len(set(paper.runs.trained_runs))
 
 
 def test_number_of_runs_of_the_paper(paper):
-    unlabelled = [run for run in paper.trained_runs if run.tasks is CLUSTERS]
+    unlabelled = [run for run in paper.runs.trained_runs if run.tasks is CLUSTERS]
     # Grid 25, of which one is the default; COCO default and vanilla; PFENet and CyCTR on COCO;
     # 4 folds of each data set.
     assert len(unlabelled) == 25 + 2 + 2 + 4 + 4
-    assert len([run for run in paper.trained_runs if run.tasks is SALIENCY]) == 2 * (1 + 4)
-    labelled = [run for run in paper.trained_runs if run.tasks is LABELS]
+    assert len([run for run in paper.runs.trained_runs if run.tasks is SALIENCY]) == 2 * (1 + 4)
+    labelled = [run for run in paper.runs.trained_runs if run.tasks is LABELS]
     # Table 2: 3 models x 4 folds x 4 ratios x 2 starts; Table 1 is part of it; Table 6 adds COCO.
     assert len(labelled) == 3 * 4 * 4 * 2 + 4 * 4
-    assert len(unlabelled) + len(labelled) + 10 == len(paper.trained_runs)
+    assert len(unlabelled) + len(labelled) + 10 == len(paper.runs.trained_runs)
 
 
 def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
     run = RunSpec("umtfss", "coco", LABELS, 1, ratio=5, init="coco")
     assert run.path == "coco/umtfss/sup-fold1/seed0+labels=5+init=coco"
     assert run.initial == RunSpec("umtfss", "coco", CLUSTERS)
-    inputs = paper.training_inputs(run)
+    inputs = paper.inputs.training_inputs(run)
     assert inputs["initial"] == ["results/paper/training/coco/umtfss/unsup-all/seed0/manifest.json"]
     assert inputs["episodes"].endswith("episodes/train/coco/sup-fold1-labels5-seed0.json")
     assert inputs["masks"] == []
-    assert paper.training_settings(run).epochs == 50
-    assert all(r.initial in paper.trained_runs for r in paper.trained_runs if r.initial)
+    assert paper.runs.training_settings(run).epochs == 50
+    assert all(r.initial in paper.runs.trained_runs for r in paper.runs.trained_runs if r.initial)
 
 
 # Protocol section 5: the effective peak rates of the public releases; from scratch on PASCAL,
@@ -88,7 +88,7 @@ def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
     ],
 )
 def test_paper_trains_at_the_rates_of_the_releases(paper, model, pool, tasks, init, expected):
-    stage = paper.training_settings(RunSpec(model, pool, tasks, init=init))
+    stage = paper.runs.training_settings(RunSpec(model, pool, tasks, init=init))
     rate = stage.sgd_lr * stage.lr_multiplier
     assert (pytest.approx(rate), stage.epochs, stage.batch_size) == expected
     assert stage.adamw_lr == 1e-4
@@ -96,12 +96,12 @@ def test_paper_trains_at_the_rates_of_the_releases(paper, model, pool, tasks, in
 
 def test_masksplit_has_the_length_of_its_release(paper):
     for pool in ("pascal", "coco"):
-        stage = paper.split_stage(pool)
-        assert stage == paper.training_settings(RunSpec("masksplit", pool, SALIENCY))
+        stage = paper.runs.split_stage(pool)
+        assert stage == paper.runs.training_settings(RunSpec("masksplit", pool, SALIENCY))
         assert (stage.epochs, stage.batch_size, stage.augment.gray) == (100, 16, 0.4)
         assert (stage.optimiser, stage.decay, stage.warmup_steps) == ("adam", "constant", 0)
         assert (stage.adamw_lr, stage.adamw_weight_decay) == (1e-4, 1e-5)
-        assert paper.training_settings(RunSpec("umtfss", pool, CLUSTERS)).augment.gray == 0
+        assert paper.runs.training_settings(RunSpec("umtfss", pool, CLUSTERS)).augment.gray == 0
 
 
 def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):
@@ -111,8 +111,8 @@ def test_scratch_and_fine_tuning_have_stages_of_their_own(paper):
     }
     plan = Plan(paper.experiment.model_copy(update=stages))
     scratch, tuned = (RunSpec("umtfss", "coco", LABELS, 1, init=i) for i in ("", "coco"))
-    assert plan.training_settings(scratch).steps == 3
-    assert plan.training_settings(tuned).steps == 5
+    assert plan.runs.training_settings(scratch).steps == 3
+    assert plan.runs.training_settings(tuned).steps == 5
 
 
 def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path):
@@ -121,47 +121,47 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
     initial = RunSpec("umtfss", "shapes", CLUSTERS)
-    assert initial in plan.trained_runs
-    assert {run.tasks for run in plan.trained_runs if run != initial} == {LABELS}
-    assert plan.mask_files == plan.pseudo_masks("shapes", ".json")
+    assert initial in plan.runs.trained_runs
+    assert {run.tasks for run in plan.runs.trained_runs if run != initial} == {LABELS}
+    assert plan.mask_files == plan.paths.pseudo_masks("shapes", ".json")
 
 
 def test_superpixels_of_test_images_are_made_for_steps_that_ask():
     plan = Plan(load_experiment("voc_cpu"), ["headline"])
-    made = plan.superpixels("pascal", "val")
+    made = plan.paths.superpixels("pascal", "val")
     assert len(set(made)) == plan.experiment.extraction.shards
-    for spec in plan.evaluations_of(plan.table_named("headline")):
+    for spec in plan.runs.evaluations_of(plan.runs.table_named("headline")):
         asks = spec.refine == ("superpixels",)
         assert asks == (spec.run.features == "")  # the floor does not
-        assert plan.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
+        assert plan.inputs.evaluation_inputs(spec)["superpixels"] == (made if asks else [])
     assert set(made) < set(plan.mask_files)
 
 
 def test_overrides_stand_in_the_path_only_where_they_differ(paper):
-    paths = {run.path for run in paper.trained_runs}
+    paths = {run.path for run in paper.runs.trained_runs}
     assert "pascal/umtfss/unsup-all/seed0+k_fg=1" in paths
     assert "pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1" in paths
     assert not any("k_fg=50" in path or "k_bg=100" in path for path in paths)
 
 
 def test_a_run_is_found_by_its_path(paper):
-    for run in paper.trained_runs:
-        assert paper.run_at(run.path) == run
+    for run in paper.runs.trained_runs:
+        assert paper.runs.run_at(run.path) == run
     with pytest.raises(ConfigError, match="no table"):
-        paper.run_at("pascal/umtfss/unsup-all/seed9")
+        paper.runs.run_at("pascal/umtfss/unsup-all/seed9")
 
 
 def test_asking_for_one_table_selects_but_does_not_change(paper):
     only = Plan(paper.experiment, ["table4"])
-    assert {run.pool for run in only.trained_runs} == {"pascal"}
-    assert only.evaluations == paper.evaluations
+    assert {run.pool for run in only.runs.trained_runs} == {"pascal"}
+    assert only.runs.evaluations == paper.runs.evaluations
     with pytest.raises(ConfigError, match="no table 'table9'"):
         Plan(paper.experiment, ["table9"])
 
 
 def test_the_panel_does_not_depend_on_the_tables_asked_for(paper):
     only = Plan(paper.experiment, ["table4"])
-    assert only.main_run == paper.main_run == RunSpec("umtfss", "coco", CLUSTERS)
+    assert only.runs.main_run == paper.runs.main_run == RunSpec("umtfss", "coco", CLUSTERS)
     assert only.figures == ["results/paper/figures/clusters-pascal.png",
                             "results/paper/figures/table4_heatmap.png"]  # fmt: skip
 
@@ -185,23 +185,26 @@ def test_without_tables_every_pool_is_trained_once(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**raw, "tables": {}}))
     plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
     run = RunSpec("umtfss", "shapes", CLUSTERS)
-    assert plan.trained_runs == [run] == [plan.run_at(run.path)] == [plan.main_run]
+    assert plan.runs.trained_runs == [run] == [plan.runs.run_at(run.path)] == [plan.runs.main_run]
     assert plan.figures == ["results/mine/figures/clusters-shapes.png"]
     assert plan.indexes == ["results/mine/data/shapes/train.json"]
     assert [cache.split for cache in plan.feature_caches] == ["train"]
 
 
 def test_an_evaluation_covers_the_folds_and_seeds_of_every_table(paper):
-    fold_run = paper.evaluations["pascal/umtfss/unsup-fold2/seed0/pascal-1shot.json"]
+    fold_run = paper.runs.evaluations["pascal/umtfss/unsup-fold2/seed0/pascal-1shot.json"]
     assert fold_run.folds == (2,)
-    default = paper.evaluations["pascal/umtfss/unsup-all/seed0/pascal-1shot.json"]
+    default = paper.runs.evaluations["pascal/umtfss/unsup-all/seed0/pascal-1shot.json"]
     assert (default.folds, default.seeds) == ((0, 1, 2, 3), 5)  # Table 4 asks for one seed only
 
 
 def test_settings_of_a_run_hold_its_overrides(paper):
-    run = paper.run_at("pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1")
-    assert (paper.model_settings(run).umtfss.k_fg, paper.model_settings(run).umtfss.k_bg) == (1, 1)
-    assert paper.training_settings(run).epochs == 200
+    run = paper.runs.run_at("pascal/umtfss/unsup-all/seed0+k_bg=1+k_fg=1")
+    assert (
+        paper.runs.model_settings(run).umtfss.k_fg,
+        paper.runs.model_settings(run).umtfss.k_bg,
+    ) == (1, 1)
+    assert paper.runs.training_settings(run).epochs == 200
 
 
 def test_live_features_need_no_cache_for_the_model(paper):
@@ -213,8 +216,10 @@ def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
     model = experiment.model.model_copy(update={"width": 64, "layers": 7})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
     run = RunSpec("prototype")
-    assert before.model_settings(run) == after.model_settings(run)
-    assert before.model_settings(before.main_run) != after.model_settings(before.main_run)
+    assert before.runs.model_settings(run) == after.runs.model_settings(run)
+    assert before.runs.model_settings(before.runs.main_run) != after.runs.model_settings(
+        before.runs.main_run
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,7 +235,7 @@ def test_what_decides_weights_is_behind_them(block, key, value):
     experiment = load_experiment("voc_cpu")
     changed = getattr(experiment, block).model_copy(update={key: value})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={block: changed}))
-    run = before.main_run
+    run = before.runs.main_run
     assert (
         TrainModel.of_run(before, run).made_with()[block]
         != TrainModel.of_run(after, run).made_with()[block]
@@ -244,7 +249,8 @@ def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value)
     experiment = load_experiment("voc_cpu")
     before, after = Plan(experiment), with_features(experiment, name, **{key: value})
     one, other = (
-        TrainModel.of_run(plan, before.main_run).made_with()["features"] for plan in (before, after)
+        TrainModel.of_run(plan, before.runs.main_run).made_with()["features"]
+        for plan in (before, after)
     )
     assert one.keys() == {"model", "clustering", "pseudo_masks"}
     assert all(one[block] != other[block] for block in one)
@@ -260,29 +266,29 @@ def test_a_name_of_features_decides_nothing():
         Plan(Experiment.model_validate({**one, "name": "mine"}))
         for one in (raw, yaml.safe_load(text))
     )
-    run = before.main_run
+    run = before.runs.main_run
     assert list(after.experiment.features) != list(before.experiment.features)
     assert TrainModel.of_run(before, run).made_with() == TrainModel.of_run(after, run).made_with()
 
 
 def test_only_live_features_are_decided_by_how_they_are_computed(paper):
     weights = {"resnet50": WeightsConfig(source="/elsewhere.pth")}
-    run = paper.main_run
-    other = with_features(paper.experiment, "resnet", weights=weights).model_features(run)
-    assert paper.model_features(run).live.weights == {}
+    run = paper.runs.main_run
+    other = with_features(paper.experiment, "resnet", weights=weights).features.model_features(run)
+    assert paper.features.model_features(run).live.weights == {}
     assert other.live.weights == weights
     cached = Plan(load_experiment("voc_cpu"))
     mirrored = with_features(cached.experiment, "pair", mirrored=False)
-    run = cached.run_at(FLOOR_PATH)
-    assert cached.model_features(run) == mirrored.model_features(run)
+    run = cached.runs.run_at(FLOOR_PATH)
+    assert cached.features.model_features(run) == mirrored.model_features(run)
 
 
 def test_clusters_and_model_share_one_cache_of_named_features():
     plan = Plan(load_experiment("demo"))
     assert [one.features for one in plan.feature_caches] == ["lite2", "lite2"]
     assert [one.split for one in plan.feature_caches] == ["train", "val"]
-    assert plan.extracted("lite2").levels == ("block14", "block20")
-    assert plan.channels("lite2") == {"block14": 120, "block20": 352}
+    assert plan.features.extracted("lite2").levels == ("block14", "block20")
+    assert plan.features.channels("lite2") == {"block14": 120, "block20": 352}
 
 
 def test_diffused_features_are_caches_of_their_own():
@@ -291,31 +297,33 @@ def test_diffused_features_are_caches_of_their_own():
         *(("pair", photos, "all") for photos in ("coco", "imagenet")),
         *((name, "pascal", split) for split in ("train", "val") for name in ("pair", "diffused")),
     }
-    assert plan.features_before("diffused", "pascal", "val", "1") == (
+    assert plan.inputs.features_before("diffused", "pascal", "val", "1") == (
         "results/voc_cpu/features/pair/pascal/val/shard1/manifest.json"
     )
-    assert len(plan.mapped_features("diffused")) == 3 * 4  # splits, shards
-    assert plan.diffusion_map("diffused") == "results/voc_cpu/features/diffused/diffusion.h5"
+    assert len(plan.inputs.mapped_features("diffused")) == 3 * 4  # splits, shards
+    assert plan.paths.diffusion_map("diffused") == "results/voc_cpu/features/diffused/diffusion.h5"
     assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
 
 
 def test_without_diffused_runs_nothing_is_diffused():
     plan = Plan(load_experiment("voc_cpu"), ["headline"])
-    floor = plan.run_at(FLOOR_PATH)
-    assert plan.source_caches(plan.tested_caches(floor, "pascal")) == set()
+    floor = plan.runs.run_at(FLOOR_PATH)
+    assert plan.features.source_caches(plan.inputs.tested_caches(floor, "pascal")) == set()
 
 
 def test_a_run_may_read_other_features_than_the_model():
     plan = Plan(load_experiment("voc_cpu"))
-    floor, matcher = map(plan.model_features, map(plan.run_at, (FLOOR_PATH, MATCHER_PATH)))
+    floor, matcher = map(
+        plan.features.model_features, map(plan.runs.run_at, (FLOOR_PATH, MATCHER_PATH))
+    )
     assert (floor.mid, floor.high, floor.mid_channels) == (["fused"], "fused", 736)
     assert (matcher.mid, matcher.high) == (["diffused"], "diffused")
     assert matcher.mid_channels == 384  # 256 of a place, 128 of the kept part
-    settings = plan.model_settings(plan.run_at(FLOOR_PATH)).prototype
+    settings = plan.runs.model_settings(plan.runs.run_at(FLOOR_PATH)).prototype
     assert (settings.self_support, settings.margin) == (False, 0)
-    paper = next(run for run in plan.trained_runs if run.pool == "paper")
+    paper = next(run for run in plan.runs.trained_runs if run.pool == "paper")
     assert paper.features == "pair"
-    folders = {path.split("/")[3] for path in plan.training_inputs(paper)["features"]}
+    folders = {path.split("/")[3] for path in plan.inputs.training_inputs(paper)["features"]}
     assert folders == {"pair"}
     assert plan.experiment.clustered_features("paper") == "pair"
     assert plan.experiment.assigned_features("pascal") == "diffused"
@@ -323,14 +331,14 @@ def test_a_run_may_read_other_features_than_the_model():
 
 
 def test_the_floor_of_an_experiment_without_diffusion_is_the_plain_matcher(paper):
-    runs = {spec.run for spec in paper.evaluations.values() if spec.run.model == "prototype"}
+    runs = {spec.run for spec in paper.runs.evaluations.values() if spec.run.model == "prototype"}
     assert runs == {RunSpec("prototype")}
 
 
 def test_no_two_outputs_share_a_path(paper):
-    paths = [paper.evaluation(spec) for spec in paper.evaluations.values()]
-    paths += [paper.training_folder(run) for run in paper.trained_runs]
-    paths += paper.feature_manifests(paper.feature_caches) + paper.episode_files
+    paths = [paper.paths.evaluation(spec) for spec in paper.runs.evaluations.values()]
+    paths += [paper.paths.training_folder(run) for run in paper.runs.trained_runs]
+    paths += paper.paths.feature_manifests(paper.feature_caches) + paper.episode_files
     assert len(paths) == len(set(paths))
     assert all(path.startswith("results/paper/") for path in paths)
 
@@ -347,22 +355,22 @@ def test_the_table_of_sharing_in_the_docs_is_that_of_the_plan(paper):
 
 def test_a_run_is_tested_with_and_without_a_step_on_its_score():
     plan = Plan(load_experiment("voc_cpu"), ["ablation"])
-    run = plan.run_at("pascal/umtfss/unsup-all/seed0")
-    own = [spec for spec in plan.evaluations.values() if (spec.run, spec.shot) == (run, 1)]
+    run = plan.runs.run_at("pascal/umtfss/unsup-all/seed0")
+    own = [spec for spec in plan.runs.evaluations.values() if (spec.run, spec.shot) == (run, 1)]
     specs = {spec.refine: spec for spec in own}
-    assert {refine: plan.evaluation(spec) for refine, spec in specs.items()} == {
+    assert {refine: plan.paths.evaluation(spec) for refine, spec in specs.items()} == {
         (): f"results/voc_cpu/evaluation/{run.path}/pascal-1shot.json",
         ("superpixels",): f"results/voc_cpu/evaluation/{run.path}/pascal-1shot-superpixels.json",
     }
     for spec in specs.values():
-        assert plan.evaluation_inputs(spec)["weights"] == plan.training_manifest(run)
-    assert plan.panel.refine == ("superpixels",)
-    assert all("superpixels" not in run.path for run in plan.trained_runs)
+        assert plan.inputs.evaluation_inputs(spec)["weights"] == plan.paths.training_manifest(run)
+    assert plan.runs.panel.refine == ("superpixels",)
+    assert all("superpixels" not in run.path for run in plan.runs.trained_runs)
 
 
 def test_a_fold_trains_on_the_images_of_its_base_classes(paper):
-    assert paper.fold_classes("pascal", "all") is None
-    assert paper.fold_indexes("pascal", "all") == []
-    base = paper.fold_classes("pascal", "fold3")
+    assert paper.runs.fold_classes("pascal", "all") is None
+    assert paper.paths.fold_indexes("pascal", "all") == []
+    base = paper.runs.fold_classes("pascal", "fold3")
     assert base == {"pascal": ClassPresence(tuple(range(1, 16)), 2048)}
-    assert paper.fold_indexes("pascal", "fold3") == ["results/paper/data/pascal/train.json"]
+    assert paper.paths.fold_indexes("pascal", "fold3") == ["results/paper/data/pascal/train.json"]

@@ -114,13 +114,13 @@ def test_the_ledger_is_written_with_what_cannot_be_tested(tmp_path, holding):
 
     holding(load)
     write_claims(job_of(plan), tmp_path / "claims")
-    assert sorted(read) == sorted(plan.claim_inputs)
+    assert sorted(read) == sorted(plan.inputs.claim_inputs)
     text = (tmp_path / "claims.md").read_text()
     assert "**not tested**" in text  # demo's grid has two numbers of prototypes
     assert text.count("\n## ") == 11
     claims = json.loads((tmp_path / "claims.json").read_text())["claims"]
     assert [one["key"] for one in claims] == [
-        *(one.key for one in plan.claims),
+        *(one.key for one in plan.runs.claims),
         "cheaper_attention",
     ]
     assert {one["verdict"] for one in claims} <= set(get_args(Verdict))

@@ -18,7 +18,7 @@ from umtfss.training.train_run import TrainingFiles, TrainingResources
 
 
 def files_of(plan, run):
-    return TrainingFiles(**plan.training_inputs(run))
+    return TrainingFiles(**plan.inputs.training_inputs(run))
 
 
 def test_processes_of_several_gpus_find_the_package_and_the_job(monkeypatch):
@@ -30,7 +30,7 @@ def test_processes_of_several_gpus_find_the_package_and_the_job(monkeypatch):
         raise SystemExit
 
     plan = Plan(load_experiment("demo"))
-    run = plan.main_run
+    run = plan.runs.main_run
     call = (
         TrainModel.of_run(plan, run),
         files_of(plan, run),
@@ -56,7 +56,7 @@ def test_processes_of_several_gpus_find_the_package_and_the_job(monkeypatch):
 
 def test_only_saliency_tasks_are_split(monkeypatch):
     plan = Plan(load_experiment("demo", seed=3))
-    runs = {run.tasks: run for run in plan.trained_runs}
+    runs = {run.tasks: run for run in plan.runs.trained_runs}
     monkeypatch.setattr(training, "PseudoMaskStore", lambda paths: paths)
     found = {
         tasks: training._masks(TrainModel.of_run(plan, run), files_of(plan, run), "catalog")
@@ -69,12 +69,12 @@ def test_only_saliency_tasks_are_split(monkeypatch):
     }
     split = found[TaskSource.SALIENCY]
     assert split.seed == 3
-    assert [str(path) for path in split.masks.store] == plan.saliency_masks("shapes")
+    assert [str(path) for path in split.masks.store] == plan.paths.saliency_masks("shapes")
 
 
 def test_how_a_training_runs_decides_nothing():
     plan = Plan(load_experiment("demo"))
-    run = plan.main_run
+    run = plan.runs.main_run
     stage = plan.experiment.training[run.pool]
     changed = stage.model_copy(update={"workers": 7, "checkpoint_minutes": 9.0})
     other = Plan(plan.experiment.model_copy(update={"training": {run.pool: changed}}))

@@ -23,4 +23,4 @@ class DownloadDataset(Job):
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "DownloadDataset":
         """The job of the data set `wildcards.dataset`."""
-        return cls(plan.source(wildcards.dataset))
+        return cls(plan.paths.source(wildcards.dataset))

@@ -40,7 +40,7 @@ class DrawBaseEpisodes(Job):
         """The job of the data set, fold, ratio and seed of `wildcards`."""
         name, ratio = wildcards.dataset, int(wildcards.ratio)
         settings, fold = plan.experiment.datasets[name], int(wildcards.fold.removeprefix("fold"))
-        stages = plan.label_stages(name)
+        stages = plan.runs.label_stages(name)
         excluded = plan.experiment.episodes.novel_images == "exclude"
         return cls(
             key=f"train/{name}/sup-{wildcards.fold}-labels{ratio}",

@@ -23,4 +23,4 @@ class DrawClusterGallery(Job):
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "DrawClusterGallery":
         """The job of the pool `wildcards.pool`."""
-        return cls(tuple(plan.sources(plan.experiment.pools[wildcards.pool].images)))
+        return cls(tuple(plan.paths.sources(plan.experiment.pools[wildcards.pool].images)))

@@ -37,7 +37,7 @@ class DrawPseudoEpisodes(Job):
         return cls(
             key=f"train/{pool}/unsup-{fold}",
             seed=int(wildcards.seed),
-            classes=plan.fold_classes(pool, fold),
+            classes=plan.runs.fold_classes(pool, fold),
             length=plan.experiment.training[pool].length,
             max_border=plan.experiment.episodes.max_border,
         )

@@ -16,4 +16,4 @@ class DrawQualitativePanel(EvaluateRun):
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> Self:
         """The job of the panel of the plan."""
-        return cls.of_spec(plan, plan.panel)
+        return cls.of_spec(plan, plan.runs.panel)

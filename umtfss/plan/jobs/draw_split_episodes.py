@@ -35,6 +35,6 @@ class DrawSplitEpisodes(Job):
         return cls(
             key=f"train/{pool}/saliency-{fold}",
             seed=int(wildcards.seed),
-            classes=plan.fold_classes(pool, fold),
-            length=plan.split_stage(pool).length,
+            classes=plan.runs.fold_classes(pool, fold),
+            length=plan.runs.split_stage(pool).length,
         )

@@ -57,7 +57,7 @@ class DrawTestEpisodes(Job):
                 key=f"test/{name}/fold{fold}/{shot}shot/seed{seed}",
             )
             for fold in plan.experiment.tables.folds
-            for seed in range(plan.test_seeds)
+            for seed in range(plan.runs.test_seeds)
         )
         return cls(
             files=files,

@@ -47,7 +47,7 @@ class EvaluateRun(Job):
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> Self:
         """The job of the run, data set, shots and refinement of `wildcards`."""
-        return cls.of_spec(plan, plan.evaluation_at(wildcards))
+        return cls.of_spec(plan, plan.runs.evaluation_at(wildcards))
 
     @classmethod
     def of_spec(cls, plan: "Plan", spec: "EvaluationSpec") -> Self:
@@ -56,9 +56,9 @@ class EvaluateRun(Job):
         return cls(
             run=run.path,
             model=run.model,
-            settings=plan.model_settings(run),
-            features=plan.model_features(run),
-            dataset=plan.source(spec.dataset),
+            settings=plan.runs.model_settings(run),
+            features=plan.features.model_features(run),
+            dataset=plan.paths.source(spec.dataset),
             shot=spec.shot,
             folds=spec.folds,
             seeds=spec.seeds,

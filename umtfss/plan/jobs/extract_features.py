@@ -45,7 +45,7 @@ class ExtractFeatures(Job):
         features = plan.experiment.extracted[wildcards.extracted]
         how = plan.experiment.extraction
         return cls(
-            dataset=plan.source(wildcards.dataset),
+            dataset=plan.paths.source(wildcards.dataset),
             backbone=features.backbone,
             levels=features.levels,
             long_side=features.long_side,

@@ -33,7 +33,7 @@ class IndexSplit(Job):
     def of(cls, plan: "Plan", wildcards: Any) -> "IndexSplit":
         """The job of the split `wildcards.split` of the data set `wildcards.dataset`."""
         name, split = wildcards.dataset, wildcards.split
-        marked = plan.raw_marker(name)
-        listing = "" if marked else digest_listing(plan.dataset_root(name))
+        marked = plan.paths.raw_marker(name)
+        listing = "" if marked else digest_listing(plan.paths.dataset_root(name))
         expected = plan.experiment.datasets[name].expected(split)
-        return cls(plan.source(name), split, expected, listing)
+        return cls(plan.paths.source(name), split, expected, listing)

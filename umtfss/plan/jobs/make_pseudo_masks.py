@@ -30,4 +30,4 @@ class MakePseudoMasks(Job):
         """The job of images of `wildcards.dataset` in the pool `wildcards.pool`."""
         experiment = plan.experiment
         level = experiment.features[experiment.assigned_features(wildcards.pool)].level
-        return cls(plan.source(wildcards.dataset), level, experiment.pseudo_masks)
+        return cls(plan.paths.source(wildcards.dataset), level, experiment.pseudo_masks)

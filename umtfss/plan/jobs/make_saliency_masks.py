@@ -28,5 +28,5 @@ class MakeSaliencyMasks(Job):
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "MakeSaliencyMasks":
         """The job of images of `wildcards.dataset`."""
-        level = plan.extracted(plan.experiment.salient_features).level
-        return cls(plan.source(wildcards.dataset), level, plan.experiment.pseudo_masks)
+        level = plan.features.extracted(plan.experiment.salient_features).level
+        return cls(plan.paths.source(wildcards.dataset), level, plan.experiment.pseudo_masks)

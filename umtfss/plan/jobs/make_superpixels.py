@@ -36,7 +36,7 @@ class MakeSuperpixels(Job):
         experiment = plan.experiment
         settings = experiment.pseudo_masks
         return cls(
-            dataset=plan.source(wildcards.dataset),
+            dataset=plan.paths.source(wildcards.dataset),
             shard=int(wildcards.shard),
             shards=experiment.extraction.shards,
             scale=settings.scale,

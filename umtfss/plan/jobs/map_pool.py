@@ -26,4 +26,4 @@ class MapPool(Job):
     def of(cls, plan: "Plan", wildcards: Any) -> "MapPool":
         """The job of the named features `wildcards.diffused`."""
         name = wildcards.diffused
-        return cls(plan.extracted(name).level, plan.experiment.diffused[name].diffusion)
+        return cls(plan.features.extracted(name).level, plan.experiment.diffused[name].diffusion)

@@ -43,7 +43,7 @@ class TrainModel(Job):
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "TrainModel":
         """The job of the run at `wildcards.run`."""
-        return cls.of_run(plan, plan.run_at(wildcards.run))
+        return cls.of_run(plan, plan.runs.run_at(wildcards.run))
 
     @classmethod
     def of_run(cls, plan: "Plan", run: "RunSpec") -> "TrainModel":
@@ -52,11 +52,11 @@ class TrainModel(Job):
         defaults = {key: TrainingConfig.model_fields[key].default for key in elsewhere}
         return cls(
             model=run.model,
-            settings=plan.model_settings(run),
-            features=plan.model_features(run),
-            training=plan.training_settings(run).model_copy(update=defaults),
+            settings=plan.runs.model_settings(run),
+            features=plan.features.model_features(run),
+            training=plan.runs.training_settings(run).model_copy(update=defaults),
             tasks=run.tasks,
-            sources=tuple(plan.training_sources(run)),
+            sources=tuple(plan.inputs.training_sources(run)),
             seed=run.seed,
             behind=_behind(plan, run),
         )
@@ -79,14 +79,14 @@ class TrainModel(Job):
 def _behind(plan: "Plan", run: "RunSpec") -> dict[str, Any]:
     """The settings that decided a run's inputs, block by block, whatever the names in them."""
     experiment, named = plan.experiment, {"features"}
-    features = {"model": plan.features_behind(plan.run_features(run))}
+    features = {"model": plan.features.features_behind(plan.features.run_features(run))}
     episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})
     found: dict[str, Any] = {"features": features, "episodes": episodes}
     if run.tasks is TaskSource.LABELS:
         return found
     pool = experiment.pools[run.pool]
-    features["clustering"] = plan.features_behind(experiment.clustered_features(run.pool))
-    features["pseudo_masks"] = plan.features_behind(experiment.assigned_features(run.pool))
+    features["clustering"] = plan.features.features_behind(experiment.clustered_features(run.pool))
+    features["pseudo_masks"] = plan.features.features_behind(experiment.assigned_features(run.pool))
     return {
         **found,
         "pool": pool.model_dump(mode="json", exclude=named),

@@ -45,17 +45,19 @@ class WriteClaims(Job):
     def of(cls, plan: "Plan", wildcards: Any) -> "WriteClaims":
         """The job of the whole experiment."""
         experiment, settings = plan.experiment, plan.experiment.evaluation
-        seen = plan.extracted(experiment.model.features)
+        seen = plan.features.extracted(experiment.model.features)
         height, width = backbone_spec(seen.backbone).grid(seen.long_side, seen.long_side)
         return cls(
             experiment.name,
-            tuple(claim.of(plan.fold_file) for claim in plan.claims),
+            tuple(claim.of(plan.runs.fold_file) for claim in plan.runs.claims),
             experiment.model.of_model("umtfss"),
             height * width,
             tuple(settings.shots),
             settings.training_seeds,
             settings.bootstrap,
             settings.interval,
-            tuple(sorted({split for table in plan.every_table for split in table.development})),
+            tuple(
+                sorted({split for table in plan.runs.every_table for split in table.development})
+            ),
             experiment.tables.note,
         )

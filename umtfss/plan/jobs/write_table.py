@@ -27,5 +27,5 @@ class WriteTable(Job):
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "WriteTable":
         """The job of the table `wildcards.table`."""
-        table, settings = plan.table_named(wildcards.table), plan.experiment.evaluation
-        return cls(table.of(plan.fold_file), settings.bootstrap, settings.interval)
+        table, settings = plan.runs.table_named(wildcards.table), plan.experiment.evaluation
+        return cls(table.of(plan.runs.fold_file), settings.bootstrap, settings.interval)

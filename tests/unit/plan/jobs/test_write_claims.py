@@ -11,7 +11,7 @@ def test_a_job_names_the_files_of_its_claims_and_comes_back_from_its_params():
     plan = Plan(load_experiment("demo_seeds"))
     job = WriteClaims.of(plan, None)
     files = {m.path for claim in job.claims for m in claim.measurements}
-    assert files == set(plan.claim_inputs)
+    assert files == set(plan.inputs.claim_inputs)
     assert WriteClaims.read(json.loads(json.dumps(job.params()))) == job
 
 

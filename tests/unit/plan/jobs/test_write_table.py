@@ -10,10 +10,10 @@ from umtfss.plan.plan import Plan
 
 def test_a_job_names_the_files_of_its_table_and_comes_back_from_its_params():
     plan = Plan(load_experiment("demo_seeds"))
-    for table in plan.every_table:
+    for table in plan.runs.every_table:
         job = WriteTable.of(plan, SimpleNamespace(table=table.name))
         files = list(job.table.measurements)
-        assert sorted({file.path for file in files}) == sorted(plan.table_inputs(table.name))
+        assert sorted({file.path for file in files}) == sorted(plan.inputs.table_inputs(table.name))
         assert [file.fold for file in files] == [m.fold for m in table.measurements]
         assert WriteTable.read(json.loads(json.dumps(job.params()))) == job
 

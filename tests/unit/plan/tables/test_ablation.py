@@ -13,7 +13,9 @@ def test_every_row_of_the_ablation_has_an_evaluation_of_its_own(superpixels, row
     experiment = load_experiment("voc_cpu")
     refine = RefineConfig(superpixels=superpixels)
     evaluation = experiment.evaluation.model_copy(update={"refine": refine})
-    table = Plan(experiment.model_copy(update={"evaluation": evaluation})).table_named("ablation")
+    table = Plan(experiment.model_copy(update={"evaluation": evaluation})).runs.table_named(
+        "ablation"
+    )
     assert len(table.rows) == rows
     assert len({evaluation_file(measured) for measured in table.measurements}) == rows
     assert any("superpixels" in row for row in table.rows) == bool(superpixels)

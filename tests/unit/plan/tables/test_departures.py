@@ -31,19 +31,19 @@ def test_every_departure_has_a_row() -> None:
 
 
 def test_a_row_takes_its_own_departure_back_and_no_other(plan: Plan) -> None:
-    table, own = plan.table_named("departures"), plan.experiment.model
+    table, own = plan.runs.table_named("departures"), plan.experiment.model
     assert table.rows == (OURS, RELEASE, *SWITCHES)
     for row, keys in {RELEASE: tuple(UMTFSS_PRESETS["release"]), **SWITCHES}.items():
         cell = table.cell(key_of(row))
         assert cell.row == row
-        model = plan.model_settings(cell.measurements[0].run)
+        model = plan.runs.model_settings(cell.measurements[0].run)
         assert model == own.changed({key: UMTFSS_PRESETS["release"][key] for key in keys}).of_model(
             "umtfss"
         ).model_copy(update={"preset": model.preset})
 
 
 def test_differences_are_taken_from_the_model_as_configured(plan: Plan) -> None:
-    table = plan.table_named("departures")
+    table = plan.runs.table_named("departures")
     base = table.cell(key_of(OURS))
     assert table.cell({**key_of(OURS), "minus": "none"}) is None
     for row in (RELEASE, *SWITCHES):

@@ -9,19 +9,19 @@ COLUMNS = (*(f"fold {fold}" for fold in range(4)), "mean")
 
 def test_titles_stay_as_other_programs_know_them():
     for name, middle in (("demo_seeds", []), ("voc_cpu", [MATCHER])):
-        table = Plan(load_experiment(name)).table_named("headline")
+        table = Plan(load_experiment(name)).runs.table_named("headline")
         rows = ["prototype matcher (training-free)", *middle, "UMTFSS (unsupervised)"]
         assert list(table.rows[: len(rows)]) == rows
         shots = (1, 5)
         names = [f"{shot}-shot {column}" for shot in shots for column in COLUMNS]
         assert [column.name for column in table.columns] == names
-    assert Plan(load_experiment("demo_seeds")).table_named("headline").rows[2:] == (
+    assert Plan(load_experiment("demo_seeds")).runs.table_named("headline").rows[2:] == (
         "UMTFSS (unsupervised, pool shapes_vit)",
     )
 
 
 def test_keys_name_model_pool_shot_and_fold():
-    table = Plan(load_experiment("demo_seeds")).table_named("headline")
+    table = Plan(load_experiment("demo_seeds")).runs.table_named("headline")
     for key, place in (
         ({"model": "floor", "shot": 1}, ("prototype matcher (training-free)", "1-shot mean")),
         ({"model": "umtfss", "shot": 5, "fold": 2}, ("UMTFSS (unsupervised)", "5-shot fold 2")),

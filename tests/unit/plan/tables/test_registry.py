@@ -21,20 +21,20 @@ def test_every_table_has_settings_of_its_name_in_the_same_order():
     blocks = [name for name in TablesConfig.model_fields if name in TABLES]
     assert blocks == list(TABLES)
     plan = Plan(load_experiment("demo_seeds"))
-    assert [t.name for t in plan.every_table] == [n for n in TABLES if n != "ablation"]
+    assert [t.name for t in plan.runs.every_table] == [n for n in TABLES if n != "ablation"]
 
 
 @pytest.mark.parametrize("name", ["paper", "demo_seeds", "voc_cpu"])
 def test_keys_tell_the_cells_of_a_table_apart(name):
     """A CSV has a column for each name of a key, after its own."""
-    for table in Plan(load_experiment(name)).every_table:
+    for table in Plan(load_experiment(name)).runs.every_table:
         keys = [(cell.metric, *sorted(cell.key.items())) for cell in table.cells]
         assert len(set(keys)) == len(keys), table.name
         assert not set(table.key_names) & set(COLUMNS), table.name
 
 
 def test_every_claim_of_the_paper_is_tested_on_its_tables(plan):
-    counts = {claim.key: len(claim.comparisons) for claim in plan.claims}
+    counts = {claim.key: len(claim.comparisons) for claim in plan.runs.claims}
     assert counts == {
         "unsupervised": 3,
         "fine_tuning": 3 * 4,
@@ -50,7 +50,7 @@ def test_every_claim_of_the_paper_is_tested_on_its_tables(plan):
 
 
 def test_comparisons_are_paired(plan):
-    for claim in plan.claims:
+    for claim in plan.runs.claims:
         for comparison in claim.comparisons:
             tested = {
                 tuple(sorted({(m.dataset, m.fold, m.shot) for m in cell.measurements}))
@@ -64,11 +64,11 @@ def test_comparisons_are_paired(plan):
 def test_training_is_compared_on_the_features_that_it_sees():
     """Against the floor before diffusion, the features' gain would pass for that of training."""
     plan = Plan(load_experiment("voc_cpu"))
-    for claim in plan.claims:
+    for claim in plan.runs.claims:
         if claim.key in ("unsupervised", "folds"):
             for comparison in claim.comparisons:
                 runs = [cell.measurements[0].run for _, cell in comparison.terms]
-                assert len({plan.diffuses(run) for run in runs}) == 1
+                assert len({plan.features.diffuses(run) for run in runs}) == 1
                 assert runs[1].path == "prototype/training_free"
 
 
@@ -82,7 +82,7 @@ def test_claims_count_the_papers_models_alone(tmp_path):
     models = [name for name in MODELS if name != "prototype"]
     raw["tables"]["table1"]["models"] = raw["tables"]["table2"]["models"] = models
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(raw))
-    by_key = {c.key: c for c in Plan(load_experiment(str(tmp_path / "all.yaml"))).claims}
+    by_key = {c.key: c for c in Plan(load_experiment(str(tmp_path / "all.yaml"))).runs.claims}
     for key in ("unsupervised", "fine_tuning", "few_labels"):
         runs = {
             m.run.model
@@ -94,7 +94,7 @@ def test_claims_count_the_papers_models_alone(tmp_path):
 
 
 def test_the_most_labels_are_compared_with_none_and_the_most_shots_with_the_fewest(plan):
-    by_key = {claim.key: claim for claim in plan.claims}
+    by_key = {claim.key: claim for claim in plan.runs.claims}
     (labels,), (shots,) = (by_key[key].comparisons for key in ("labels", "more_shots"))
     (_, many), (_, none) = labels.terms
     assert {m.run.init for m in many.measurements} == {"coco"}
@@ -106,5 +106,5 @@ def test_the_most_labels_are_compared_with_none_and_the_most_shots_with_the_fewe
 
 def test_no_claim_is_undocumented(plan):
     text = (PACKAGE_ROOT / "docs/claims.md").read_text()
-    for claim in plan.claims:
+    for claim in plan.runs.claims:
         assert f"| `{claim.key}` | {claim.claim}" in text

@@ -49,4 +49,4 @@ def test_tables_1_2_and_6_say_it_of_their_own_runs() -> None:
         ("table2", "Training from scratch: PFENet 200 epochs"),
         ("table6", "Fine-tuning for coco: UMTFSS 50 epochs of 16 episodes at SGD 0.0375"),
     ):
-        assert needed in plan.table_named(name).note
+        assert needed in plan.runs.table_named(name).note

@@ -1,0 +1,126 @@
+"""What the job of each rule reads: manifests and files."""
+
+from typing import Any
+
+from umtfss.data.source import DatasetSource
+from umtfss.plan.features import Features
+from umtfss.plan.paths import FeatureCache, Paths, pairs_of
+from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource
+from umtfss.plan.runs import Runs
+
+
+class Inputs:
+    """The inputs of the jobs of an experiment.
+
+    Args:
+        paths: Where files lie.
+        features: Which features there are.
+        runs: Which runs there are.
+    """
+
+    def __init__(self, paths: Paths, features: Features, runs: Runs) -> None:
+        self.experiment = paths.experiment
+        self.paths, self.features, self.runs = paths, features, runs
+
+    def training_caches(self, run: RunSpec) -> list[FeatureCache]:
+        """The caches that a run is trained on; none if its features are live."""
+        return self.features.caches(self.features.run_features(run), self.runs.training_splits(run))
+
+    def tested_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
+        """The caches of a data set's test images that a run reads; none if they are live."""
+        return self.features.caches(
+            self.features.run_features(run), [self.paths.tested_split(dataset)]
+        )
+
+    def test_superpixels(self, one: EvaluationSpec | Measurement) -> list[str]:
+        """The superpixels of the test images of an evaluation; none if no step reads them."""
+        if "superpixels" not in one.refine:
+            return []
+        return self.paths.superpixels(one.dataset, self.experiment.datasets[one.dataset].test_split)
+
+    def training_inputs(self, run: RunSpec) -> dict[str, Any]:
+        """Manifests and files that the training of a run reads."""
+        splits = self.runs.training_splits(run) if self.reads_images(run) else []
+        return {
+            "episodes": self.paths.training_episodes(run, ".json"),
+            "masks": self.paths.task_masks(run, ".json"),
+            "features": self.paths.feature_manifests(self.training_caches(run)),
+            "indexes": [self.paths.index(*pair) for pair in pairs_of(splits)],
+            "initial": self.paths.training_manifest(run.initial),
+        }
+
+    def reads_images(self, run: RunSpec) -> bool:
+        """Whether a training reads images or labels; else the raw files may be gone."""
+        return run.tasks is TaskSource.LABELS or self.features.model_features(run).live is not None
+
+    def training_sources(self, run: RunSpec) -> list[DatasetSource]:
+        """The data sets whose images or labels a training reads."""
+        return self.paths.sources(self.runs.training_splits(run)) if self.reads_images(run) else []
+
+    def training_files(self, run: RunSpec) -> list[str]:
+        """The big files that the manifests of `training_inputs` describe."""
+        masks = self.paths.task_masks(run)
+        return [
+            self.paths.training_episodes(run),
+            *masks,
+            *self.paths.training_weights(run.initial),
+        ]
+
+    def clustered_features(self, pool: str) -> list[str]:
+        """The manifests of the features that the clustering of a pool reads."""
+        name = self.experiment.clustered_features(pool)
+        return self.paths.feature_manifests(
+            self.features.caches(name, self.experiment.pools[pool].images)
+        )
+
+    def mapped_features(self, features: str) -> list[str]:
+        """The manifests of the features that named ones are diffused over."""
+        return self.paths.feature_manifests(self.features.mapped_caches(features))
+
+    def features_before(self, features: str, dataset: str, split: str, shard: str) -> str:
+        """The manifest of the shard that a shard of diffused features is made of."""
+        return self.paths.feature_manifest(
+            self.experiment.source_of(features), dataset, split, shard
+        )
+
+    def assigned_features(self, pool: str, dataset: str, split: str, shard: str) -> str:
+        """The manifest of the shard of features that pseudo-masks are made of."""
+        return self.paths.feature_manifest(
+            self.experiment.assigned_features(pool), dataset, split, shard
+        )
+
+    def salient_features(self, dataset: str, split: str, shard: str) -> str:
+        """The manifest of the shard of features that saliency is found in."""
+        return self.paths.feature_manifest(self.experiment.salient_features, dataset, split, shard)
+
+    def table_inputs(self, name: str) -> list[str]:
+        """The evaluation files that a table reads."""
+        return [
+            self.paths.evaluation(spec)
+            for spec in self.runs.evaluations_of(self.runs.table_named(name))
+        ]
+
+    @property
+    def claim_inputs(self) -> list[str]:
+        """The evaluation files that the ledger of claims reads."""
+        measured = (m for claim in self.runs.claims for m in claim.measurements)
+        return [self.paths.evaluation(spec) for spec in self.runs.evaluations_behind(measured)]
+
+    def tested_episodes(self, spec: EvaluationSpec) -> list[str]:
+        """The files of the episodes of an evaluation."""
+        return [
+            self.paths.test_episodes(spec.dataset, fold, spec.shot, seed)
+            for fold in spec.folds
+            for seed in range(spec.seeds)
+        ]
+
+    def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
+        """Manifests and files that an evaluation reads."""
+        run, dataset = spec.run, spec.dataset
+        return {
+            "weights": self.paths.training_manifest(run),
+            "features": self.paths.feature_manifests(self.tested_caches(run, dataset)),
+            "superpixels": self.test_superpixels(spec),
+            "index": self.paths.test_index(spec.dataset),
+            "episodes": self.tested_episodes(spec),
+        }
