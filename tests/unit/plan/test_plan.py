@@ -280,7 +280,7 @@ def test_only_live_features_are_decided_by_how_they_are_computed(paper):
     cached = Plan(load_experiment("voc_cpu"))
     mirrored = with_features(cached.experiment, "pair", mirrored=False)
     run = cached.runs.run_at(FLOOR_PATH)
-    assert cached.features.model_features(run) == mirrored.model_features(run)
+    assert cached.features.model_features(run) == mirrored.features.model_features(run)
 
 
 def test_clusters_and_model_share_one_cache_of_named_features():
