@@ -13,10 +13,10 @@ KIND = FileKind("umtfss-centroids", 1, "a file of cluster centres", "all_cluster
 
 
 def save_centroids(path: str | Path, centroids: np.ndarray) -> str:
-    """The digest of the file written: equal centres give equal bytes.
+    """Write the centres and return the file's digest; equal centres give equal bytes.
 
     Args:
-        path: An HDF5 file, written atomically.
+        path: The HDF5 file, written atomically.
         centroids: (N, C) float32.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:

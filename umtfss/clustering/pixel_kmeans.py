@@ -1,7 +1,7 @@
-"""K-means of pixel embeddings: Lloyd on what fits memory, running means over the rest.
+"""K-means of pixel embeddings: Lloyd's iterations in memory, then running means over a stream.
 
 Protocol section 3.3. Shapes: N clusters, C channels, h w grid, V vectors. A vector is one token
-of one image, L2-normalised; padding never enters, because the store holds un-padded grids.
+of one image, L2-normalised. The store holds un-padded grids, so no vector is padding.
 """
 
 import logging
@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 def nearest_centroids(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """The centre nearest in L2 to every vector, (V,) int64.
 
-    2 x.c - |c|^2 is greatest for it. Blocks of vectors keep the scores in the processor's cache.
+    The nearest centre c of a unit vector x has the greatest score 2 x.c - |c|^2. Vectors are
+    compared block by block, so that the scores fit the processor's cache.
 
     Args:
         vectors: (V, C) float32.
@@ -47,15 +48,18 @@ def nearest_centroids(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def update_means(
     centroids: np.ndarray, counts: np.ndarray, vectors: np.ndarray, nearest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The centroids and counts after each centroid's running mean has taken in its vectors.
+    """The centroids and counts after every centroid's running mean has included its new vectors.
 
-    A cluster that has seen no vector stays where it is.
+    A centroid without vectors stays where it is.
 
     Args:
         centroids: (N, C) float32.
-        counts: (N,) int64, vectors that each centroid is the mean of.
-        vectors: (V, C) float32.
-        nearest: (V,) int64, cluster of each vector.
+        counts: (N,) int64, number of vectors that each centroid is the mean of.
+        vectors: (V, C) float32, new vectors.
+        nearest: (V,) int64, cluster of each new vector.
+
+    Returns:
+        (N, C) float32 centroids; (N,) int64 counts.
     """
     rows = np.arange(len(vectors))
     ones = np.ones(len(vectors), dtype=np.float32)
@@ -76,14 +80,14 @@ def fit_centroids(
 ) -> np.ndarray:
     """The cluster centres of the images' tokens, (N, C) float32.
 
-    A seeded random subset of the images is read in random order. The tokens that fit
-    `memory_vectors` get Lloyd's iterations; the remaining ones are streamed in batches that move
-    the running means, which start from Lloyd's cluster sizes. Memory depends on `settings` and
-    not on the number of images.
+    A seeded random subset of the images is read in random order. The first `memory_vectors` tokens
+    are clustered by Lloyd's iterations. The remaining tokens are streamed in batches, which update
+    the running means; the means start with the cluster sizes of Lloyd's result. Memory depends on
+    `settings` and not on the number of images.
 
-    The result depends on the arguments alone for a given number of threads and faiss build.
-    Another number of threads adds in another order: the last bits of the centres change, and a
-    token halfway between two centres may change sides.
+    The result depends on the arguments, the number of threads and the faiss build alone. Another
+    number of threads sums in another order: the last bits of the centres change, and a token
+    halfway between two centres may change sides.
 
     Args:
         store: Features to cluster.

@@ -13,7 +13,7 @@ class TokenStream:
 
     Args:
         store: The feature store.
-        level: The level read.
+        level: Level of the features.
         ids: Qualified image ids, in the order in which they are read.
     """
 
@@ -24,9 +24,9 @@ class TokenStream:
         self._rest = np.empty((0, store.channels[level]), dtype=np.float32)
 
     def fill(self, buffer: np.ndarray) -> np.ndarray:
-        """The filled part of `buffer`: all of it until the stream ends.
+        """Fill `buffer`, (V, C) float32, and return its filled part: all of it until the end.
 
-        What an image has beyond the buffer's end comes first in the next call.
+        Tokens of an image that do not fit are kept; the next call begins with them.
         """
         held = 0
         while held < len(buffer):

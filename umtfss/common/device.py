@@ -10,7 +10,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
-    """The context of a forward pass in mixed precision.
+    """The autocast context of a forward pass in mixed precision.
 
     Args:
         device: Where the forward pass runs.
@@ -22,11 +22,14 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
 
 
 def prepare_process(threads: int) -> torch.device:
-    """The device to compute on: the GPU if there is one, else the CPU with `threads` threads.
+    """Set threads and memory up, and return the device: the GPU if there is one, else the CPU.
 
-    On Linux, glibc is told to keep large freed blocks: torch frees and asks for tensors of tens
-    of megabytes in every step, and by default each is mapped anew and page-faulted in. Threads
-    share the one arena that can keep such blocks: those of their own hold 64 MB at most.
+    On Linux, glibc is told to keep large freed blocks. Torch frees and allocates tensors of tens of
+    megabytes in every step; by default glibc maps each anew, and the kernel page-faults it in. All
+    threads share the main arena, as an arena of a thread's own holds 64 MB at most.
+
+    Args:
+        threads: CPU threads of this process.
     """
     torch.set_num_threads(threads)
     if sys.platform == "linux":
@@ -39,9 +42,10 @@ def prepare_process(threads: int) -> torch.device:
 
 
 def release_freed_memory() -> None:
-    """Give blocks that are kept as `prepare_process` says back to the system, where it is Linux.
+    """Give the freed blocks that `prepare_process` lets glibc keep back to Linux.
 
-    For loops over images of many sizes: blocks of one size seldom fit another, and pile up.
+    Loops over images of many sizes call it: a block of one size seldom fits another size, so kept
+    blocks pile up. On other systems nothing happens.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

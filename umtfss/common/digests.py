@@ -31,8 +31,9 @@ def digest_json(value: Any) -> str:
 def digest_listing(folder: str | Path) -> str:
     """The sha256 of the names and sizes of all files below a folder; empty if there is none.
 
-    Cheap enough to ask before every run: an added, removed or exchanged file shows, a file
-    exchanged for one of the same size does not. Times are left out, as copies change them.
+    The digest is cheap enough for every run. An added or removed file changes it, and so does a
+    file of a new size; new content of the same size does not. Times are left out: a copy changes
+    them.
     """
     if not Path(folder).is_dir():
         return ""
@@ -49,31 +50,31 @@ def digest_listing(folder: str | Path) -> str:
 
 @cache
 def digest_code(*roots: str, project: Path = PACKAGE_ROOT) -> str:
-    """A short digest of some sources and of all that they import from the package.
+    """A short digest of source files and of everything that they import from the package.
 
-    Every rule passes that of its script as a parameter, so that an edit reruns what it decides,
-    and nothing else. What counts is the syntax tree: comments, docstrings, descriptions of
-    settings and layout do not. A process reads every source once.
+    Every rule passes the digest of its script as a parameter, so an edit reruns the jobs whose
+    results it can change, and no others. Only the syntax tree counts; comments, docstrings,
+    descriptions of settings and layout do not. A process reads every source once.
 
     Args:
-        *roots: Files, relative to the project's root: a script, and modules that it imports by
-            name, such as that of a meta-learner.
+        *roots: Files, relative to the project's root: a script, and the modules that the script
+            imports by name, such as a meta-learner's.
         project: The project's root.
 
     Raises:
-        StoreError: A file does not exist, so that a renamed one cannot go unnoticed.
+        StoreError: A file does not exist; a renamed file cannot go unnoticed.
     """
     closure = code_closure(*roots, project=project)
     return digest_json({_name(path, project): _digest_content(path) for path in closure})[:16]
 
 
 def code_closure(*roots: str, project: Path = PACKAGE_ROOT) -> list[Path]:
-    """The files that decide what some sources do, sorted.
+    """The import closure of source files: every file that decides what they do, sorted.
 
-    Beside the sources these are the modules of the package that they import, be it within a
-    function, those that these import, and the files of other kinds (YAML, templates) that lie in
-    the folders of these modules. Imports for type checkers alone do not count. Modules that decide
-    no result (`PROSE`) are left out.
+    The closure holds the sources, the modules of the package that they import directly or through
+    other modules, and the data files (YAML, templates) in the folders of all these modules. Imports
+    within a function count; imports for type checkers alone do not. Modules that decide no result
+    (`PROSE`) are left out.
 
     Args:
         *roots: Files, relative to the project's root.
@@ -106,7 +107,7 @@ def _name(path: Path, project: Path) -> str:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    """The files that are no code in a folder of the package and in its folders without modules."""
+    """The data files of a package's folder and of its sub-folders that hold no modules."""
     if not (folder / "__init__.py").is_file():
         return []
     found, waiting = [], [folder]
@@ -128,7 +129,7 @@ def _tree(path: Path) -> ast.Module:
 
 @cache
 def _imported(path: Path, project: Path) -> tuple[Path, ...]:
-    """The files of the package that a source imports when it runs, packages' own included."""
+    """The files that a source imports from the package at run time, `__init__.py` included."""
     names: set[str] = set()
     waiting: list[ast.AST] = [_tree(path)]
     while waiting:
@@ -160,7 +161,7 @@ def _is_for_type_checkers(test: ast.expr) -> bool:
 
 @cache
 def _digest_content(path: Path) -> str:
-    """The sha256 of a file's bytes; of code, that of its syntax tree."""
+    """The sha256 of a file's bytes, or of the syntax tree of a Python file."""
     if path.suffix != ".py":
         return digest_file(path)
     return hashlib.sha256(repr(_plain(_tree(path))).encode()).hexdigest()
@@ -169,7 +170,7 @@ def _digest_content(path: Path) -> str:
 def _plain(node: Any) -> Any:
     """A syntax tree as tuples, without prose, the same in every version of Python.
 
-    Fields that are empty are left out, as versions differ in them.
+    Empty fields are left out: versions of Python differ in them.
     """
     if isinstance(node, list):
         return [_plain(one) for one in node]

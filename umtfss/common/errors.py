@@ -47,7 +47,7 @@ class StoreError(UmtfssError):
 
 
 class DiskSpaceError(UmtfssError):
-    """What is about to be written does not fit on the disk."""
+    """The disk has too little free space for a file that is about to be written."""
 
 
 class TrainingError(UmtfssError):
@@ -55,4 +55,4 @@ class TrainingError(UmtfssError):
 
 
 class TableError(UmtfssError):
-    """A table lacks the numbers that it would need to print."""
+    """A table lacks numbers that it has to print."""

@@ -42,9 +42,9 @@ def read_json(
 
     Args:
         path: The file.
-        holds: What it holds, e.g. "the index of a split"; for messages.
+        holds: What the file holds, e.g. "the index of a split"; for messages.
         marks: Key -> value that the file must have: its format or kind, and its version.
-        make: What makes the file, e.g. "snakemake --cores all all_data"; for messages.
+        make: The command that makes the file, e.g. "snakemake --cores all all_data"; for messages.
 
     Raises:
         StoreError: The file is missing, not JSON, or has other marks.

@@ -1,4 +1,4 @@
-"""HDF5 files that say what they are, and are read only if they are that."""
+"""HDF5 files with a format and a version, which are checked before a file is read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,10 @@ class FileKind:
     """A kind of HDF5 file.
 
     Attributes:
-        format: Its attribute `format`.
-        version: Its attribute `version`, raised when the layout changes.
-        holds: What it is, for messages: "a file of cluster centres".
-        target: Snakemake target that makes it anew.
+        format: Value of the file's attribute `format`.
+        version: Value of the file's attribute `version`; a new layout has a higher one.
+        holds: What the file is, for messages: "a file of cluster centres".
+        target: Snakemake target that makes the file.
     """
 
     format: str
@@ -27,13 +27,13 @@ class FileKind:
     target: str
 
     def mark(self, file: h5py.File) -> None:
-        """Write into a new file what it is."""
+        """Write the format and the version into a new file."""
         file.attrs["format"], file.attrs["version"] = self.format, self.version
 
     def open(self, path: str | Path) -> h5py.File:
         """A file of this kind, open for reading.
 
-        It is not locked, which shared file systems often do not know.
+        The file is not locked: shared file systems often have no locks.
 
         Raises:
             StoreError: The file is missing, not HDF5, of another format or of another version.
@@ -59,14 +59,14 @@ class FileKind:
 
     @contextmanager
     def reading(self, path: str | Path, what: str = "") -> Iterator[None]:
-        """A context that reads from the open file `path`; what is not in it was damaged.
+        """A context for reading from the open file `path`: a failed read becomes a `StoreError`.
 
         Args:
             path: The file.
-            what: What is read, for messages; empty: all that it holds.
+            what: What is read, for messages; empty: the whole file.
 
         Raises:
-            StoreError: It cannot be read.
+            StoreError: The file lacks something, or is damaged.
         """
         try:
             yield

@@ -13,10 +13,13 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 @contextmanager
 def job_log(path: str | Path | None = None) -> Iterator[logging.Logger]:
-    """The package's logger, writing to standard error and to `path` for the block's duration.
+    """The package's logger; within the block it writes to standard error and to `path`.
 
     A `UmtfssError` is logged as its text, without a traceback, and ends the process with
     status 1: the user needs the message, not our call stack.
+
+    Args:
+        path: The log file; None: standard error alone.
     """
     logger = logging.getLogger("umtfss")
     logger.setLevel(logging.INFO)

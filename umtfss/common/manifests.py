@@ -1,7 +1,7 @@
 """Manifests: the small JSON file beside a big output, with its content digest.
 
-A manifest holds what is needed to read the output, never a time or a host name: equal content gives
-equal bytes.
+A manifest holds what a reader of the output needs. It holds no time and no host name, so equal
+content gives equal bytes.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ MANIFEST_VERSION = 1
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """The installed versions of the named distributions; absent ones are left out."""
+    """Distribution -> installed version; distributions that are not installed are left out."""
     found = {}
     for name in names:
         try:
@@ -30,8 +30,8 @@ def write_manifest(path: str | Path, kind: str, digest: str, **fields: Any) -> N
 
     Args:
         path: The manifest's path.
-        kind: What the output is, e.g. "features"; checked when it is read.
-        digest: The content digest: equal for equal content.
+        kind: What the output is, e.g. "features"; readers check it.
+        digest: The output's content digest: equal for equal content.
         **fields: JSON-able facts that readers need (shapes, counts, versions).
     """
     write_json(path, {"kind": kind, "version": MANIFEST_VERSION, "digest": digest, **fields})
@@ -41,7 +41,7 @@ def read_manifest(path: str | Path, kind: str) -> Mapping[str, Any]:
     """The manifest at `path`.
 
     Raises:
-        StoreError: It is missing, not JSON, of another kind or of another version.
+        StoreError: The manifest is missing, not JSON, of another kind or of another version.
     """
     marks = {"kind": kind, "version": MANIFEST_VERSION}
     make = "the rule that makes it (snakemake lists it with -n)"

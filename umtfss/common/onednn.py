@@ -1,12 +1,12 @@
 """Linear maps of tokens and of feature grids, on the faster of torch's two CPU libraries.
 
-Models say `nn.Linear` and `nn.Conv2d`; `accelerate` changes how these layers of a model compute.
+Models use `nn.Linear` and `nn.Conv2d`; `accelerate` changes how these layers of a model compute.
 
-On a CPU torch multiplies fp32 matrices with MKL, which on AMD processors stops at AVX2 (measured:
-105 GFLOP/s of one Zen 5 core), and convolves with oneDNN, which uses what the processor has (240).
-So tokens go to oneDNN as the pixels of a 1x1 convolution. A single-threaded torch hands a small
-batch of 1x1 convolutions to MKL again, but a dilated one always to oneDNN; the dilation of a 1x1
-kernel changes nothing.
+On a CPU, torch multiplies fp32 matrices with MKL and convolves with oneDNN. On AMD processors MKL
+uses AVX2 at most (measured: 105 GFLOP/s on one Zen 5 core); oneDNN uses all that the processor has
+(240 GFLOP/s). So tokens go to oneDNN as the pixels of a 1x1 convolution. Torch on one thread hands
+small batches of 1x1 convolutions to MKL, but dilated convolutions always to oneDNN. The convolution
+is therefore dilated, which changes nothing for a 1x1 kernel.
 
 Shapes: B batch, C input channels, D output channels, h w feature grid.
 """
@@ -25,10 +25,10 @@ def _uses_onednn(x: Tensor) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., D) the linear map of `F.linear`, equal up to rounding.
+    """The linear map of `F.linear`, equal up to rounding, (..., D).
 
     Args:
-        x: (..., C).
+        x: (..., C) tokens.
         weight: (D, C).
         bias: (D,), or None.
     """
@@ -48,7 +48,7 @@ class OneDnnLinear(nn.Linear):
 
 
 class OneDnnPointwise(nn.Conv2d):
-    """A 1x1 `nn.Conv2d`, the linear map of every position of a grid."""
+    """A 1x1 `nn.Conv2d` through `linear`: the same linear map at every position of a grid."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, D, h, w) of a (B, C, h, w) map."""
@@ -57,10 +57,13 @@ class OneDnnPointwise(nn.Conv2d):
 
 
 def accelerate(model: nn.Module) -> None:
-    """Let the linear layers and 1x1 convolutions of a model compute by oneDNN where that pays.
+    """Let the linear layers and 1x1 convolutions of a model compute with oneDNN where that pays.
 
-    Parameters, their names and, up to rounding, results stay. On other devices than the CPU and
-    in other precisions than fp32 and bf16 the layers compute as torch's own.
+    Parameters and their names stay; results stay up to rounding. On devices other than the CPU, and
+    in precisions other than fp32 and bf16, the layers compute as torch's own.
+
+    Args:
+        model: The model; changed in place.
     """
     for module in model.modules():
         if type(module) is nn.Linear:

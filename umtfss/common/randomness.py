@@ -8,8 +8,8 @@ import numpy as np
 def generator(*key: str | int) -> np.random.Generator:
     """A generator that depends on nothing but `key`, the same on every machine.
 
-    Philox is counter-based: two different keys give independent streams, and no draw depends on
-    how many were made before, by whom or in which process.
+    Philox is counter-based: different keys give independent streams, and no draw depends on the
+    number or the process of other draws.
 
     Args:
         *key: What is drawn, e.g. ("test", "pascal", fold, shot, seed, index).
@@ -19,7 +19,7 @@ def generator(*key: str | int) -> np.random.Generator:
 
 
 def permutation(size: int, *key: str | int) -> np.ndarray:
-    """The numbers below `size` in an order that depends on `key` alone, (size,) int64."""
+    """A random order of 0 .. size - 1 that depends on `key` alone, (size,) int64."""
     return generator(*key).permutation(size)
 
 
