@@ -1,1 +1,1 @@
-"""Frozen backbones: what is known of them, their weights, and their features."""
+"""Frozen backbones: networks, pretrained weights and extractors."""

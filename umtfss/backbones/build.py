@@ -32,15 +32,15 @@ def build_extractor(
     mirrored: bool = False,
     precision: torch.dtype | None = None,
 ) -> Extractor:
-    """The backbone with its pretrained weights, cut after the deepest level.
+    """Build a backbone with its pretrained weights, cut after the deepest level.
 
     Args:
         name: A name that `backbone_spec` knows.
         levels: The levels to return.
-        weights: Backbone -> where its weights come from, if not from the default source; those of
-            a pair by the names of its two backbones.
-        mirrored: Average the features with those of the mirror image.
-        precision: Autocast precision; none: that of whoever calls it.
+        weights: Backbone -> source of its weights, where not the default source. A pair has one
+            entry for each of its two backbones.
+        mirrored: Whether features are averaged with the features of the mirror image.
+        precision: Autocast precision; None: the precision of the caller's context.
 
     Raises:
         ConfigError: The name or a level is unknown.
@@ -51,7 +51,7 @@ def build_extractor(
     if name in PAIRS:
         return _build_pair(spec, levels, weights, mirrored, precision)
     make, rename, wheel = _parts(spec, levels)
-    with torch.device("meta"):  # shapes alone: nothing is allocated or drawn
+    with torch.device("meta"):  # shapes alone: no memory is allocated, no weight is drawn
         whole, network = make(list(spec.channels)[-1]), make(deepest)
     own = (weights or {}).get(name)
     state = read_weights(name, spec.source, spec.official, own, wheel, rename)
@@ -61,10 +61,10 @@ def build_extractor(
 
 
 def build_live_extractor(features: ExtractedConfig) -> Extractor:
-    """The backbone of named features that are computed when they are read.
+    """Build the backbone of features that are computed when they are read.
 
     Args:
-        features: What the experiment says of them.
+        features: The experiment's settings of the features.
 
     Raises:
         WeightsError: The weights are missing, altered or of another network.
@@ -100,7 +100,7 @@ def _build_pair(
 def _parts(
     spec: BackboneSpec, levels: Sequence[str]
 ) -> tuple[Callable[[str], Network], Callable[[Mapping[str, object]], State], Wheel | None]:
-    """How to make the network up to a level, how to name its weights, and their wheel."""
+    """Functions that make the network up to a level and rename its weights; the weights' wheel."""
     name = spec.name
     if name.startswith("resnet50"):
         rename = resnet.rename_moco if name == "resnet50_moco_v2" else resnet.rename_torchvision

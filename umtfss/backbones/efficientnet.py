@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 and -Lite2, cut after the deepest level asked for, levels at stride 16.
+"""EfficientNet-Lite0 and -Lite2, cut after the deepest level, with all levels at stride 16.
 
 Shapes: B batch, C channels, H W pixels, h w grid at stride 16.
 """
@@ -27,10 +27,10 @@ def places(name: str) -> list[str]:
 
 
 class EfficientNet(nn.Module):
-    """Outputs of chosen blocks (the third, fifth and seventh stage's; native strides 8, 16, 32).
+    """Outputs of the last blocks of stages three, five and seven (native strides 8, 16, 32).
 
-    On sides of 32 k + 1 px the padding that TensorFlow calls SAME is symmetric, so that token t
-    of stride s lies at pixel s t, and the levels can be brought to one grid without a shift.
+    On sides of 32 k + 1 px TensorFlow's SAME padding is symmetric. Token t of stride s then lies at
+    pixel s t, and the levels are resampled to one grid without a shift.
 
     Args:
         name: A key of `STAGES`.
@@ -62,7 +62,7 @@ class EfficientNet(nn.Module):
 
 
 def _to_grid(x: Tensor, grid: Sequence[int]) -> Tensor:
-    """The level at the grid: averaged down around each token, or interpolated up."""
+    """Bring a level to a grid: average around each token, or interpolate a coarser level."""
     if x.shape[2] > grid[0]:
         return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
     if x.shape[2] < grid[0]:
@@ -86,7 +86,7 @@ def rename_lite(content: Mapping[str, object], name: str) -> State:
                 state[stem] = tensor
             continue
         index, part, kind = int(found[1]), found[2], found[3]
-        # The first block has no expansion, so that its parts are counted from one earlier.
+        # The first block has no expansion layer, so its layers are numbered one lower.
         new = {
             "expand_conv": "conv_pw",
             "bn0": "bn1",

@@ -1,4 +1,4 @@
-"""Frozen feature extractors: images in, maps of named levels at one stride out.
+"""Frozen feature extractors: from images to feature maps of named levels, all at one stride.
 
 Shapes: B batch, C channels, H W original pixels, H' W' resized pixels, h w grid.
 """
@@ -15,19 +15,19 @@ from umtfss.experiment.backbones import BackboneSpec
 
 
 class Extractor(nn.Module):
-    """A frozen backbone. It stays in evaluation mode, BatchNorm too, whatever `train()` says.
+    """A frozen backbone, always in evaluation mode: `train()` has no effect, on BatchNorm either.
 
     Attributes:
         spec: Geometry and origin.
-        name: The backbone.
-        levels: The levels asked for, in that order.
-        channels: Level -> C, of the levels asked for.
+        name: Name of the backbone.
+        levels: The levels to return, in order.
+        channels: Level -> C, of the levels to return.
         stride: Distance of tokens, px.
-        multiple: Sides are multiples of it (plus 1 px where `align_corners`).
+        multiple: Sides of images are multiples of this number, plus 1 px if `align_corners`.
         align_corners: How the grid lies on the pixels; see `BackboneSpec`.
-        digest: sha256 of the backbone's weights, whatever the levels.
-        mirrored: Whether features are the mean of those of an image and of its mirror image.
-        precision: Autocast precision; None: that of whoever calls it.
+        digest: sha256 of all the backbone's weights, whatever the levels.
+        mirrored: Whether features are averaged over an image and its mirror image.
+        precision: Autocast precision; None: the precision of the caller's context.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Extractor(nn.Module):
         return {level: (found[level] + other[level].flip(3)) / 2 for level in self.levels}
 
     def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
-        """The size (H', W') at which an image of H x W px is seen."""
+        """The size (H', W') at which the backbone sees an image of H x W px."""
         return self.spec.resized(height, width, long_side)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
@@ -96,9 +96,9 @@ class Extractor(nn.Module):
 
 
 def prepare_image(image: np.ndarray, extractor: Extractor | BackboneSpec, long_side: int) -> Tensor:
-    """The image as the backbone takes it, (3, H', W') float32 in [0, 1].
+    """Resize an image for a backbone, (3, H', W') float32 in [0, 1].
 
-    It is resized bilinearly and antialiased, and rounded to 8 bits.
+    Resizing is bilinear with antialiasing; the result is rounded to 8 bits.
 
     Args:
         image: (H, W, 3) uint8 RGB.

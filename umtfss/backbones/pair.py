@@ -1,7 +1,8 @@
-"""Two frozen backbones as one: a ViT's tokens beside a convolutional network's semantics.
+"""Two frozen backbones as one: the tokens of a ViT beside the maps of a convolutional network.
 
-On one-shot matching the two err differently: the ViT's tokens (self-supervised) find parts and
-borders, the convolutional features (ImageNet supervised, as the paper's ResNet-50 is) find classes.
+In one-shot matching the two networks make different errors. The self-supervised tokens of the ViT
+find parts and borders; the convolutional features, supervised on ImageNet like the paper's
+ResNet-50, find classes.
 
 Shapes: B batch, C channels, H W pixels, h w the ViT's grid.
 """
@@ -19,17 +20,18 @@ if TYPE_CHECKING:
 
 
 class Pair(nn.Module):
-    """The ViT's own levels, and "fused": both networks' deepest levels at the ViT's tokens.
+    """The levels of the ViT, and "fused": the deepest levels of both networks at the ViT's tokens.
 
-    Each part of "fused" is L2-normalised by itself, so that a cosine of fused features is the mean
-    of the two cosines, whatever the scales (nearly so of mirrored ones, which are means of two).
+    Each half of "fused" is L2-normalised, so the cosine of two fused tokens is the mean of the two
+    networks' cosines, whatever their scales. For mirrored features, which are means of two tokens,
+    this holds nearly.
 
-    Both see the image that is given, the ViT at half its size: its tokens are finer in pixels, and
-    the convolutional network's stride of 32 px then is near to theirs.
+    The convolutional network sees the image at full size, the ViT at half size. The stride of the
+    convolutional network, 32 px, is then close to the 28 px of the ViT.
 
     Args:
         tokens: The ViT.
-        maps: The convolutional network, cut at one level; none: "fused" is not asked for.
+        maps: The convolutional network, cut at one level; None: "fused" is not returned.
     """
 
     def __init__(self, tokens: "Extractor", maps: "Extractor | None") -> None:
@@ -55,7 +57,7 @@ def _resize(images: Tensor, size: list[int]) -> Tensor:
 
 
 def at_patch_centres(maps: Tensor, grid: torch.Size) -> Tensor:
-    """Corner-aligned maps, interpolated where the centres of a grid's patches lie.
+    """Interpolate corner-aligned maps at the centres of the patches of a grid.
 
     Args:
         maps: (B, C, H, W), corners on the corners of the image.

@@ -1,4 +1,4 @@
-"""ResNet-50, cut after the deepest level asked for.
+"""ResNet-50, cut after the deepest level (arXiv:1512.03385).
 
 Shapes: B batch, C channels, H W pixels, h w grid.
 """
@@ -22,7 +22,8 @@ class ResNet(nn.Module):
     Args:
         levels: "layer1" .. "layer4".
         deepest: The last layer kept.
-        dilated: Stride 8: layer3 of dilation 2 and layer4 of dilation 4 (protocol section 4).
+        dilated: Whether the stride is 8: layer3 has dilation 2, layer4 dilation 4 (protocol
+            section 4).
     """
 
     def __init__(self, levels: Sequence[str], deepest: str, dilated: bool) -> None:
@@ -46,12 +47,12 @@ class ResNet(nn.Module):
 
 
 def rename_torchvision(content: Mapping[str, object]) -> State:
-    """The weights of a plain ResNet-50 checkpoint (torchvision's, DINO's), the head left out."""
+    """The weights of a plain ResNet-50 checkpoint (torchvision, DINO) without the head."""
     return {k: v for k, v in tensors(content).items() if not k.startswith("fc.")}
 
 
 def rename_moco(content: Mapping[str, object]) -> State:
-    """The query encoder of a MoCo-v2 checkpoint, its projection head left out.
+    """The query encoder of a MoCo-v2 checkpoint (arXiv:2003.04297) without the projection head.
 
     Raises:
         WeightsError: The file is no MoCo checkpoint.

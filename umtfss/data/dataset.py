@@ -1,7 +1,7 @@
-"""What every data set looks like to the rest of the pipeline.
+"""The interface of a data set.
 
 Shapes: H W pixels. Class ids: 0 background, 1 .. C classes, 255 ignored. An image id is unique in
-its data set; everywhere else it is qualified, "<data set>/<image id>".
+its data set. Outside the data set, ids are qualified: "<data set>/<image id>".
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from umtfss.common.errors import DataError
 
 
 class Dataset(Protocol):
-    """A data set on disk. Cheap to open; can be sent to another process.
+    """A data set on disk. Opening it is cheap, and it can be pickled.
 
     Attributes:
         name: The name in the experiment file; the first part of qualified ids.
@@ -44,7 +44,7 @@ def known_split(dataset: Dataset, split: str) -> str:
     """`split`, if the data set has it.
 
     Raises:
-        DataError: It has not.
+        DataError: The data set has no such split.
     """
     if split not in dataset.splits:
         raise DataError(

@@ -1,11 +1,11 @@
-"""Fetching the official files of VOC 2012 with SBD, and of COCO 2014.
+"""Downloads of the official files of VOC 2012 with SBD, and of COCO 2014.
 
-A download that breaks off goes on where it stopped. Every archive is checked, unpacked and then
-deleted; `downloaded.json` lists what is done and is written after each.
+An interrupted download is resumed. Every archive is checked, unpacked and then deleted;
+`downloaded.json` lists the finished archives and is written after each one.
 
-The checksums are those that torchvision publishes for VOC and SBD. COCO publishes none; these are
-MD5 sums that several independent projects check. That of the annotations also equals what COCO's
-storage reports (the ETag); for the two image archives we know of no such confirmation.
+Torchvision publishes the checksums of VOC and SBD. COCO publishes no checksums; ours are MD5 sums
+that several independent projects check. The sum of the annotations also equals the ETag of COCO's
+storage. We know of no such confirmation for the two image archives.
 """
 
 import json
@@ -71,14 +71,17 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
 
 
 def download(kind: str, root: Path) -> dict[str, str]:
-    """The checksum of each official file of a data set, fetched and unpacked in `root`.
+    """Fetch and unpack the official files of a data set, and return the checksum of each file.
 
-    What `downloaded.json` lists is not fetched again. A folder that holds files but no
+    Files that `downloaded.json` lists are not fetched again. A folder that holds files but no
     `downloaded.json` is the user's own and left alone.
 
     Args:
         kind: "voc2012" or "coco".
         root: The data set's own folder.
+
+    Returns:
+        Name of the archive -> "md5:<checksum>".
 
     Raises:
         DataError: A server refuses, a connection breaks, a checksum differs, or an archive would
@@ -89,7 +92,7 @@ def download(kind: str, root: Path) -> dict[str, str]:
 
 
 def fetch(archives: tuple[Archive, ...], root: Path) -> dict[str, str]:
-    """The checksum of each archive, fetched and unpacked in `root` (see `download`)."""
+    """Fetch and unpack archives in `root`, and return the checksum of each (see `download`)."""
     marker = root / MARKER
     if marker.is_file():
         done = json.loads(marker.read_text())
@@ -144,9 +147,9 @@ def _retrieve(archive: Archive, checksum: str, root: Path) -> Path:
 
 
 def _continue_download(address: str, part: Path) -> None:
-    """Fetch what `part` still lacks of the file at `address`."""
+    """Fetch the rest of the file at `address` that `part` lacks."""
     have = part.stat().st_size if part.is_file() else 0
-    # Without "identity" a server may compress, and ranges would count other bytes.
+    # Without "identity" a server may compress, and ranges would count compressed bytes.
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
@@ -183,7 +186,7 @@ def _total(response: requests.Response) -> int | None:
 
 
 def _unpack(path: Path, root: Path) -> None:
-    """Unpack a tar or zip archive, none of whose members may leave `root`."""
+    """Unpack a tar or zip archive; no member may leave `root`."""
     logger.info("unpacking %s", path)
     try:
         if path.suffix == ".zip":

@@ -1,4 +1,4 @@
-"""Any folder of images, without labels: a pool for pseudo-tasks.
+"""A folder of images without labels: a pool for pseudo-tasks.
 
 Shapes: H W pixels.
 """
@@ -19,10 +19,10 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 class FolderDataset:
-    """The images below a folder, in the one split `all`.
+    """The images below a folder; its only split is `all`.
 
-    An image id is the path below the folder, suffix included, so that it is unique. Hidden files
-    are passed over; so are files of other kinds, and the log names these.
+    An image id is the path below the folder, suffix included, and so unique. Hidden files are
+    skipped silently; the log names files of other kinds that are skipped.
 
     Args:
         name: Name in the experiment.
@@ -50,7 +50,7 @@ class FolderDataset:
         shown = [path for path in files if not any(part.startswith(".") for part in path.parts)]
         found = sorted(path.as_posix() for path in shown if path.suffix.lower() in SUFFIXES)
         others = sorted({path.suffix for path in shown if path.suffix.lower() not in SUFFIXES})
-        if others:  # photos among them, e.g. .heic, would be missed without a word
+        if others:  # some may be photos, e.g. .heic, which a user expects to be read
             logger.warning(
                 "passing over %d files below %s that are of other kinds: %s",
                 len(shown) - len(found),
@@ -66,7 +66,7 @@ class FolderDataset:
         return found
 
     def image(self, image_id: str) -> np.ndarray:
-        """The image, (H, W, 3) uint8 RGB, turned upright where the camera noted it.
+        """The image, (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
 
         Raises:
             DataError: The file is missing or damaged.
@@ -74,7 +74,7 @@ class FolderDataset:
         return read_image(self.root / image_id, upright=True)
 
     def mask(self, image_id: str) -> np.ndarray:
-        """Nothing: a folder has no masks.
+        """Refuse: a folder has no masks.
 
         Raises:
             DataError: Always.

@@ -1,4 +1,4 @@
-"""What is asked of images without labels."""
+"""The interface of images without labels."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class ImageSource(Protocol):
-    """What is asked of images without labels; a `Catalog` has it, and so has a data set."""
+    """Images by id; `Catalog` and every data set implement it."""
 
     def image(self, image_id: str, /) -> np.ndarray:
         """The image, (H, W, 3) uint8 RGB."""

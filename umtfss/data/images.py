@@ -18,8 +18,8 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
 
     Args:
         path: A file that Pillow reads, 8 bits per channel; grey and palette images become RGB.
-        upright: Turn a photo as its EXIF orientation says. Only for images without masks: the
-            masks of the public data sets belong to the stored pixels.
+        upright: Turn a photo as its EXIF orientation says; for images without masks only, because
+            the masks of the public data sets belong to the stored pixels.
 
     Raises:
         DataError: The file is missing, cut short, or of another depth.
@@ -57,16 +57,17 @@ def read_mask(path: Path) -> np.ndarray:
 def read_object_mask(path: Path, value: int | None = None) -> np.ndarray:
     """A user's mask of one object, (H, W) uint8: 1 object, 0 background, 255 ignored.
 
-    Unlike in the data sets, white (255) is the object: drawing programs write black and white.
+    White (255) is the object, because drawing programs write black and white. In the data sets,
+    255 is ignored.
 
     Args:
-        path: A lossless picture; transparent counts as black.
-        value: The object's value in a palette or grey mask, whose 255 is then ignored; None: every
-            pixel that is not black is the object.
+        path: A lossless picture; transparent pixels count as black.
+        value: The object's value in a palette or grey mask; 255 is ignored then. None: every pixel
+            that is not black is the object.
 
     Raises:
-        DataError: The file is missing, damaged or a JPEG, has colours and `value` is given, or has
-            a palette that begins with another colour than black and no `value` is given.
+        DataError: The file is missing, damaged or a JPEG; or `value` is given and the file has
+            colours; or no `value` is given and the palette does not begin with black.
     """
     image = _open(path)
     if image.format == "JPEG":

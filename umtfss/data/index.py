@@ -1,4 +1,4 @@
-"""The index of a split: which image holds how much of which class. Building it verifies the split.
+"""The index of a split: the area of every class in every image. Building it verifies the split.
 
 Shapes: n images, H W pixels.
 """
@@ -29,15 +29,15 @@ MAKE = "snakemake --cores all all_data"
 
 @dataclass(frozen=True, eq=False)
 class DatasetIndex:
-    """What is in the images of one split.
+    """The contents of the images of one split.
 
     Attributes:
         dataset: Name of the data set.
         split: Name of the split.
         image_ids: n qualified image ids, in the order of the split's list.
         sizes: (n, 2) int, height and width.
-        areas: Qualified image id -> class id -> px, for the classes that are there; background
-            and ignored pixels are not counted.
+        areas: Qualified image id -> class id -> px, for the classes in the image; background and
+            ignored pixels are not counted.
         pixels: Digest of every decoded image and mask.
     """
 
@@ -54,7 +54,7 @@ class DatasetIndex:
         return digest_json([FORMAT_VERSION, self.dataset, self.split, self.pixels, self._rows()])
 
     def images_with(self, classes: Iterable[int], min_area: int) -> list[str]:
-        """The qualified ids of images with >= `min_area` px of one of `classes`, in list order."""
+        """The ids of images with `min_area` px or more of one of `classes`, in list order."""
         wanted = frozenset(classes)
         return [
             image_id
@@ -63,11 +63,11 @@ class DatasetIndex:
         ]
 
     def class_pool(self, class_id: int, min_area: int) -> list[str]:
-        """The qualified ids of images with >= `min_area` px of a class, in list order."""
+        """The ids of images with `min_area` px or more of a class, in list order."""
         return self.images_with([class_id], min_area)
 
     def save(self, path: str | Path) -> None:
-        """Write the index atomically as JSON, one image a line; equal content, equal bytes."""
+        """Write the index atomically as JSON, one image a line; equal content gives equal bytes."""
         head = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -125,24 +125,24 @@ class DatasetIndex:
 def build_index(
     dataset: Dataset, split: str, expected: ExpectedCounts, workers: int
 ) -> DatasetIndex:
-    """The index of a split, every image and mask of which was decoded and verified.
+    """Decode and verify every image and mask of a split, and return the split's index.
 
     Args:
         dataset: The data set.
         split: The split.
-        expected: What the experiment expects of it.
-        workers: Processes; the result does not depend on them.
+        expected: The counts that the experiment expects.
+        workers: Number of processes; the result does not depend on it.
 
     Raises:
-        DataError: A file is missing, damaged, or holds what it should not, or the counts differ
-            from the expected ones; the message names every such file and count.
+        DataError: A file is missing, damaged or has unexpected content, or a count differs from
+            the expected one; the message names every such file and count.
     """
     ids = dataset.ids(split)
     if workers == 1:
         _start_worker(dataset)
         facts = [_examine(image_id) for image_id in _progress(ids, dataset, split)]
     else:
-        # loky starts its processes afresh: a fork of one whose OpenMP threads have run may hang
+        # loky starts new processes; a fork of a process whose OpenMP threads have run may hang
         with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(dataset,)) as pool:
             results = pool.map(_examine, ids, chunksize=16)
             facts = list(_progress(results, dataset, split, len(ids)))
@@ -174,7 +174,7 @@ class _Facts:
     pixels: tuple[int, int]  # CRC-32 of the image and of the mask
 
 
-_worker_dataset: Dataset  # set once per worker process, so that it is not sent with every image
+_worker_dataset: Dataset  # set once per worker process, instead of sent with every image
 
 
 def _start_worker(dataset: Dataset) -> None:
@@ -183,7 +183,7 @@ def _start_worker(dataset: Dataset) -> None:
 
 
 def _examine(image_id: str) -> _Facts | str:
-    """The facts of an image, or what is wrong with it."""
+    """The size, areas and checksums of an image, or what is wrong with the image."""
     dataset = _worker_dataset
     try:
         image = dataset.image(image_id)
@@ -214,7 +214,7 @@ def _progress(items: Iterable, dataset: Dataset, split: str, total: int | None =
 
 
 def _check_counts(index: DatasetIndex, expected: ExpectedCounts) -> None:
-    """Compare what was found with every count that the experiment expects of the split."""
+    """Compare the index with every count that the experiment expects of the split."""
     area = expected.min_area
     wrong = []
     if expected.images not in (None, len(index.image_ids)):

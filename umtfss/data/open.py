@@ -12,14 +12,14 @@ def open_dataset(source: DatasetSource, raw_data: Path | None = None) -> Dataset
     """The data set, ready to be read.
 
     Args:
-        source: Its name, reader and folder.
-        raw_data: Root of raw data; none: $UMTFSS_DATA_ROOT.
+        source: Name, reader and folder of the data set.
+        raw_data: Root of raw data; None: $UMTFSS_DATA_ROOT.
 
     Raises:
-        ConfigError: Neither says where raw data lie.
+        ConfigError: `raw_data` is None and $UMTFSS_DATA_ROOT is not set.
         DataError: The folder is missing or not laid out as the reader expects.
     """
-    # Imported here: each reader needs a library of its own that the others do not.
+    # Imported here: every reader needs a library that the other readers do not need.
     name, root = source.name, source.files(raw_data)
     if not root.is_dir():
         raise DataError(

@@ -1,11 +1,10 @@
-"""How an image of the procedural data set is drawn.
+"""Drawing an image of the procedural data set.
 
-One or two objects, which vary little in all but place, size, turn and light, lie with a few plain
-stones on a soft ground.
+An image shows one or two objects and a few plain stones on a soft ground. Objects of a class differ
+in place, size, rotation and light, and little else.
 
-Everything that decides a pixel is integer arithmetic or elementary floating point (+ - * / sqrt,
-rounded alike everywhere); sines and cosines are rounded to a coarse grid before use. So every
-machine draws the same pixels.
+Every machine draws the same pixels. All arithmetic is on integers or elementary floating point
+(+ - * / sqrt), which is rounded alike everywhere; sines and cosines are rounded to a coarse grid.
 
 Shapes: V vertices, H W pixels. Coordinates are (x, y), y downwards.
 """
@@ -21,7 +20,7 @@ from umtfss.data.shape_looks import GRID, UNIT_OUTLINES, Look, Part
 from umtfss.data.shape_textures import TEXTURES, edge, value_noise
 
 SUPERSAMPLING = 3  # divides GRID
-SMALLEST, LARGEST = 0.20, 0.30  # radius of an object over the root of the image's area
+SMALLEST, LARGEST = 0.20, 0.30  # radius of an object over the square root of the image's area
 RIM = 0.93  # the outline without its dark rim, over the outline
 INLAY = 0.62  # the inlay over the outline; both parts cover a third of the object or more
 
@@ -34,10 +33,11 @@ class Placed:
         class_id: 1 .. 20.
         window: Rows and columns of the image, h x w px.
         coverage: (h, w) float in [0, 1], part of the pixel that the object covers.
-        loops: Name -> outline in 1/GRID px of the window: "inside" the rim, "inlay", "shadow".
-        radius: Of the object, px.
-        u: (h, w) float, object coordinate of the pixel; the object spans about -1 .. 1.
-        v: (h, w) float, the other object coordinate, downwards.
+        loops: Name -> outline in 1/GRID px of the window: "inside" (the body without its rim),
+            "inlay", "shadow".
+        radius: Radius of the object, px.
+        u: (h, w) float, first object coordinate of the pixel; the object spans about -1 .. 1.
+        v: (h, w) float, second object coordinate, downwards.
     """
 
     class_id: int
@@ -81,7 +81,7 @@ def fill(loops: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
 
 
 def blur(picture: np.ndarray, radius: int) -> np.ndarray:
-    """The mean over squares of 2 radius + 1 px, twice, (H, W) float; what lies outside is 0."""
+    """The picture (H, W) after two box blurs of side 2 radius + 1 px, (H, W) float; 0 outside."""
     size = 2 * radius + 1
     for axis in (0, 1, 0, 1):
         pad = [(0, 0), (0, 0)]
@@ -99,7 +99,7 @@ def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def _mix(share: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(H, W, 3) from the share (H, W) of `other`."""
+    """The mixture of two colours, (H, W, 3); `share` (H, W) is the part of `other`."""
     return one + share[..., None] * (other - one)
 
 
@@ -121,7 +121,7 @@ def background(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def light(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """What the light multiplies colours by, (H, W, 3): a slope, dark corners, a tint."""
+    """The factor on colours from the light, (H, W, 3): a slope, dark corners, a tint."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     x, y = x / width - 0.5, y / height - 0.5
     bright = 0.82 + 0.26 * rng.random()
@@ -135,14 +135,14 @@ def light(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 def place(
     class_id: int, height: int, width: int, rng: np.random.Generator, size: float | None = None
 ) -> Placed:
-    """An object of a class somewhere in the image: moved, turned, mirrored and scaled.
+    """Place an object of a class in the image: moved, turned, mirrored and scaled.
 
     Args:
         class_id: The class.
         height: H.
         width: W.
-        rng: Draws the rest.
-        size: Radius over the root of the image's area; None draws it.
+        rng: Draws place, rotation, mirroring and scale.
+        size: Radius over the square root of the image's area; None: drawn.
     """
     drawn = SMALLEST + (LARGEST - SMALLEST) * rng.random()
     radius = math.sqrt(height * width) * (drawn if size is None else size)
@@ -185,13 +185,13 @@ def place(
 
 
 def shade(picture: np.ndarray, placed: Placed, part: float) -> None:
-    """Take a part of the light where the object's shadow falls; changes the picture."""
+    """Darken the picture (H, W, 3) by `part` in the object's shadow; changes the picture."""
     shadow = blur(placed.fill("shadow"), max(1, int(0.1 * placed.radius)))
     picture[placed.window] *= 1 - part * shadow[..., None]
 
 
 def surface(part: Part, placed: Placed, rng: np.random.Generator) -> np.ndarray:
-    """The colours of a part wherever it may lie, (H, W, 3) float."""
+    """The colours of a part, over the object's whole window, (h, w, 3) float."""
     jitter = rng.random(6) - 0.5
     scale = part.scale * (1 + 0.12 * jitter[0])
     u, v = scale * placed.u + jitter[1], scale * placed.v + jitter[2]
@@ -202,7 +202,7 @@ def surface(part: Part, placed: Placed, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint(look: Look, placed: Placed, rng: np.random.Generator) -> np.ndarray:
-    """The object's colours, (H, W, 3) float: body, inlay, dark rim and a soft gleam."""
+    """The object's colours, (h, w, 3) float: body, inlay, dark rim and a soft gleam."""
     body, inlay = (surface(part, placed, rng) for part in look)
     picture = body + placed.fill("inlay")[..., None] * (inlay - body)
     picture *= 0.45 + 0.55 * placed.fill("inside")[..., None]
@@ -212,7 +212,7 @@ def paint(look: Look, placed: Placed, rng: np.random.Generator) -> np.ndarray:
 
 
 def add_pebbles(picture: np.ndarray, count: int, rng: np.random.Generator) -> None:
-    """Lay small plain stones, which belong to no class, into the picture (H, W, 3)."""
+    """Draw small plain stones, which belong to no class, into the picture (H, W, 3)."""
     for _ in range(count):
         kind, size = 1 + 14 * int(rng.integers(2)), 0.03 + 0.035 * rng.random()
         stone = place(kind, picture.shape[0], picture.shape[1], rng, size)
@@ -230,18 +230,18 @@ def draw(
     """An image (H, W, 3) uint8 and its mask (H, W) uint8, 255 along every outline.
 
     Args:
-        looks: Of every class, `class_looks`.
-        class_ids: Classes of the objects, from the back to the front. The last is always drawn;
-            another is left out if no place is found where all stay visible enough.
+        looks: Look of every class, from `class_looks`.
+        class_ids: Classes of the objects, from back to front. The last object is always drawn;
+            another is left out if no place is found at which all objects stay visible enough.
         height: H.
         width: W.
-        rng: Decides everything else.
+        rng: Draws everything else.
     """
     picture = background(height, width, rng)
     add_pebbles(picture, int(rng.integers(2, 6)), rng)
     instances = np.zeros((height, width), dtype=np.int64)
     placed: list[Placed] = []
-    for class_id in reversed(class_ids):  # the front first, so that it is known what it hides
+    for class_id in reversed(class_ids):  # front first: it decides how much shows
         for _ in range(12 if placed else 1000):
             new = place(class_id, height, width, rng)
             free = (new.coverage >= 0.5) & (instances[new.window] == 0)

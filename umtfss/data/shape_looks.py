@@ -1,8 +1,8 @@
-"""What the classes of the procedural data set look like.
+"""The looks of the classes of the procedural data set.
 
-A class is an outline with two parts, a body and an inlay; each part has a texture, a scale and two
-hues of its own. The outlines are fixed; the parts are drawn from the seed of the data set, so that
-another seed is another world.
+A class is an outline with two parts, a body and an inlay. Each part has its own texture, scale and
+two hues. The outlines are fixed; the parts are drawn from the seed of the data set, so another seed
+gives another world.
 
 Shapes: V vertices. Coordinates are (x, y), y downwards.
 """
@@ -22,7 +22,7 @@ Loop = list[tuple[float, float]]
 
 
 def _polar(radius: Callable[[float], float], vertices: int = 60) -> Loop:
-    """The curve of a radius over the angle; angle 0 points upwards."""
+    """The closed curve of a radius as a function of the angle; angle 0 points upwards."""
     angles = [2 * math.pi * i / vertices for i in range(vertices)]
     return [(radius(a) * math.sin(a), -radius(a) * math.cos(a)) for a in angles]
 
@@ -34,7 +34,7 @@ def _arc(radius: float, start: float, stop: float, cx: float = 0, cy: float = 0)
 
 
 def _super(power: float, wide: float = 1.0) -> Loop:
-    """A superellipse: 2 is an ellipse, more is a square with round corners."""
+    """A superellipse: power 2 is an ellipse, a higher power a square with round corners."""
 
     def signed(x: float) -> float:
         return math.copysign(abs(x) ** (2 / power), x)
@@ -103,14 +103,14 @@ UNIT_OUTLINES = [_unit_area(loop) for loop in OUTLINES.values()]
 
 @dataclass(frozen=True)
 class Part:
-    """What the surface of a part looks like.
+    """The surface of a part.
 
     Attributes:
         texture: Name in `TEXTURES`.
         scale: Texture units over the object's radius.
-        hue: In [0, 1), of the lighter colour.
-        contrast: Difference of the darker colour's hue.
-        saturation: Of the lighter colour, in [0, 1].
+        hue: Hue of the lighter colour, in [0, 1).
+        contrast: Hue of the darker colour minus `hue`.
+        saturation: Saturation of the lighter colour, in [0, 1].
     """
 
     texture: str
@@ -124,10 +124,10 @@ Look = tuple[Part, Part]  # body and inlay of a class
 
 
 def class_looks(seed: int) -> list[Look]:
-    """What the classes of a seed's world look like, in the order of `CLASS_NAMES`.
+    """The look of every class in the world of a seed, in the order of `CLASS_NAMES`.
 
-    Bodies take every texture once before one comes again. An inlay's texture is never its body's.
-    The hues of all bodies are evenly spread, and so are those of the inlays.
+    Bodies use every texture once before one repeats. The texture of an inlay differs from its
+    body's. The hues of the bodies are evenly spread, and the hues of the inlays as well.
     """
     rng, count = generator("shapes-looks", seed), len(CLASS_NAMES)
     names = list(TEXTURES)

@@ -1,6 +1,6 @@
 """The textures of the procedural data set: maps from object coordinates to a share of a colour.
 
-All is integer arithmetic or elementary floating point, so that every machine draws the same.
+All arithmetic is on integers or elementary floating point, so every machine draws the same.
 
 Shapes: H W pixels; a texture takes the coordinates u and v, (H, W) each, and gives (H, W) in
 [0, 1]. One stripe, tile or dot is about one unit wide.
@@ -24,7 +24,7 @@ def edge(x: np.ndarray, softness: float = 0.16) -> np.ndarray:
 
 
 def value_noise(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise in [0, 1] that varies over a distance of 1."""
+    """Smooth noise in [0, 1] that varies over a distance of about 1."""
     return _lattice_noise(u, v, rng.random((32, 32)))
 
 
@@ -40,7 +40,7 @@ def _lattice_noise(u: np.ndarray, v: np.ndarray, lattice: np.ndarray) -> np.ndar
 
 
 def _cells(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """The distance from the centre of the cell of a unit grid whose odd rows are shifted."""
+    """The distance to the centre of the pixel's cell in a unit grid with shifted odd rows."""
     row = np.floor(v)
     du = u + 0.5 * row
     return np.sqrt((du - np.floor(du) - 0.5) ** 2 + (v - row - 0.5) ** 2)
@@ -53,7 +53,7 @@ def _bricks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _leaves(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Small pointed ovals, a cell of the shifted grid each."""
+    """Small pointed ovals, one per cell of the shifted grid."""
     row = np.floor(v)
     du = u + 0.5 * row
     du, dv = np.abs(du - np.floor(du) - 0.5), np.abs(v - row - 0.5)
@@ -68,7 +68,7 @@ def _scales(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return wave(2.2 * np.sqrt(du * du + dv * dv))
 
 
-# In the order of the regularity of their edges; a class takes one for each of its two parts.
+# From regular to irregular edges; a class has one texture for each of its two parts.
 TEXTURES: dict[str, Texture] = {
     "stripes": lambda u, v: edge(wave(2 * u)),
     "checks": lambda u, v: np.abs(edge(wave(1.5 * u)) - edge(wave(1.5 * v))),

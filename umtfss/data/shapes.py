@@ -1,7 +1,7 @@
 """The procedural data set `shapes`: 20 classes of patterned toys on soft grounds.
 
-It makes the whole pipeline run without a download, with exact masks. Every image is drawn from
-its own key (seed, split, number), so the first n images do not depend on how many follow.
+With it the whole pipeline runs without a download, on exact masks. Every image is drawn from its
+own key (seed, split, number), so the first n images do not depend on how many follow.
 
 Shapes: H W pixels.
 """
@@ -27,25 +27,25 @@ from umtfss.data.shape_art import draw
 from umtfss.data.shape_looks import CLASS_NAMES, class_looks
 from umtfss.experiment.datasets import ShapesConfig
 
-DRAWING_VERSION = 2  # raise it whenever the same settings give other pixels
+DRAWING_VERSION = 2  # raise this number whenever the same settings give other pixels
 RECIPE = "recipe.json"
 SPLITS = ("train", "val", "dev")
 MOST_OBJECTS = 2
 
 
 def write_shapes(root: Path, settings: ShapesConfig, workers: int = 1) -> str:
-    """The digest of the data set, drawn into the folder `root`; what is there already is kept.
+    """Draw the data set into a folder and return its digest; images of the same recipe are kept.
 
-    Files appear whole or not at all, and the lists of the splits come last. Images of another
+    Files appear whole or not at all; the lists of the splits are written last. Images of another
     recipe (seed, size or version of the drawing) are deleted first.
 
     Args:
         root: The folder.
-        settings: What is drawn.
-        workers: Processes; the pixels do not depend on them.
+        settings: Counts, sizes and seed.
+        workers: Number of processes; the pixels do not depend on it.
 
     Raises:
-        DataError: The folder holds files that are not ours.
+        DataError: The folder holds files that were not drawn here.
     """
     root = Path(root)
     recipe = _recipe(settings)
@@ -81,10 +81,10 @@ class ShapesDataset:
     Args:
         name: Name in the experiment.
         root: The folder that `write_shapes` filled.
-        settings: What the experiment says of it.
+        settings: Counts, sizes and seed.
 
     Raises:
-        DataError: The folder was written with other settings, or not to the end.
+        DataError: The folder was written with other settings, or is incomplete.
     """
 
     has_masks = True
@@ -134,10 +134,10 @@ class ShapesDataset:
 
 
 def object_classes(seed: int, split: str, number: int) -> list[int]:
-    """The class ids of the 1 or 2 objects of an image, from the back to the front.
+    """The class ids of the 1 or 2 objects of an image, from back to front.
 
-    Each run of 20 images has every class once in front, and once in each layer behind it before
-    some layers are left out, so that classes come equally often.
+    Classes are balanced: in each block of 20 images every class is in front once, and is drawn once
+    for the layer behind, which only some of the images show.
     """
     block, row = divmod(number, len(CLASS_NAMES))
     layers = [
@@ -153,7 +153,7 @@ def object_classes(seed: int, split: str, number: int) -> list[int]:
 
 
 def _write_image(root: Path, settings: ShapesConfig, split: str, number: int) -> str:
-    """The id of an image, which is drawn unless it is there."""
+    """Draw an image unless its files exist, and return its id."""
     image_id = f"{split}_{number:05d}"
     paths = _image_path(root, image_id), _mask_path(root, image_id)
     if not all(path.is_file() for path in paths):
@@ -173,7 +173,7 @@ def _draw(settings: ShapesConfig, split: str, number: int) -> tuple[Image.Image,
 
 
 def _palette() -> list[int]:
-    """RGB of 256 class ids: the bits of an id, spread over the channels, far apart for near ids."""
+    """RGB of 256 class ids: bits of an id spread over the channels, so near ids look different."""
     ids = np.arange(256)
     channels = [
         sum(((ids >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3))
@@ -183,7 +183,7 @@ def _palette() -> list[int]:
 
 
 def _recipe(settings: ShapesConfig) -> dict[str, int]:
-    """All that decides the pixels of an image, but for its split and number."""
+    """Everything but split and number that decides the pixels of an image."""
     return {
         "version": DRAWING_VERSION,
         "seed": settings.seed,

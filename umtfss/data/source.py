@@ -1,4 +1,4 @@
-"""Where a data set's files lie and how they are read; jobs carry it from the plan to a script."""
+"""Where a data set's files lie and how they are read, as a job passes it to a script."""
 
 import os
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from umtfss.experiment.datasets import DATA_ROOT_VARIABLE, Kind, ShapesConfig
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """All that opening a data set needs.
+    """Everything that is needed to open a data set, apart from the root of raw data.
 
-    The root of raw data is no part of it, so that moved files make no result stale. The Snakefile
-    exports that root as the environment variable `UMTFSS_DATA_ROOT`. Every job that Snakemake
-    starts, on this machine or on a cluster, reads the Snakefile again and so has the variable.
+    The root is left out so that moved files make no result stale. The Snakefile exports the root as
+    the environment variable `UMTFSS_DATA_ROOT`. Every job that Snakemake starts, here or on a
+    cluster, reads the Snakefile again and so has the variable.
 
     Attributes:
         name: Name in the experiment.
         kind: The reader.
-        folder: The data set's own folder: below the root of raw data, or, for kind shapes, below
-            the project's root. An absolute path stands for itself.
-        shapes: What is drawn; for kind shapes alone.
+        folder: The data set's folder, relative to the root of raw data or, for kind shapes, to the
+            project's root; or an absolute path.
+        shapes: Settings of the drawing, for kind shapes alone.
     """
 
     name: str
@@ -33,7 +33,7 @@ class DatasetSource:
         """The folder of the data set's files.
 
         Args:
-            raw_data: Root of raw data; none: $UMTFSS_DATA_ROOT.
+            raw_data: Root of raw data; None: $UMTFSS_DATA_ROOT.
 
         Raises:
             ConfigError: The environment variable is needed and not set.

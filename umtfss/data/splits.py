@@ -13,11 +13,11 @@ CLASS_COUNTS = {"voc2012": 20, "shapes": 20, "coco": 80}
 
 @dataclass(frozen=True)
 class ClassPresence:
-    """When an image holds one of some classes.
+    """The condition that an image holds at least one of several classes.
 
     Attributes:
         classes: Class ids.
-        min_area: px that one of them must cover.
+        min_area: px that one of the classes must cover.
     """
 
     classes: tuple[int, ...]
@@ -43,8 +43,8 @@ def class_count(kind: str) -> int:
 def novel_classes(kind: str, fold: int) -> tuple[int, ...]:
     """The class ids that fold `fold` is tested on, ascending.
 
-    PASCAL-5i (arXiv:1709.03410) takes five consecutive classes, COCO-20i (arXiv:1909.13140)
-    every fourth; the procedural shapes follow PASCAL-5i.
+    A fold of PASCAL-5i (arXiv:1709.03410) has five consecutive classes, a fold of COCO-20i
+    (arXiv:1909.13140) every fourth class. The procedural shapes follow PASCAL-5i.
 
     Raises:
         ConfigError: The kind has no classes, or the fold is not 0 to 3.

@@ -7,7 +7,7 @@ Two layouts are read:
   segmentation val, 1,449 images.
 * compact: `ImageSets/{train,val}.txt`, `JPEGImages` and `SegmentationClassAug`.
 
-The mask of an image is the first of `SegmentationClass/<id>.png` (VOC's own),
+The mask of an image is the first file that exists among `SegmentationClass/<id>.png` (VOC's own),
 `SegmentationClassAug/<id>.png` and SBD's `cls/<id>.mat`.
 
 Shapes: H W pixels.
@@ -37,7 +37,7 @@ class VocDataset:
 
     Args:
         name: Name in the experiment.
-        root: The folder of either layout.
+        root: The folder, in either layout.
 
     Raises:
         DataError: The folder has neither layout.
