@@ -1,1 +1,1 @@
-"""What an experiment file may say: one module a block, and catalogues of names."""
+"""The contents of an experiment file: one module a block, and catalogues of names."""

@@ -8,23 +8,23 @@ from umtfss.experiment.block import Block, Fraction
 
 
 class AugmentConfig(Block):
-    """Augmentation of live training images; of cached features, the flips alone (protocol 5)."""
+    """Augmentation of live training images; cached features are only flipped (protocol 5)."""
 
     scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
     scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
     scale_of: Literal["original", "fitted"] = Field(
         "fitted",
-        description="what is scaled: the original image, as in the releases, or the image whose "
-        "long side has been brought to the model's",
+        description="original: scales apply to the original image, as in the releases; fitted: to "
+        "the image resized to the model's long side",
     )
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = Field(10, description="largest angle")
     rotate: Fraction = Field(0.5, description="probability of a rotation")
     blur: Fraction = Field(0.5, description="probability of a 5x5 Gaussian blur")
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    vertical_flip: Fraction = Field(0.0, description="probability of a vertical flip; MaskSplit's")
-    jitter: Fraction = Field(0.0, description="probability of a colour jitter; MaskSplit's")
-    gray: Fraction = Field(0.0, description="probability of no colour; MaskSplit's")
-    crop_foreground: Fraction = Field(0.85, description="foreground that a crop must keep")
+    vertical_flip: Fraction = Field(0.0, description="probability of a vertical flip (MaskSplit)")
+    jitter: Fraction = Field(0.0, description="probability of a colour jitter (MaskSplit)")
+    gray: Fraction = Field(0.0, description="probability of a grey image (MaskSplit)")
+    crop_foreground: Fraction = Field(0.85, description="part of the foreground that a crop keeps")
 
     @model_validator(mode="after")
     def _check_range(self) -> "AugmentConfig":

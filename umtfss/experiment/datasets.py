@@ -1,4 +1,4 @@
-"""The block `datasets`: where raw files are and how they are read."""
+"""The block `datasets`: where the raw files of data sets are and how they are read."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -20,23 +20,23 @@ class ShapesConfig(Block):
     train_images: PositiveInt = Field(400, description="images in the split train")
     val_images: PositiveInt = Field(240, description="images in the split val")
     dev_images: Annotated[int, Field(ge=0)] = Field(
-        0, description="images in the split dev, to choose settings on without test images"
+        0, description="images in the split dev, for choosing settings without test images"
     )
     height: Annotated[int, Field(ge=64)] = Field(180, description="image height, px")
     width: Annotated[int, Field(ge=64)] = Field(240, description="image width, px")
-    seed: int = Field(0, description="seed of everything drawn, the looks of classes included")
+    seed: int = Field(0, description="seed of the drawing, the looks of classes included")
 
 
 @dataclass(frozen=True)
 class ExpectedCounts:
-    """What verification expects of a split; a count that is not known is None.
+    """The counts that verification expects of a split; None: any count.
 
     Attributes:
         kind: The reader, which decides the classes of a fold.
         min_area: px that a class must cover to count as present.
         images: Number of images.
-        fold_images: Images with a class of fold 0..3.
-        smallest_class: Images of the smallest class of fold 0..3.
+        fold_images: Number of images with a class of fold 0, 1, 2 and 3.
+        smallest_class: Number of images of the rarest class of fold 0, 1, 2 and 3.
     """
 
     kind: Kind
@@ -53,29 +53,29 @@ class DatasetConfig(Block):
     folder: str | None = Field(None, description="folder below data_root; not for shapes")
     download: bool = Field(False, description="fetch the official files if the folder is absent")
     min_class_area: PositiveInt = Field(
-        2048, description="px of a class at label resolution for it to count as present"
+        2048, description="px at label resolution that a class must cover to count as present"
     )
     test_split: Name = Field(
         OFFICIAL_TEST_SPLIT,
-        description="split that is tested; another than val, to choose settings without test "
-        "images, is said in every caption",
+        description="split that is tested; a split other than val, for choosing settings without "
+        "test images, is named in every caption",
     )
     test_episodes: PositiveInt = Field(1000, description="test episodes per fold and seed")
     rare_classes: Literal["refuse", "leave_out"] = Field(
         "refuse",
-        description="test classes with too few images for K supports: an error, or not tested, "
-        "which makes the mIoU one over the others",
+        description="test classes with fewer than K + 1 images: refuse them, or leave them out of "
+        "the test and of the mIoU",
     )
     expected_images: dict[str, PositiveInt] = Field(
-        default_factory=dict, description="split -> number of images that verification expects"
+        default_factory=dict, description="split -> expected number of images"
     )
     expected_fold_images: dict[str, PerFold] = Field(
         default_factory=dict,
-        description="split -> images with a class of fold 0..3, that verification expects",
+        description="split -> expected number of images with a class of fold 0, 1, 2 and 3",
     )
     expected_smallest_class: dict[str, PerFold] = Field(
         default_factory=dict,
-        description="split -> size of the smallest class pool of fold 0..3, expected",
+        description="split -> expected number of images of the rarest class of fold 0, 1, 2 and 3",
     )
     shapes: ShapesConfig | None = Field(None, description="settings of kind shapes")
 
@@ -92,7 +92,7 @@ class DatasetConfig(Block):
         return self
 
     def expected(self, split: str) -> ExpectedCounts:
-        """What verification expects of a split."""
+        """The counts that verification expects of a split."""
         return ExpectedCounts(
             kind=self.kind,
             min_area=self.min_class_area,
@@ -103,7 +103,7 @@ class DatasetConfig(Block):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that data sets of this kind have."""
+        """The splits of data sets of this kind."""
         if self.kind == "folder":
             return ("all",)
         has_dev = self.shapes is not None and self.shapes.dev_images > 0
@@ -111,5 +111,5 @@ class DatasetConfig(Block):
 
     @property
     def is_development(self) -> bool:
-        """Whether what is tested is not the official test split, of any kind."""
+        """Whether the tested split is not the official test split."""
         return self.test_split != OFFICIAL_TEST_SPLIT

@@ -11,15 +11,17 @@ class EpisodesConfig(Block):
     """How test and pseudo-episodes are drawn (protocol section 2, 3.7, 3.8)."""
 
     draw: Literal["class_uniform", "list_order"] = Field(
-        "class_uniform", description="test: class uniform (choice), or the authors' list order"
+        "class_uniform",
+        description="how test queries are drawn: uniformly over classes (our choice), or in the "
+        "authors' list order",
     )
     max_border: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="clusters that lie on the images' borders more often than this times the "
-        "average are background and make no pseudo-episodes; null: every cluster does",
+        description="clusters that touch the images' borders more often than this many times the "
+        "average count as background and make no pseudo-episodes; null: all clusters make them",
     )
     novel_images: Literal["keep", "exclude"] = Field(
         "keep",
-        description="labelled training images that also hold novel classes: kept, their novel "
-        "pixels background, or left out (as BAM does)",
+        description="labelled training images that also hold novel classes: keep them, with novel "
+        "pixels as background, or exclude them (as in BAM)",
     )

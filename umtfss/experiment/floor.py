@@ -1,4 +1,4 @@
-"""The block `floor`: the training-free matcher that everything is compared with."""
+"""The block `floor`: the training-free matcher that trained models are compared with."""
 
 from pydantic import Field
 
@@ -9,5 +9,5 @@ class FloorConfig(Block):
     """The training-free floor."""
 
     features: Name | None = Field(
-        None, description="named features that the floor reads; null: those of the model"
+        None, description="named features that the floor reads; null: the model's features"
     )

@@ -1,6 +1,6 @@
-"""From an experiment's file to its validated settings, or to a message that says what to write.
+"""Reading of an experiment file: validated settings, or a message that says what to write.
 
-`load_experiment` is the only way in; scripts, rules and tests use it.
+Rules and tests call `load_experiment` and nothing else of this module.
 """
 
 import re
@@ -16,8 +16,8 @@ from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.schema import Experiment
 
-EXTENDS = "extends"  # an experiment's file may name another one: all of that but what it names
-# Sub-block of `model` -> its keys, which older files have in the block itself.
+EXTENDS = "extends"  # key of a file: the experiment whose settings it changes
+# Sub-block of `model` -> its keys, which older files have in `model` itself.
 MOVED = {
     "umtfss": (
         "layer_order support_self_attention cross_attention vanilla_tokens k_fg k_bg hash_bits "
@@ -27,7 +27,7 @@ MOVED = {
     "pfenet": "pyramid_scales",
     "prototype": "self_support margin",
 }
-# Keys of older experiment files -> why they are gone, and what to write instead; * is any name.
+# Key of older experiment files -> why it is refused and what to write instead; * is any name.
 REMOVED = {
     **{
         f"model.{key}": f"moved: write it into the sub-block, as model.{block}.{key}"
@@ -67,7 +67,10 @@ REMOVED = {
 
 
 def experiment_file(name: str) -> Path:
-    """The file of an experiment, named (`demo`) or given as a path ending in `.yaml`.
+    """The file of an experiment.
+
+    Args:
+        name: A name below experiments/ (`demo`), or a path that ends in `.yaml`.
 
     Raises:
         ConfigError: There is no such file.
@@ -86,14 +89,14 @@ def experiment_file(name: str) -> Path:
 
 
 def load_experiment(name: str, seed: int = 0) -> Experiment:
-    """The validated experiment.
+    """Read and validate an experiment.
+
+    A file with `extends: NAME` changes the experiment NAME: mappings are merged, lists and single
+    values replaced, and null deletes a key of NAME.
 
     Args:
-        name: A name below experiments/, or the path of a `.yaml` file.
-        seed: The seed, which stands in config.yaml and not in the experiment's file.
-
-    A file that says `extends: NAME` is that experiment's with what it names changed: mappings are
-    merged, lists and single values replaced, and null deletes a key of that experiment.
+        name: A name below experiments/, or a path that ends in `.yaml`.
+        seed: The seed, which is a key of config.yaml and not of the experiment's file.
 
     Raises:
         ConfigError: The file is missing or not YAML, or a key is unknown, missing or out of
@@ -119,10 +122,10 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
 
 
 def _read_chain(name: str) -> dict[Path, dict[str, Any]]:
-    """The experiment's file and those that it extends, each with its settings, the base last.
+    """The experiment's file and the files that it extends, each with its settings, the base last.
 
     Raises:
-        ConfigError: A file is missing or not usable, or the chain comes back to where it was.
+        ConfigError: A file is missing or not usable, or a file extends itself through others.
     """
     files: dict[Path, dict[str, Any]] = {}
     path = experiment_file(name)
@@ -148,10 +151,10 @@ def _read_chain(name: str) -> dict[Path, dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The settings of one file, as they stand there.
+    """The settings in one file, not yet validated.
 
     Raises:
-        ConfigError: The file is not YAML, holds no mapping, or a key that does not belong there.
+        ConfigError: The file is not YAML, holds no mapping, or has a key that it must not have.
     """
     text = path.read_text()
     try:
@@ -174,7 +177,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`: mappings are merged, all else replaces; null deletes what base has."""
+    """`base` with `changes`: mappings are merged, other values replaced; null deletes a key."""
     merged = dict(base)
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
@@ -187,7 +190,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
-    """YAML forbids a key twice in a mapping, PyYAML takes the last one."""
+    """Refuse a key that occurs twice in a mapping: YAML forbids it, PyYAML takes the last one."""
     if isinstance(node, yaml.MappingNode):
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key, value in node.value:
@@ -204,10 +207,10 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node | None) -> None:
 
 
 def _refuse_removed(files: Mapping[Path, dict[str, Any]], settings: dict[str, Any]) -> None:
-    """Say of every key that was removed what to write instead.
+    """Refuse removed keys, and say for each what to write instead.
 
     Raises:
-        ConfigError: There is such a key.
+        ConfigError: The settings hold a removed key.
     """
     lines = [
         f"  {'.'.join(location)}: {reason}{_named_in(files, location)}"
@@ -222,7 +225,7 @@ def _refuse_removed(files: Mapping[Path, dict[str, Any]], settings: dict[str, An
 
 
 def _locations(settings: Any, pattern: list[str]) -> list[tuple[str, ...]]:
-    """Where the settings hold a key; * in the pattern is any name."""
+    """The locations of the settings that match a pattern of keys; * matches any name."""
     if not pattern:
         return [()]
     if not isinstance(settings, dict):
@@ -237,7 +240,7 @@ def _locations(settings: Any, pattern: list[str]) -> list[tuple[str, ...]]:
 
 
 def _named_in(files: Mapping[Path, dict[str, Any]], location: tuple[int | str, ...]) -> str:
-    """Which of several files holds most of a location."""
+    """A text that names the file with the deepest part of a location; empty for one file."""
     if len(files) == 1:
         return ""
     depth = {path: _depth(settings, location) for path, settings in files.items()}
@@ -247,7 +250,7 @@ def _named_in(files: Mapping[Path, dict[str, Any]], location: tuple[int | str, .
 def _explain(files: Mapping[Path, dict[str, Any]], error: ValidationError) -> str:
     lines = [f"{next(iter(files))}: {error.error_count()} setting(s) cannot be used"]
     for problem in error.errors():
-        # of a union, pydantic names the class, too
+        # pydantic adds the name of the class where several classes are allowed
         location = tuple(part for part in problem["loc"] if part not in _classes())
         key = ".".join(map(str, location)) or "(whole file)"
         message = problem["msg"].removeprefix("Value error, ")
@@ -258,14 +261,14 @@ def _explain(files: Mapping[Path, dict[str, Any]], error: ValidationError) -> st
             message += f" (known: {', '.join(siblings)})" if siblings else ""
         elif problem["type"] == "missing":
             message = "required, but absent"
-        elif not isinstance(problem["input"], dict):  # a whole block would hide the message
+        elif not isinstance(problem["input"], dict):  # a whole block would bury the message
             message += f", found {problem['input']!r}"
         lines.append(f"  {key}: {message}{_named_in(files, location)}")
     return "\n".join(lines)
 
 
 def _depth(settings: Any, location: tuple[int | str, ...]) -> int:
-    """How many parts of `location` the file's own settings hold."""
+    """The number of leading parts of `location` that the file's own settings hold."""
     for depth, part in enumerate(location):
         listed = isinstance(settings, list) and isinstance(part, int) and part < len(settings)
         if not listed and not (isinstance(settings, dict) and part in settings):
@@ -275,13 +278,13 @@ def _depth(settings: Any, location: tuple[int | str, ...]) -> int:
 
 
 def _classes() -> dict[str, Any]:
-    """The schema of every block's class, by its name."""
+    """Name of a block's class -> its JSON schema."""
     definitions: dict[str, Any] = Experiment.model_json_schema()["$defs"]
     return definitions
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the block at `location` knows; empty where it is not a block."""
+    """The keys of the block at `location`; empty if the location is not a block."""
     schema: Any = Experiment.model_json_schema()
     definitions, node = _classes(), schema
     for part in location:

@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 
 from umtfss.experiment.block import Block, Fraction, Name, PositiveInt, narrowed
 
-MATCHER = "prototype"  # the training-free model, whose score a `residual` adds
-FFN_RATIO = 3  # hidden width of a feed-forward network over d, in the paper and in the releases
+MATCHER = "prototype"  # the training-free model; `residual` adds its score to other models
+FFN_RATIO = 3  # hidden width of a feed-forward network over d, as in the paper and the releases
 
-# Preset -> values of keys, which are named without their sub-block.
+# Preset -> key without its sub-block -> value.
 UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "release": {
@@ -28,75 +28,76 @@ UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
 
 
 class UMTFSSConfig(Block):
-    """Keys that UMTFSS alone reads (protocol section 4)."""
+    """Keys that only UMTFSS reads (protocol section 4)."""
 
     layer_order: Literal["interleaved", "self_first"] = Field(
-        "interleaved", description="self- and cross-attention by turns, or all self first"
+        "interleaved",
+        description="alternate self- and cross-attention, or put all self-attention first",
     )
     support_self_attention: Literal["live", "dead"] = Field(
-        "live", description="dead: its result is thrown away, as in the released code"
+        "live", description="dead: the result is discarded, as in the released code"
     )
     cross_attention: Literal["prototype", "vanilla"] = Field(
-        "prototype", description="support tokens seen by the query: grouped (Eq. 6) or all (Eq. 1)"
+        "prototype", description="the query attends to prototypes (Eq. 6) or to tokens (Eq. 1)"
     )
     vanilla_tokens: Annotated[int, Field(ge=0)] = Field(
-        0, description="vanilla: tokens sampled from fg and from bg; 0 takes all"
+        0, description="vanilla: tokens sampled from foreground and background each; 0: all tokens"
     )
     k_fg: PositiveInt = Field(50, description="foreground prototypes K_fg")
     k_bg: PositiveInt = Field(100, description="background prototypes K_bg")
     hash_bits: PositiveInt = Field(32, le=62, description="bits b of the hash")
     hamming_iterations: PositiveInt = Field(10, description="iterations r of Hamming k-means")
     prototype_pool: Literal["mean", "sum"] = Field(
-        "mean", description="mean, L2-normalised, or the plain sum of Eq. 5"
+        "mean", description="pooling of a group: the L2-normalised mean, or the sum of Eq. 5"
     )
     mask_empty_groups: bool = Field(
         True,
-        description="keep groups that lost all tokens out of the attention; slots beyond the "
-        "number of tokens always are",
+        description="mask groups that lost all their tokens; slots beyond the number of tokens are "
+        "always masked",
     )
 
 
 class CyCTRConfig(Block):
-    """Keys that CyCTR alone reads."""
+    """Keys that only CyCTR reads."""
 
     cycle_tokens: PositiveInt = Field(
-        300, description="tokens sampled from fg and from bg, times the number of shots"
+        300, description="tokens per shot sampled from foreground and background each"
     )
     cycle_tokens_vary: bool = Field(
         True,
-        description="training scales cycle_tokens by U(0.6, 4), of several shots by U(0.6, 1.4), "
-        "and draws anew for each layer",
+        description="scale cycle_tokens in training by U(0.6, 4), or by U(0.6, 1.4) for several "
+        "shots, drawn for every layer",
     )
     cycle_spared: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="part of the inconsistent tokens that training lets through"
+        0.1, description="part of the inconsistent tokens that stays in training"
     )
 
 
 class PFENetConfig(Block):
-    """Keys that PFENet alone reads."""
+    """Keys that only PFENet reads."""
 
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=lambda: [1.0, 1 / 2, 1 / 4, 2 / 15],
         min_length=1,
-        description="grids of feature enrichment, finest first, over the token grid",
+        description="sides of the grids of feature enrichment over the token grid's, finest first",
     )
 
 
 class PrototypeConfig(Block):
-    """Keys of the training-free matcher, and so of every model with a `residual`."""
+    """Keys of the training-free matcher, which every model with a `residual` reads, too."""
 
     self_support: bool = Field(
         False,
-        description="the query's own predicted tokens join the prototypes, once; not in the paper",
+        description="add the query's own predicted tokens to the prototypes; not in the paper",
     )
     margin: Annotated[float, Field(ge=-2, le=2)] = Field(
         0.0,
-        description="cosine by which the foreground prototype must be nearer; not in the paper",
+        description="difference of cosines that foreground needs over background; not in the paper",
     )
 
 
 class ModelConfig(Block):
-    """The meta-learner (protocol sections 4 and 7): keys that models share, then each one's own."""
+    """The meta-learner (protocol sections 4 and 7): shared keys, and sub-blocks for some models."""
 
     preset: Literal["paper", "release"] = Field("paper", description="defaults of the other keys")
     width: PositiveInt = Field(256, description="model width d")
@@ -114,16 +115,17 @@ class ModelConfig(Block):
     head_dropout: Fraction = Field(0.1, description="Dropout2d in the head")
     token_masks: Literal["area", "sampled"] = Field(
         "area",
-        description="a token's label: of most of its area, or, as in the released code, of single "
-        "pixels",
+        description="a token's label: the label of most of its area, or of single pixels, as in "
+        "the released code",
     )
     position_code: Literal["centred", "counted"] = Field(
         "centred",
-        description="a token's place: its centre, or, as in the released code, the tokens up to it",
+        description="a token's position: its centre, or a count of tokens, as in the released code",
     )
     padding: Literal["hidden", "seen"] = Field(
         "hidden",
-        description="hidden: leaves no trace; seen: treated as image, as in the released code",
+        description="hidden: padding has no effect; seen: padding is treated as image, as in the "
+        "released code",
     )
     self_attention: Literal["deformable", "vanilla"] = Field(
         "deformable", description="deformable (released code) or multi-head (paper)"
@@ -131,27 +133,27 @@ class ModelConfig(Block):
     deformable_points: PositiveInt = Field(9, description="sampling points per head")
     ignore_in_loss: bool = Field(
         True,
-        description="leave label 255 out of the dice loss; false: predictions there stay in its "
-        "denominator, as in the released code",
+        description="leave label 255 out of the dice loss; false: predictions at label 255 stay in "
+        "the denominator, as in the released code",
     )
     residual: Literal["none", "prototype", "centred"] = Field(
         "none",
-        description="prototype: the training-free score is added to the logits; centred: and the "
-        "model's own part has mean 0 over an image, so that the score's threshold stays; neither "
-        "is in the paper",
+        description="prototype: add the training-free score to the logits; centred: also shift the "
+        "model's own logits to mean 0 over an image, which keeps the score's threshold; not in the "
+        "paper",
     )
-    umtfss: UMTFSSConfig = Field(default_factory=UMTFSSConfig, description="UMTFSS alone")
-    cyctr: CyCTRConfig = Field(default_factory=CyCTRConfig, description="CyCTR alone")
-    pfenet: PFENetConfig = Field(default_factory=PFENetConfig, description="PFENet alone")
+    umtfss: UMTFSSConfig = Field(default_factory=UMTFSSConfig, description="keys of UMTFSS")
+    cyctr: CyCTRConfig = Field(default_factory=CyCTRConfig, description="keys of CyCTR")
+    pfenet: PFENetConfig = Field(default_factory=PFENetConfig, description="keys of PFENet")
     prototype: PrototypeConfig = Field(
-        default_factory=PrototypeConfig, description="the training-free matcher"
+        default_factory=PrototypeConfig, description="keys of the training-free matcher"
     )
 
     def of_model(self, model: str) -> "ModelConfig":
-        """The block as far as a model reads it: the sub-blocks of other models are the defaults.
+        """The block with defaults in place of every key that a model does not read.
 
-        A training that is given this block depends on no key of another model. The
-        training-free model reads no shared key.
+        A training that is given this block depends on no key of another model. The training-free
+        model reads no shared key.
         """
         if model == MATCHER:
             return ModelConfig(prototype=self.prototype)
@@ -162,7 +164,7 @@ class ModelConfig(Block):
         return narrowed(self, ModelConfig).model_copy(update=unread)
 
     def value(self, key: str) -> Any:
-        """The value of a key, named without its sub-block."""
+        """The value of a key that is named without its sub-block."""
         block = _block_of(key)
         return getattr(self if block is None else getattr(self, block), key)
 
@@ -192,13 +194,13 @@ class ModelConfig(Block):
 
 
 class ModelBlock(ModelConfig):
-    """The meta-learner, and the features that it reads."""
+    """The meta-learner and its features."""
 
     features: Name = Field(description="named features that the meta-learner reads")
 
 
 def sub_blocks() -> dict[str, type[Block]]:
-    """Model -> the class of its sub-block, of models that have keys of their own."""
+    """Model -> the class of its sub-block, for models with keys of their own."""
     kinds = {name: field.annotation for name, field in ModelConfig.model_fields.items()}
     return {
         name: kind
@@ -208,12 +210,12 @@ def sub_blocks() -> dict[str, type[Block]]:
 
 
 def _block_of(key: str) -> str | None:
-    """The sub-block that holds a key; none: a shared key, or an unknown one."""
+    """The sub-block that holds a key; None: the key is shared or unknown."""
     return next((name for name, kind in sub_blocks().items() if key in kind.model_fields), None)
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that are named without their sub-blocks, as they stand in the block."""
+    """Put keys that are named without their sub-blocks into the sub-blocks."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
         block = _block_of(key)

@@ -1,6 +1,6 @@
 """The catalogue of meta-learners."""
 
-# Every meta-learner: its file in umtfss/models -> the class in it, which is also its title.
+# Name of a meta-learner, also of its file in umtfss/models -> its title, also its class.
 MODELS = {
     "umtfss": "UMTFSS",
     "pfenet": "PFENet",
@@ -10,13 +10,13 @@ MODELS = {
 }
 
 
-PAPER_MODELS = ("pfenet", "cyctr", "umtfss")  # that its claims are about
+PAPER_MODELS = ("pfenet", "cyctr", "umtfss")  # the paper's claims compare these
 
 
 TRAINING_FREE = ("prototype",)
 
 
-WITH_TRANSFORMER = ("umtfss", "cyctr")  # it has an optimiser of its own
+WITH_TRANSFORMER = ("umtfss", "cyctr")  # AdamW optimises the transformer
 
 
-MASKSPLIT = "masksplit"  # without labels it has tasks of its own, "saliency"
+MASKSPLIT = "masksplit"  # without labels this model trains on its own tasks, "saliency"

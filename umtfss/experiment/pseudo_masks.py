@@ -12,11 +12,15 @@ class PseudoMasksConfig(Block):
 
     features: Name | None = Field(
         None,
-        description="named features whose pixels are assigned to clusters, e.g. those clustered at "
-        "another long_side; null: those clustered",
+        description="named features whose pixels are assigned to clusters, e.g. the clustered "
+        "features at another long_side; null: the clustered features",
     )
-    superpixels: Literal["felzenszwalb", "off"] = Field("felzenszwalb", description="label vote")
-    scale: Annotated[float, Field(gt=0)] = Field(100.0, description="Felzenszwalb scale")
+    superpixels: Literal["felzenszwalb", "off"] = Field(
+        "felzenszwalb", description="superpixels of the majority vote"
+    )
+    scale: Annotated[float, Field(gt=0)] = Field(
+        100.0, description="Felzenszwalb scale, larger gives larger superpixels"
+    )
     sigma: Annotated[float, Field(ge=0)] = Field(0.8, description="Felzenszwalb smoothing, px")
     min_size: PositiveInt = Field(200, description="Felzenszwalb smallest superpixel, px")
     min_area: PositiveInt = Field(2048, description="smallest valid region, px")

@@ -1,6 +1,6 @@
 """The reference of an experiment file: `docs/config.md`, and a JSON schema for editors.
 
-`make docs` writes both from the blocks of this package, and a test holds both.
+`make docs` writes both from the blocks of this package; a test compares both with the blocks.
 """
 
 import json
@@ -15,7 +15,7 @@ from umtfss.experiment.schema import Experiment
 
 PAGE = "docs/config.md"
 SCHEMA = "experiments/experiment.schema.json"
-FROM_ELSEWHERE = ("name", "seed")  # the file's name and config.yaml say them
+FROM_ELSEWHERE = ("name", "seed")  # set by the file's name and by config.yaml
 
 INTRODUCTION = f"""# Keys of an experiment file
 
@@ -54,7 +54,8 @@ def config_page() -> str:
 def experiment_schema() -> dict[str, Any]:
     """The JSON schema of an experiment file.
 
-    The loader alone says what is required: a file that extends another need not repeat its keys.
+    The schema requires no key, as a file that extends another need not repeat keys; the loader
+    checks what is required.
     """
     schema = Experiment.model_json_schema()
     for node in (schema, *schema["$defs"].values()):
@@ -86,7 +87,7 @@ def _keys(block: type[Block]) -> list[str]:
 
 
 def _blocks(block: type[Block], path: str = "") -> Iterator[tuple[str, type[Block]]]:
-    """Every place of a block, and the block's class, from the whole file down."""
+    """Path and class of every block, from the whole file down."""
     yield path, block
     for key in _keys(block):
         annotation = block.model_fields[key].annotation
@@ -98,12 +99,12 @@ def _blocks(block: type[Block], path: str = "") -> Iterator[tuple[str, type[Bloc
 
 
 def _kind(block: type[Block]) -> str:
-    """What one of several blocks that may stand at a place is called: `diffused`."""
+    """The name of one of several kinds of block that a path allows, e.g. `diffused`."""
     return block.__name__.removesuffix("Config").lower()
 
 
 def _inner_blocks(annotation: Any, many: bool = False) -> Iterator[tuple[type[Block], bool]]:
-    """The blocks of a type, and whether each is one of many that the file names."""
+    """The blocks in a type, each with whether the file names several of them."""
     if isinstance(annotation, type) and issubclass(annotation, Block):
         yield annotation, many
     for part in get_args(annotation):
@@ -127,7 +128,7 @@ def _row(key: str, block: type[Block], nodes: dict[str, Any], places: dict[str, 
 
 
 def _yaml(value: Any) -> str:
-    """A value as it stands in YAML."""
+    """A value as YAML."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
@@ -166,7 +167,7 @@ def _range(node: dict[str, Any]) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """The anchor that a heading has on a page of Markdown."""
+    """The anchor of a heading on a page of Markdown."""
     return "".join(c for c in heading.lower() if c.isalnum() or c in "_- ").replace(" ", "-")
 
 

@@ -1,4 +1,4 @@
-"""The whole of an experiment file: its blocks, and what one block may say beside the others.
+"""The whole experiment file: its blocks, and the checks across blocks.
 
 Each block has a module of this package; `umtfss/experiment/load.py` reads a file.
 """
@@ -44,15 +44,16 @@ class Experiment(Block):
     floor: FloorConfig = Field(default_factory=FloorConfig)
     training: dict[Name, TrainingConfig] = Field(
         min_length=1,
-        description="pool -> its meta-training; a pool that is diffused over needs none",
+        description="pool -> meta-training on its pseudo-tasks; a pool that is only diffused over "
+        "needs none",
     )
     supervised: dict[Name, TrainingConfig] = Field(
         default_factory=dict,
-        description="data set -> its meta-training from scratch on labels of base classes",
+        description="data set -> meta-training from scratch on labels of base classes",
     )
     fine_tuning: dict[Name, TrainingConfig] = Field(
         default_factory=dict,
-        description="data set -> its meta-training on labels, from unsupervised weights",
+        description="data set -> meta-training on labels, from unsupervised weights",
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tables: TablesConfig = Field(description="tables to fill")
@@ -102,7 +103,7 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _check_features(self) -> "Experiment":
-        """Refuse names of no features, and features that their reader cannot use."""
+        """Refuse unknown names of features, and features that a block cannot read."""
         read = {f"pools.{pool}.features": one.features for pool, one in self.pools.items()}
         for block in ("clustering", "pseudo_masks", "model", "floor"):
             read[f"{block}.features"] = getattr(self, block).features
@@ -123,7 +124,7 @@ class Experiment(Block):
         return self
 
     def _check_diffused(self, name: str, diffused: DiffusedConfig) -> None:
-        """An episode must see no other image that is tested, not even unlabelled."""
+        """Refuse a pool with tested images: an episode must not see other tested images."""
         where = f"features.{name}.diffuse_over"
         known(diffused.diffuse_over, self.pools, where)
         for _, dataset, _ in self.tables.tested:
@@ -135,7 +136,7 @@ class Experiment(Block):
                 )
 
     def _check_clustered(self, pool: str) -> None:
-        """The centroids of a pool must lie among the features that are assigned to them."""
+        """Refuse features that cannot be assigned to centroids of the clustered features."""
         clustered, assigned = self.clustered_features(pool), self.assigned_features(pool)
         for name in (clustered, assigned):
             if not self.features[name].cache:
@@ -157,7 +158,7 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _check_ablation(self) -> "Experiment":
-        """Refuse an ablation of what the experiment does not have."""
+        """Refuse an ablation of parts that the experiment does not have."""
         ablation = self.tables.ablation
         if ablation is None:
             return self
@@ -181,7 +182,7 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _check_stages(self) -> "Experiment":
-        """Refuse tables of labelled training that no block describes."""
+        """Refuse tables of trainings on labels that no block describes."""
         for name, table in self.tables.filled.items():
             for block, dataset in table.labelled:
                 if dataset not in getattr(self, block):
@@ -199,7 +200,7 @@ class Experiment(Block):
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "Experiment":
-        """Refuse a length of its own for a model that trains on the same episodes as others."""
+        """Refuse a different length for a model that shares its episodes with other models."""
         shares = any(MASKSPLIT in one.listed_models for one in self.tables.filled.values())
         for block in ("training", "supervised", "fine_tuning"):
             for name, stage in getattr(self, block).items():
@@ -218,7 +219,7 @@ class Experiment(Block):
     def raw_data_root(self) -> Path:
         """The folder of raw data: the environment variable, else `data_root`.
 
-        A relative path counts from the project's root.
+        A relative path starts at the project's root.
         """
         return PACKAGE_ROOT / os.environ.get(DATA_ROOT_VARIABLE, self.data_root)
 
@@ -229,11 +230,11 @@ class Experiment(Block):
 
     @property
     def extracted(self) -> dict[str, ExtractedConfig]:
-        """The named features of a backbone."""
+        """The named features that a backbone computes."""
         return {n: one for n, one in self.features.items() if isinstance(one, ExtractedConfig)}
 
     def source_of(self, features: str) -> str:
-        """The named features of a backbone that some are, or are made of."""
+        """The source of diffused features; other features are their own source."""
         return self.diffused[features].source if features in self.diffused else features
 
     @property
@@ -242,16 +243,16 @@ class Experiment(Block):
         return self.floor.features or self.model.features
 
     def clustered_features(self, pool: str) -> str:
-        """The named features of a pool that k-means sees."""
+        """The named features that k-means clusters in a pool."""
         return self.pools[pool].features or self.clustering.features or self.model.features
 
     def assigned_features(self, pool: str) -> str:
-        """The named features of a pool whose pixels are assigned to its clusters."""
+        """The named features whose pixels are assigned to the clusters of a pool."""
         own = self.pools[pool].features or self.pseudo_masks.features
         return own or self.clustered_features(pool)
 
     @property
     def salient_features(self) -> str:
-        """The named features that saliency is found in: what is diffused is no longer local."""
+        """The named features for saliency, never diffused: diffused features are not local."""
         assigned = self.pseudo_masks.features or self.clustering.features or self.model.features
         return self.source_of(assigned)

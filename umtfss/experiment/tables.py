@@ -1,4 +1,4 @@
-"""The block `tables`: which tables are filled, and with what."""
+"""The block `tables`: which tables are filled, and their settings."""
 
 from typing import Annotated, Literal
 
@@ -8,11 +8,11 @@ from umtfss.experiment.block import Block, Distinct, Name, PositiveInt, Ratio
 
 
 class TableBlock(Block):
-    """The settings of a table, and what they ask of the other blocks."""
+    """The settings of a table, and what the table needs from other blocks."""
 
     @property
     def tested(self) -> list[tuple[str, str, str]]:
-        """(key that asks for it, data set tested, unlabelled pool trained on)."""
+        """The pairs that the table needs: (key, tested data set, unlabelled training pool)."""
         raise NotImplementedError
 
     @property
@@ -27,14 +27,14 @@ class TableBlock(Block):
 
     @property
     def split_pools(self) -> list[str]:
-        """The pools whose images the table selects by their labels."""
+        """The pools whose images the table selects by label."""
         return []
 
 
 class TableConfig(TableBlock):
     """A table of one data set and one pool."""
 
-    dataset: Name = Field(description="data set tested")
+    dataset: Name = Field(description="tested data set")
     pool: Name = Field(description="unlabelled pool")
 
     @property
@@ -47,33 +47,33 @@ class HeadlineConfig(TableConfig):
     """The headline table."""
 
     seeds: PositiveInt | None = Field(
-        None, description="episode seeds, if other than evaluation.seeds"
+        None, description="number of episode seeds; null: evaluation.seeds"
     )
     other_pools: Distinct[Name] = Field(
-        [], description="further pools, a row of UMTFSS each; e.g. of other clusters"
+        [], description="further pools, e.g. with other clusters; each adds a row of UMTFSS"
     )
 
     @property
     def tested(self) -> list[tuple[str, str, str]]:
-        """The data set with the pool, and with each further one."""
+        """The data set with the pool and with every further pool."""
         others = [(".other_pools", self.dataset, pool) for pool in self.other_pools]
         return [*super().tested, *others]
 
 
 class Table1Config(TableConfig):
-    """Table 1: meta-training with labels of base classes against none."""
+    """Table 1: meta-training with labels of base classes against meta-training without labels."""
 
     models: Distinct[Name] = Field(["pfenet", "cyctr", "umtfss"], description="columns")
     rows: list[Literal["sup", "unsup"]] = Field(["sup", "unsup"], description="task sources")
 
     @property
     def labelled(self) -> list[tuple[str, str]]:
-        """From scratch, for the row `sup`."""
+        """Training from scratch, for the row `sup`."""
         return [("supervised", self.dataset)] if "sup" in self.rows else []
 
     @property
     def listed_models(self) -> list[str]:
-        """Those of the columns."""
+        """The models of the columns."""
         return self.models
 
 
@@ -85,12 +85,12 @@ class Table2Config(TableConfig):
 
     @property
     def labelled(self) -> list[tuple[str, str]]:
-        """From scratch and from unsupervised weights."""
+        """Training from scratch and from unsupervised weights."""
         return [("supervised", self.dataset), ("fine_tuning", self.dataset)]
 
     @property
     def listed_models(self) -> list[str]:
-        """Those of the rows."""
+        """The models of the rows."""
         return self.models
 
 
@@ -102,11 +102,11 @@ class Table4Config(TableConfig):
 
 
 class AblationConfig(TableConfig):
-    """What is added to the paper's method, part by part."""
+    """The ablation: additions to the paper's method, part by part."""
 
     paper_pool: Name = Field(
-        description="the pool of the rows without diffusion: the same images with a `level:` of "
-        "the backbone, so that clusters are the paper's"
+        description="pool of the rows without diffusion: the same images, clustered on features of "
+        "the backbone as in the paper"
     )
 
     @property
@@ -118,19 +118,19 @@ class AblationConfig(TableConfig):
 class PairsConfig(TableBlock):
     """A table of several data sets, each with a pool."""
 
-    datasets: dict[Name, Name] = Field(min_length=1, description="data set tested -> its pool")
+    datasets: dict[Name, Name] = Field(min_length=1, description="tested data set -> pool")
 
     @property
     def tested(self) -> list[tuple[str, str, str]]:
-        """Each data set with its pool."""
+        """Every data set with its pool."""
         return [(".datasets", dataset, pool) for dataset, pool in self.datasets.items()]
 
 
 class Table5Config(PairsConfig):
-    """Table 5: trained on the fold's own images, or on those of all folds."""
+    """Table 5: training on the images of one fold, or on the images of all folds."""
 
     settings: list[Literal["fold", "all"]] = Field(["fold", "all"], description="rows")
-    masksplit: bool = Field(True, description="rows of MaskSplit beside those of UMTFSS")
+    masksplit: bool = Field(True, description="rows of MaskSplit beside UMTFSS")
 
     @property
     def split_pools(self) -> list[str]:
@@ -139,40 +139,40 @@ class Table5Config(PairsConfig):
 
 
 class Table6Config(PairsConfig):
-    """Table 6: UMTFSS with none, some and all labels beside quoted supervised competitors."""
+    """Table 6: UMTFSS with no, some and all labels, beside quoted supervised competitors."""
 
     datasets: dict[Name, Name] = Field(
-        min_length=1, description="data set tested -> pool of the unsupervised weights"
+        min_length=1, description="tested data set -> pool of the unsupervised weights"
     )
     ratios: Distinct[Ratio] = Field([5, 10, 20, 100], description="percent of images, besides 0")
 
     @property
     def labelled(self) -> list[tuple[str, str]]:
-        """From unsupervised weights, unless 0 % is all."""
+        """Training from unsupervised weights, unless 0 % is the only ratio."""
         return [("fine_tuning", dataset) for dataset in self.datasets if self.ratios]
 
 
 class TablesConfig(Block):
-    """Which tables the experiment fills, and with what."""
+    """The tables that the experiment fills."""
 
-    headline: HeadlineConfig | None = Field(None, description="floor against UMTFSS, every shot")
+    headline: HeadlineConfig | None = Field(None, description="floor against UMTFSS, for every K")
     table1: Table1Config | None = Field(None, description="supervised against unsupervised")
     table2: Table2Config | None = Field(None, description="fine-tuning on a part of the labels")
     table3: TableConfig | None = Field(None, description="vanilla against prototype attention")
     table4: Table4Config | None = Field(None, description="the K_fg x K_bg grid")
-    table5: Table5Config | None = Field(None, description="trained on the fold's images or all")
+    table5: Table5Config | None = Field(None, description="training on one fold's images or all")
     table6: Table6Config | None = Field(None, description="beside supervised competitors")
     ablation: AblationConfig | None = Field(None, description="our additions, part by part")
     departures: TableConfig | None = Field(
-        None, description="against the released code, one departure at a time"
+        None, description="departures from the released code, one at a time"
     )
     ablation_seeds: PositiveInt = Field(
-        1, description="episode seeds of Tables 2, 3 and 4, of the ablation and of departures"
+        1, description="episode seeds of Tables 2, 3 and 4, of the ablation and of the departures"
     )
     folds: Distinct[Annotated[int, Field(ge=0, le=3)]] = Field(
         default_factory=lambda: [0, 1, 2, 3],
         min_length=1,
-        description="folds tested; a table of fewer than 4 says so in its caption",
+        description="tested folds; the caption names them if they are fewer than 4",
     )
     note: str = Field("", description="sentence under every table, e.g. a reduced setting")
 
@@ -184,7 +184,7 @@ class TablesConfig(Block):
 
     @property
     def tested(self) -> list[tuple[str, str, str]]:
-        """The key of every table, a data set that it tests and a pool that it trains on."""
+        """(key, tested data set, training pool) of every table."""
         return [
             (f"tables.{name}{key}", dataset, pool)
             for name, block in self.filled.items()

@@ -1,4 +1,4 @@
-"""The blocks `training`, `supervised` and `fine_tuning`: a meta-training."""
+"""The blocks `training`, `supervised` and `fine_tuning`: settings of a meta-training."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -14,13 +14,13 @@ LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many 
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """What decides how many episodes a training reads.
+    """The settings that decide how many episodes a training reads.
 
     Attributes:
-        epochs: Passes over the pool; None if the steps are given.
-        steps: Optimiser steps; None if the epochs are given.
-        batch_size: Episodes of a step.
-        shot: Supports of an episode.
+        epochs: Passes over the pool; None if `steps` is given.
+        steps: Optimiser steps; None if `epochs` is given.
+        batch_size: Episodes per step.
+        shot: Supports per episode.
     """
 
     epochs: int | None
@@ -29,19 +29,19 @@ class TrainingLength:
     shot: int
 
     def total_steps(self, images_per_epoch: int) -> int:
-        """The optimiser steps of the training."""
+        """The number of optimiser steps of the training."""
         if self.steps is not None:
             return self.steps
-        assert self.epochs is not None  # the configuration has one of the two
+        assert self.epochs is not None  # TrainingConfig refuses settings without both
         return self.epochs * ceil(images_per_epoch / self.batch_size)
 
     def episodes(self, images_per_epoch: int) -> int:
-        """The episodes that the training reads."""
+        """The number of episodes that the training reads."""
         return self.total_steps(images_per_epoch) * self.batch_size
 
 
 class TrainingConfig(Block):
-    """One stage of optimisation (protocol section 5). Give either epochs or steps."""
+    """A meta-training (protocol section 5); give either epochs or steps."""
 
     epochs: PositiveInt | None = Field(None, description="passes over the pool")
     steps: PositiveInt | None = Field(None, description="optimiser steps, instead of epochs")
@@ -49,52 +49,60 @@ class TrainingConfig(Block):
     shot: PositiveInt = Field(1, description="supports per training episode")
     optimiser: Literal["sgd_adamw", "adamw", "adam"] = Field(
         "sgd_adamw",
-        description="SGD, and AdamW for the transformer (paper); or AdamW, or Adam with L2 decay "
-        "(MaskSplit's own), for every parameter at adamw_lr and adamw_weight_decay",
+        description="sgd_adamw: AdamW for the transformer, SGD for the rest (paper); adamw, or "
+        "adam with L2 decay (MaskSplit): all parameters, at adamw_lr and adamw_weight_decay",
     )
-    sgd_lr: Annotated[float, Field(gt=0)] = Field(2e-3, description="SGD rate, all but transformer")
+    sgd_lr: Annotated[float, Field(gt=0)] = Field(2e-3, description="learning rate of SGD")
     lr_multiplier: Annotated[float, Field(gt=0)] = Field(15.0, description="factor on sgd_lr")
     momentum: Fraction = Field(0.9, description="SGD momentum")
     sgd_weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="SGD weight decay")
     adamw_lr: Annotated[float, Field(gt=0)] = Field(
-        1e-4, description="rate of AdamW or Adam; constant for a transformer beside SGD"
+        1e-4, description="learning rate of AdamW or Adam; constant with sgd_adamw"
     )
     adamw_weight_decay: Annotated[float, Field(ge=0)] = Field(
-        1e-2, description="of AdamW, none on biases and norms, or of Adam, on everything"
+        1e-2, description="weight decay of AdamW (not on biases and norms) or Adam (on everything)"
     )
     decay: Literal["poly", "cosine", "constant"] = Field(
-        "poly", description="how the main rate (SGD's, or that of the one optimiser) falls"
+        "poly", description="decay of the main rate, which is SGD's or the only optimiser's"
     )
     poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="power of decay poly")
     warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="linear warm-up of the main rate; none: first epoch, at most half of all"
+        None,
+        description="steps of linear warm-up of the main rate; null: the first epoch, or half of "
+        "all steps if that is less",
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="decay of an exponential moving average of the weights, which is what a "
-        "training leaves (0.99 averages over about 100 steps); none: the last weights",
+        description="decay of the exponential moving average of weights that a training leaves "
+        "(0.99 averages about 100 steps); null: the training leaves its last weights",
     )
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
-    clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="gradient clipping")
-    loss_side: PositiveInt | None = Field(
-        None, description="side at which the loss is taken, px; none: the model's image size"
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="largest norm of the gradients"
     )
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes; results same")
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(5.0, description="between saves")
+    loss_side: PositiveInt | None = Field(
+        None, description="side at which the loss is taken, px; null: the model's long_side"
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="loader processes; no effect on results"
+    )
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="minutes between saves"
+    )
     log_every: PositiveInt = Field(10, description="steps averaged into one line of log.csv")
     augment: AugmentConfig = Field(default_factory=AugmentConfig, description="augmentation")
     models: dict[Name, dict[str, Any]] = Field(
         default_factory=dict,
-        description="model -> the keys of this block that differ for it, e.g. sgd_lr",
+        description="model -> keys of this block with other values for this model, e.g. sgd_lr",
     )
 
     @property
     def length(self) -> TrainingLength:
-        """What decides how many episodes the stage reads."""
+        """The keys that decide how many episodes the training reads."""
         return TrainingLength(**{key: getattr(self, key) for key in LENGTH})
 
     def of_model(self, model: str) -> "TrainingConfig":
-        """The stage as one model has it, without `models`."""
+        """The training settings of one model, without `models`."""
         changed = self.models.get(model, {})
         kept = self.model_dump(exclude={"models"})
         if {"epochs", "steps"} & set(changed):
