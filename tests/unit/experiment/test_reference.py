@@ -50,7 +50,7 @@ def test_types_defaults_and_ranges_are_said():
     for row in (
         "| `width` | integer ≥ 1 | `256` | model width d |",
         "| `images` | list of text, at least 1 | required | data set splits, e.g. pascal/train |",
-        "| `clip_norm` | number > 0 or null | `null` | largest norm of gradients |",
+        "| `clip_norm` | number > 0 or null | `null` | largest norm of the gradients |",
         "| `preset` | `paper` or `release` | `paper` | defaults of the other keys |",
     ):
         assert row in page
