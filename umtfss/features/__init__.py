@@ -1,1 +1,1 @@
-"""The cache of frozen features: its making and its reading."""
+"""Frozen features: geometry, cache, live computation and diffusion."""

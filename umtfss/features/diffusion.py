@@ -1,17 +1,18 @@
-"""Diffused features: where a token lies among the segments of an unlabelled pool.
+"""Diffused features: the position of a token among the segments of an unlabelled pool.
 
-Two images of one class often look unlike; images of the pool lie between them. On the pool's graph
-the two are near if many short paths join them, and a spectral embedding of the graph turns that
-nearness into a cosine (Coifman and Lafon, "Diffusion maps", 2006; the kernel (1 - alpha A)^-1 is
-that of Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003). A token that the
-graph does not hold gets the mean place of the segments most like it, as in Nystrom's method. All
-that reads frozen features can read these instead. Not in the paper; docs/method.md.
+Two images of one class often look different, but images of the pool lie between them. On the pool's
+graph the two images are close if many short paths join them. A spectral embedding of the graph
+turns this closeness into a cosine (Coifman and Lafon, "Diffusion maps", 2006), for the kernel
+(1 - alpha A)^-1 of Zhou et al. ("Learning with Local and Global Consistency", NeurIPS 2003). A
+token outside the graph gets the mean position of its most similar segments, as in Nystrom's method.
+Diffused features can replace frozen features everywhere. The paper has no diffusion;
+docs/method.md explains it.
 
-What the pool does not show has no place among its segments. So a part of the cosine can stay that
-of the features before diffusion, or rather of their principal directions over the pool.
+Objects that the pool does not show have no position among its segments. So a part of the cosine can
+come from the features before diffusion, projected to their principal directions over the pool.
 
-Shapes: n segments of the pool, C channels of the source, k of a place, d principal directions, c
-cells of the index, h w grid, N = h * w tokens.
+Shapes: n segments of the pool, C channels of the source, k channels of a position, d principal
+directions, c cells of the index, h w grid, N = h * w tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,24 +36,24 @@ from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
 
 KIND = FileKind("umtfss-diffusion", 3, "a diffusion map", "all_features")
-TOLERANCE = 1e-2  # relative, of the eigenvalues; docs/history/accuracy_log.md measured with it
+TOLERANCE = 1e-2  # relative, of the eigenvalues; as measured in docs/history/accuracy_log.md
 SEGMENTS_PER_CELL = 100
 PROBED = 16  # cells of the index that a search reads: 0.93 of the true neighbours are found
 
 
 @dataclass(frozen=True)
 class DiffusionMap:
-    """The pool's segments and where the diffusion puts them.
+    """The pool's segments and their positions after diffusion.
 
     Attributes:
         ids: Qualified ids of the pool's images.
         level: The level that is diffused.
-        settings: How it was made, and how tokens are placed on it.
+        settings: Settings of the map and of the placement of tokens.
         segments: (n, C) float32, unit vectors, exact in half precision.
-        image: (n,) int64, the image of each segment, counted in `ids`.
+        image: (n,) int64, row in `ids` of each segment's image.
         coordinates: (n, k) float32, eigenvectors times (1 - alpha eigenvalue)^-1/2.
-        axes: (C, d) float32, principal directions of the segments; d is 0 without an own part.
-        cells: (c, C) float32, centres of the index that finds the segments most like a token.
+        axes: (C, d) float32, principal directions of the segments; d is 0 if `keep` is 0.
+        cells: (c, C) float32, centres of the index that finds a token's most similar segments.
     """
 
     ids: tuple[str, ...]
@@ -65,7 +66,7 @@ class DiffusionMap:
     cells: np.ndarray
 
     def save(self, path: str | Path) -> None:
-        """Write it to an HDF5 file, atomically; equal maps give equal bytes."""
+        """Write the map to an HDF5 file, atomically; equal maps give equal bytes."""
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             KIND.mark(file)
             file.attrs.update(level=self.level, settings=self.settings.model_dump_json())
@@ -94,10 +95,10 @@ class DiffusionMap:
 def build_diffusion_map(
     store: FeatureStore, ids: Sequence[str], level: str, settings: DiffusionConfig
 ) -> DiffusionMap:
-    """The diffusion map of the images `ids`.
+    """Build the diffusion map of the images `ids`.
 
     Args:
-        store: Their features before diffusion.
+        store: Features of the images before diffusion.
         ids: Qualified ids of the pool's images; their order does not matter.
         level: The level that is diffused.
         settings: Number of segments, links and channels.
@@ -119,11 +120,10 @@ def build_diffusion_map(
 def spectral_coordinates(graph: PoolGraph, settings: DiffusionConfig) -> np.ndarray:
     """The k leading eigenvectors of the links, scaled, (n, k) float32.
 
-    The inner products of its rows are those of the kernel (1 - alpha A)^-1, as far as k of n
-    eigenvectors give them.
+    Inner products of the rows approximate the kernel (1 - alpha A)^-1 by k of its n eigenvectors.
 
     Raises:
-        DataError: The graph has no more segments than `channels`.
+        DataError: The graph has `channels` segments or fewer.
     """
     count = len(graph.segments)
     if count <= settings.channels:
@@ -139,12 +139,16 @@ def spectral_coordinates(graph: PoolGraph, settings: DiffusionConfig) -> np.ndar
 
 
 def principal_directions(segments: np.ndarray, count: int) -> np.ndarray:
-    """The directions that hold most of the segments' squares, orthonormal, (C, count) float32.
+    """The principal directions of the segments, orthonormal, (C, count) float32.
 
-    The mean is not taken away: a cosine is one of vectors from the origin.
+    The mean is not subtracted, because cosines are taken between vectors from the origin.
+
+    Args:
+        segments: (n, C) float32.
+        count: d.
 
     Raises:
-        DataError: Tokens have fewer channels.
+        DataError: Tokens have fewer than `count` channels.
     """
     if count > segments.shape[1]:
         raise DataError(
@@ -157,7 +161,7 @@ def principal_directions(segments: np.ndarray, count: int) -> np.ndarray:
 
 
 def _cells(segments: np.ndarray) -> np.ndarray:
-    """Centres of the index's cells: kept with the map, so that every reader finds the same."""
+    """The centres of the index's cells, (c, C); stored in the map, so all readers use the same."""
     count = max(len(segments) // SEGMENTS_PER_CELL, 1)
     kmeans = faiss.Kmeans(segments.shape[1], count, niter=10, seed=0, spherical=True)
     kmeans.train(segments)
@@ -166,7 +170,7 @@ def _cells(segments: np.ndarray) -> np.ndarray:
 
 
 class DiffusedFeatures:
-    """The diffused features of a source's images, computed when they are read.
+    """Diffused features, computed when they are read.
 
     Args:
         source: Features before diffusion, cached or live.
@@ -218,19 +222,20 @@ class DiffusedFeatures:
         return found.reshape(*self.grid(image_id), -1).astype(np.float16)
 
     def place(self, tokens: np.ndarray, row: int | None = None) -> np.ndarray:
-        """Where tokens lie, (N, k) float32, unit vectors.
+        """The positions of tokens, (N, k) float32, unit vectors.
 
-        Each is the mean of its nearest segments' coordinates, by how alike they are. Segments of
-        the image itself are left out: other images are not placed by theirs, either.
+        A position is the mean of the coordinates of the token's nearest segments, weighted by
+        similarity. Segments of the token's own image are left out: an image outside the pool has
+        no segments of its own, either.
 
         Args:
             tokens: (N, C) float32, unit vectors.
-            row: Number of their image in the pool; None: it is not of the pool.
+            row: Row of the tokens' image in the pool; None: the image is not in the pool.
         """
         settings, image = self.diffusion.settings, self.diffusion.image
         own = 0 if row is None else int(self._own[row])
         cosine, index = self._index.search(tokens, settings.neighbours + own)
-        usable = index >= 0  # fewer were found
+        usable = index >= 0  # -1 where the search found fewer segments
         if row is not None:
             usable &= image[index] != row
         usable &= np.cumsum(usable, axis=1) <= settings.neighbours
@@ -245,18 +250,18 @@ class DiffusedFeatures:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors at length 1, (N, channels) float32; zeros stay."""
+    """The vectors scaled to length 1, (N, channels) float32; zero vectors stay."""
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.maximum(norm, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
 def diffuse_shard(manifest: str | Path, diffusion_map: str | Path, folder: Path) -> Path:
-    """Write the diffused features of a shard as another, and return its manifest's path.
+    """Write the diffused features of a shard, and return the path of the new manifest.
 
-    A stopped job goes on where it was, see `write_shard`.
+    A stopped job resumes where it stopped (see `write_shard`).
 
     Args:
-        manifest: Of the shard's features before diffusion.
+        manifest: Manifest of the shard before diffusion.
         diffusion_map: File of the map.
         folder: The new shard's folder.
 

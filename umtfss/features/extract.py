@@ -26,12 +26,12 @@ from umtfss.features.store import FeatureSpec, ImageFeatures
 logger = logging.getLogger(__name__)
 
 DECODERS = 2  # threads: decoding takes about 1 % of a ViT's time
-WAITING_BATCHES = 8  # of images that wait for others of their size
-IMAGES_PER_RELEASE = 32  # takes 0.1 s, a hundredth of their time; photos have hundreds of sizes
+WAITING_BATCHES = 8  # batches of images that wait for other images of their size
+IMAGES_PER_RELEASE = 32  # a release takes 0.1 s, a hundredth of the time of 32 images
 
 
 class NamedImages(Protocol):
-    """What is asked of a data set."""
+    """A data set, as far as extraction needs it."""
 
     name: str
 
@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
 def estimate_bytes(
     backbone: BackboneSpec, levels: Sequence[str], long_side: int, images: int
 ) -> int:
-    """Bytes that the features of `images` square images take: no cache is larger."""
+    """Bytes of the features of `images` square images, an upper bound for a cache."""
     return images * backbone.image_bytes(*backbone.resized(1, 1, long_side), levels)
 
 
@@ -74,12 +74,12 @@ def extract_features(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Path:
-    """Write the features of `ids` as a shard, and return its manifest's path.
+    """Write the features of `ids` as a shard, and return the path of its manifest.
 
-    A stopped job goes on where it was, see `write_shard`.
+    A stopped job resumes where it stopped (see `write_shard`).
 
     Args:
-        dataset: Gives the images.
+        dataset: Source of the images.
         ids: Qualified image ids, "<data set>/<image id>".
         extractor: The frozen backbone and its levels.
         long_side: Image long side, px.
@@ -145,7 +145,7 @@ def _prepared(
     pool: ThreadPoolExecutor,
     ahead: int,
 ) -> Iterator[Prepared]:
-    """The images in order, decoded up to `ahead` of their use in background threads."""
+    """The images in order; background threads decode up to `ahead` images in advance."""
 
     def prepare(image_id: str) -> Prepared:
         name, _, own_id = image_id.partition("/")
@@ -179,7 +179,7 @@ def _features(
     device: torch.device,
     pool: ThreadPoolExecutor,
 ) -> Iterator[ImageFeatures]:
-    """The features of `ids`, batched by size, so in another order."""
+    """The features of `ids`, batched by image size and so in another order."""
     sizes: dict[tuple[int, ...], list[Prepared]] = {}
     waiting = 0
     images = _prepared(dataset, ids, extractor, spec, pool, 2 * batch_size)
@@ -204,7 +204,7 @@ def _features(
 def _forward(
     batch: Sequence[Prepared], extractor: Extractor, spec: FeatureSpec, device: torch.device
 ) -> Iterator[ImageFeatures]:
-    """The features of images of one size.
+    """The features of a batch of images of one size.
 
     Raises:
         StoreError: A feature is not finite in fp16.

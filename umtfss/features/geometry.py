@@ -1,11 +1,11 @@
-"""Where tokens lie on the image: the one place that relates a feature grid to pixels.
+"""The relation of a feature grid to pixels; no other module computes it.
 
 Shapes: H W pixels, h w un-padded grid, g g padded square grid, S S target.
 
 Coordinates count from the centre of the first token or pixel. Token t lies at pixel
 `t (H - 1) / (h - 1)` if the backbone aligns corners (dilated ResNet), else at
-`(t + 1/2) H / h - 1/2` (patches). Both need the original size and the grid only, so nothing
-depends on the size that the backbone saw.
+`(t + 1/2) H / h - 1/2` (patches). Both formulas need the original size and the grid alone, and not
+the size that the backbone saw.
 """
 
 from functools import lru_cache
@@ -20,8 +20,8 @@ def grid_side(long_side: int, multiple: int, stride: int, align: bool) -> int:
     """The side g of the square grid that every image of a store fits in, tokens.
 
     Args:
-        long_side: Image long side, px; the backbone sees the largest valid side not above it.
-        multiple: Valid sides are multiples of it, plus 1 px if corners are aligned.
+        long_side: Image long side, px; the backbone sees the largest valid side up to `long_side`.
+        multiple: Valid sides are multiples of this number, plus 1 px if corners are aligned, px.
         stride: Distance of tokens, px.
         align: Whether the grid aligns corners.
     """
@@ -30,16 +30,20 @@ def grid_side(long_side: int, multiple: int, stride: int, align: bool) -> int:
 
 
 def square_pixels(long_side: int, multiple: int, align: bool) -> int:
-    """The side P of the square that every image fits in as the backbone sees it, px.
+    """The side P of the square that every image fits in at the backbone's resolution, px.
 
-    The arguments are those of `grid_side`.
+    Arguments as in `grid_side`.
     """
     extra = int(align)
     return (long_side - extra) // multiple * multiple + extra
 
 
 def check_grid(grid: tuple[int, int], side: int, image_id: str) -> None:
-    """Raise StoreError if an image's grid does not fit the padded grid."""
+    """Check that an image's grid fits the padded grid of `side` tokens.
+
+    Raises:
+        StoreError: The grid is larger.
+    """
     if max(grid) > side:
         raise StoreError(
             f"the features of {image_id} do not fit the padded grid",
@@ -52,7 +56,7 @@ def check_grid(grid: tuple[int, int], side: int, image_id: str) -> None:
 def token_to_pixel(token: np.ndarray, tokens: int, pixels: int, align: bool) -> np.ndarray:
     """The pixel coordinates of token coordinates along one axis, both float.
 
-    A single token is the centre of its axis either way.
+    A single token lies at the centre of its axis, whatever `align` is.
     """
     if align and tokens > 1:
         return token * ((pixels - 1) / (tokens - 1))
@@ -61,9 +65,9 @@ def token_to_pixel(token: np.ndarray, tokens: int, pixels: int, align: bool) -> 
 
 @lru_cache(maxsize=512)
 def cell_weights(tokens: int, pixels: int, align: bool) -> np.ndarray:
-    """The part of every token's cell that every pixel covers, (tokens, pixels) float32.
+    """The part of each token's cell that each pixel covers, (tokens, pixels) float32.
 
-    Rows add up to 1. A cell reaches half-way to the neighbouring tokens and ends at the image.
+    Rows sum to 1. A cell extends half-way to the neighbouring tokens and ends at the image border.
     """
     edges = token_to_pixel(np.arange(tokens + 1) - 0.5, tokens, pixels, align) + 0.5
     edges = edges.clip(0, pixels)[:, None]
@@ -76,7 +80,7 @@ def cell_weights(tokens: int, pixels: int, align: bool) -> np.ndarray:
 
 
 def mask_to_grid(mask: np.ndarray, grid: tuple[int, int], align: bool) -> tuple[np.ndarray, ...]:
-    """The foreground part of every token and whether the token is valid.
+    """The foreground part of every token, and whether the token is valid.
 
     Args:
         mask: (H, W) uint8 in {0, 1, 255}.
@@ -84,8 +88,8 @@ def mask_to_grid(mask: np.ndarray, grid: tuple[int, int], align: bool) -> tuple[
         align: Whether the grid aligns corners.
 
     Returns:
-        (h, w) float32 in [0, 1], the foreground's part of the labelled area, 0 where not valid;
-        (h, w) bool, True where at least half of the token is labelled (not 255).
+        (h, w) float32 in [0, 1], foreground over labelled area of the token, 0 where not valid;
+        (h, w) bool, True where at least half of the token's area is labelled (not 255).
     """
     rows = cell_weights(grid[0], mask.shape[0], align)
     columns = cell_weights(grid[1], mask.shape[1], align).T
@@ -101,10 +105,11 @@ def mask_to_grid(mask: np.ndarray, grid: tuple[int, int], align: bool) -> tuple[
 
 @lru_cache(maxsize=512)
 def token_pixels(tokens: int, pixels: int, align: bool) -> np.ndarray:
-    """The pixel at the centre of every token, and that at its start, (2, tokens) int64.
+    """The pixel at the centre of every token and the pixel at its start, (2, tokens) int64.
 
-    The released models read masks by single pixels: the first rule is bilinear interpolation of
-    the mask at the tokens, its nearest pixel taken, the second torch's nearest neighbour.
+    The released models read masks by single pixels. The pixel at the centre stands for bilinear
+    interpolation of the mask, rounded to the nearest pixel; the pixel at the start is the choice of
+    torch's nearest-neighbour interpolation.
     """
     centre = np.floor(token_to_pixel(np.arange(tokens), tokens, pixels, align) + 0.5)
     start = np.arange(tokens) * pixels // tokens
@@ -114,7 +119,7 @@ def token_pixels(tokens: int, pixels: int, align: bool) -> np.ndarray:
 
 
 def sampled_mask(mask: np.ndarray, grid: tuple[int, int], align: bool) -> np.ndarray:
-    """The label of two single pixels of every token, (2, h, w) uint8, as `token_pixels` has them.
+    """The labels of the two pixels of every token from `token_pixels`, (2, h, w) uint8.
 
     Args:
         mask: (H, W) uint8 in {0, 1, 255}.
@@ -131,15 +136,15 @@ def crop_corner(
 ) -> tuple[int, int]:
     """The top left corner of a crop that keeps at least `keep` of the foreground.
 
-    Every corner is considered at once: the crop is uniform over those that keep enough; if none
-    does, it is one that keeps most.
+    The crop is drawn uniformly from all crops that keep enough foreground. If there is none, the
+    crop is one that keeps the most.
 
     Args:
         foreground: (H, W) bool or float, pixels or tokens; at least as large as the crop.
         height: Height of the crop.
         width: Width of the crop.
-        keep: Part of the foreground.
-        position: In [0, 1), picks one of the corners.
+        keep: Part of the foreground to keep, 0 to 1.
+        position: Number in [0, 1) that picks one of the corners.
     """
     exact = np.int64 if foreground.dtype == bool else np.float64
     sums = np.zeros((foreground.shape[0] + 1, foreground.shape[1] + 1), dtype=exact)
@@ -155,10 +160,10 @@ def crop_corner(
 def target_index(
     target: int, side: int, tokens: int, pixels: int, align: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixel every row (or column) of the target shows.
+    """The pixel that each row (or column) of the target shows.
 
-    The loss upsamples the padded grid bilinearly to the target, its corners aligned if the
-    backbone's are; the target shows the label where those pixels fall.
+    The loss upsamples the padded grid bilinearly to the target, with aligned corners if the
+    backbone aligns corners. A target pixel shows the label at its place in the image.
 
     Args:
         target: S.
@@ -183,7 +188,7 @@ def target_index(
 def mask_to_target(
     mask: np.ndarray, grid: tuple[int, int], side: int, target: int, align: bool
 ) -> np.ndarray:
-    """The mask where the loss sees it, (target, target) uint8; 255 outside the image.
+    """The mask at the pixels of the loss's target, (S, S) uint8; 255 outside the image.
 
     Args:
         mask: (H, W) uint8 in {0, 1, 255}.

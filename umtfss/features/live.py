@@ -1,4 +1,4 @@
-"""Features computed when they are read, where no cache is."""
+"""Live features: computed when they are read, without a cache."""
 
 from threading import Lock
 
@@ -10,7 +10,7 @@ from umtfss.data.image_source import ImageSource
 
 
 class LiveFeatures:
-    """Features like those of a store, computed when they are read.
+    """Features that are computed when they are read, with the interface of a store.
 
     Args:
         extractor: The backbone.
@@ -24,7 +24,7 @@ class LiveFeatures:
         self.multiple, self.align_corners = extractor.multiple, extractor.align_corners
         self._sizes: dict[str, tuple[int, int]] = {}
         self._latest: tuple[str, dict[str, np.ndarray]] = "", {}
-        self._lock = Lock()  # a reading thread and the evaluation share it
+        self._lock = Lock()  # a reading thread and the evaluation share this object
 
     def grid(self, image_id: str) -> tuple[int, int]:
         """The image's grid (h, w)."""

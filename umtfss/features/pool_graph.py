@@ -1,6 +1,6 @@
-"""The unlabelled pool as a graph: segments of every image, linked to their like in other images.
+"""The graph of an unlabelled pool: segments, linked to similar segments of other images.
 
-The graph of label propagation (Zhou et al., "Learning with Local and Global Consistency",
+It is the graph of label propagation (Zhou et al., "Learning with Local and Global Consistency",
 NeurIPS 2003). Shapes: n segments of all images, C channels, V tokens of an image.
 """
 
@@ -18,9 +18,9 @@ from umtfss.experiment.features import DiffusionConfig
 from umtfss.features.store import FeatureStore, unit_tokens
 
 ITERATIONS = 10  # of k-means within an image
-EXACT = 50_000  # segments up to which every pair is compared
-PROBED = 32  # cells that a search reads, where not every pair is compared
-POINTS_PER_CELL = 64  # segments that the centre of a cell is fitted to
+EXACT = 50_000  # up to this number of segments, every pair is compared
+PROBED = 32  # cells that a search reads in a larger pool
+POINTS_PER_CELL = 64  # segments per cell that the cells' centres are fitted to
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class PoolGraph:
 
     Attributes:
         segments: (n, C) float32, L2-normalised mean tokens.
-        image: (n,) int64, the image of each, counted in the pool's order.
-        links: (n, n) float32, symmetric, D^-1/2 W D^-1/2 of weights W.
+        image: (n,) int64, number of each segment's image in the pool.
+        links: (n, n) float32, symmetric, D^-1/2 W D^-1/2 for the weights W with row sums D.
     """
 
     segments: np.ndarray
@@ -45,7 +45,7 @@ def image_segments(tokens: np.ndarray, count: int, seed: int) -> np.ndarray:
 
     Args:
         tokens: (V, C) float32, unit vectors.
-        count: Number of segments; an image of fewer tokens has one for each.
+        count: Number of segments; an image of fewer tokens has one segment per token.
         seed: Seed of the first centres.
     """
     count = min(count, len(tokens))
@@ -70,16 +70,16 @@ def image_segments(tokens: np.ndarray, count: int, seed: int) -> np.ndarray:
 def build_pool_graph(
     store: FeatureStore, ids: Sequence[str], level: str, settings: DiffusionConfig
 ) -> PoolGraph:
-    """The graph of the images `ids`.
+    """Build the graph of the images `ids`.
 
-    Every segment is linked to the `neighbours` most similar ones of other images (those of its own
-    look alike for being of one photo), and a link holds both ways.
+    Every segment is linked to the `neighbours` most similar segments of other images; links are
+    symmetric. Segments of one image are not linked: they look alike because they share a photo.
 
     Args:
         store: The frozen features.
         ids: Qualified ids of the pool's images.
         level: The level compared.
-        settings: Number of segments and of links, scale of their weights.
+        settings: Numbers of segments and links, and the temperature of weights.
 
     Raises:
         DataError: The pool has too few images to link.
@@ -105,9 +105,9 @@ def build_pool_graph(
 
 
 def _index(segments: np.ndarray) -> faiss.Index:
-    """What finds the segments most like a segment: exactly in a small pool, else in few cells.
+    """The index for nearest segments: exact in a small pool, else an inverted file.
 
-    An inverted file of 4 n^1/2 cells makes the search of all segments cost n^3/2 instead of n^2.
+    With 4 n^1/2 cells the search for all segments costs n^3/2 instead of n^2.
     """
     count, channels = segments.shape
     index: faiss.Index = faiss.IndexFlatIP(channels)
@@ -125,11 +125,11 @@ def _index(segments: np.ndarray) -> faiss.Index:
 
 
 def _links(segments: np.ndarray, image: np.ndarray, settings: DiffusionConfig) -> sparse.csr_matrix:
-    """The normalised weights, (n, n), of each segment's nearest in other images."""
+    """The normalised weights, (n, n), of links to each segment's nearest in other images."""
     index = _index(segments)
-    # Its own image's segments may all come first.
+    # All segments of the same image may come first.
     cosine, other = index.search(segments, settings.neighbours + int(np.bincount(image).max()))
-    elsewhere = (other >= 0) & (image[other] != image[:, None])  # -1: fewer were found
+    elsewhere = (other >= 0) & (image[other] != image[:, None])  # -1: fewer found
     chosen = elsewhere & (np.cumsum(elsewhere, axis=1) <= settings.neighbours)
     row, column = np.nonzero(chosen)[0], other[chosen]
     weight = np.exp((cosine[chosen] - 1) / settings.temperature).astype(np.float32)

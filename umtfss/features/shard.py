@@ -1,4 +1,4 @@
-"""Writing a shard of a feature cache: part by part, so that a stopped job goes on where it was."""
+"""Writing of a shard of a feature cache, part by part, so that a stopped job can resume."""
 
 import logging
 import shutil
@@ -27,7 +27,7 @@ PART_MB = 256
 
 
 def shard_ids(ids: Sequence[str], shard: int, shards: int) -> list[str]:
-    """The images of one shard of `shards`: every `shards`-th, beginning at `shard`."""
+    """The ids of one shard: every `shards`-th id, starting with number `shard`."""
     if not 0 <= shard < shards:
         raise ValueError(f"expected 0 <= shard < {shards}, but got {shard}")
     return list(ids[shard::shards])
@@ -46,20 +46,20 @@ def write_shard(
     packages: Sequence[str],
     progress: bool = True,
 ) -> Path:
-    """Write the features of `ids` as a shard, and return its manifest's path.
+    """Write the features of `ids` as a shard, and return the path of its manifest.
 
-    A part is written under a temporary name and renamed; finished parts of the same origin are
+    A part is written under a temporary name and renamed. Finished parts of the same origin are
     checked against their digests and kept.
 
     Args:
         folder: The shard's folder.
-        spec: What decides the features.
-        origin: Digest of what they are made of, images and code.
+        spec: The settings that decide the features.
+        origin: Digest of the images and the code that the features are made from.
         ids: Qualified image ids.
-        features: Gives the features of some images, in any order.
-        image_bytes: Bytes of an image's features, at most.
+        features: Computes the features of images, in any order.
+        image_bytes: Largest size of an image's features, bytes.
         part_mb: Largest size of a part, MB (one image is never split).
-        description: Title of the bar.
+        description: Title of the progress bar.
         packages: Packages whose versions the manifest names.
         progress: Show a bar.
 
@@ -115,7 +115,7 @@ def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[Imag
 
 
 def _remove_others(folder: Path, kept: Container[Path]) -> None:
-    """Remove parts that cannot be kept, and what a killed job left behind."""
+    """Remove parts that cannot be kept, and temporary files of a killed job."""
     for path in [*folder.glob("part*.h5"), *folder.glob(".part*.partial.h5")]:
         if path not in kept:
             logger.warning("removing %s: unfinished, damaged or made otherwise", path)

@@ -1,10 +1,10 @@
-"""The scale of frozen features, and features brought to one scale.
+"""Scaling of frozen features to one standard deviation.
 
-The initialisation of the meta-learners assumes mid features like those of a ResNet-50, whose
-standard deviation is about 0.35. Other backbones' are ten times as large, and then the prior mask,
-one channel in [0, 1], drowns. So the mid features of a level are multiplied by one number. It
-follows from the images that a run is trained on and never from test images, and it stands in the
-manifest of the training, so that tests and predictions use the same.
+The initialisation of the meta-learners assumes mid features like a ResNet-50's, with a standard
+deviation of about 0.35. Mid features of other backbones can be ten times as large; the prior mask,
+one channel in [0, 1], then has no weight. So the mid features of each level are multiplied by one
+number. The number is computed from the training images, never from test images. The manifest of the
+training holds the number, and tests and predictions read it there.
 
 Shapes: h w grid, C channels.
 """
@@ -24,12 +24,12 @@ from umtfss.features.store import KIND, FeatureSource
 
 @dataclass(frozen=True)
 class Moments:
-    """What a standard deviation is made of; features of one level.
+    """The moments of the features of one level, from which their standard deviation follows.
 
     Attributes:
-        count: Number of features: tokens times channels.
-        total: Their sum.
-        squares: The sum of their squares.
+        count: Number of values: tokens times channels.
+        total: Sum of the values.
+        squares: Sum of the squared values.
     """
 
     count: int
@@ -38,7 +38,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Moments":
-        """The moments of an array, added in double precision."""
+        """The moments of an array, summed in double precision."""
         numbers = values.astype(np.float64)
         return cls(numbers.size, float(numbers.sum()), float(np.square(numbers).sum()))
 
@@ -54,7 +54,7 @@ class Moments:
 
     @property
     def std(self) -> float:
-        """The standard deviation, 0 of no features."""
+        """The standard deviation; 0 without features."""
         if self.count == 0:
             return 0.0
         mean = self.total / self.count
@@ -62,7 +62,7 @@ class Moments:
 
 
 def part_moments(path: Path, level: str, ids: Sequence[str]) -> Iterable[Moments]:
-    """The moments of a level of every image of a part of a feature cache."""
+    """The moments of a level, image by image, in one part of a feature cache."""
     with KIND.open(path) as file:
         group = file[f"features/{level}"]
         assert isinstance(group, h5py.Group)
@@ -73,15 +73,15 @@ def part_moments(path: Path, level: str, ids: Sequence[str]) -> Iterable[Moments
 def level_scales(
     manifests: Sequence[str | Path], levels: Sequence[str], std: float
 ) -> dict[str, float]:
-    """Level -> the number that brings its features to the standard deviation `std`.
+    """Level -> the factor that scales its features to the standard deviation `std`.
 
     Args:
-        manifests: Of the shards of the images that a run is trained on.
+        manifests: Manifests of the shards of the training images.
         levels: The levels of the mid feature.
-        std: What they are brought to.
+        std: The standard deviation after scaling.
 
     Raises:
-        StoreError: A manifest has no moments of a level, or its features are all alike.
+        StoreError: A manifest has no moments of a level, or all features of a level are equal.
     """
     shards = [read_manifest(path, "features") for path in manifests]
     scales = {}
@@ -109,11 +109,11 @@ def level_scales(
 
 
 class Standardised:
-    """Features of which some levels are multiplied by a number each.
+    """Features with some levels multiplied by a factor each.
 
     Args:
-        source: Features as a backbone gives them.
-        scales: Level -> number; other levels stay.
+        source: The unscaled features.
+        scales: Level -> factor; other levels stay.
     """
 
     def __init__(self, source: FeatureSource, scales: Mapping[str, float]) -> None:

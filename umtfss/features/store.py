@@ -1,12 +1,12 @@
-"""The feature cache on disk: its HDF5 schema, its writing and its reading.
+"""The feature cache on disk: HDF5 schema, writing and reading.
 
 A shard is a folder: part000.h5, part001.h5, ... and manifest.json, written last. A part holds
     ids       (n,) str, qualified image ids
     sizes     (n, 4) int32: H, W of the original image, h, w of its grid
     digests   (n,) str, sha256 of the image's features
     features/<level>/<image id>   (h, w, C) float16, un-padded, contiguous
-and the attributes format, version, spec (JSON of `FeatureSpec`) and origin (what it was made of:
-a part of another origin is not kept when a stopped job goes on).
+and the attributes format, version, spec (JSON of `FeatureSpec`) and origin (digest of the images
+and code; a resumed job does not keep a part of another origin).
 
 Shapes: H W original pixels, h w grid, C channels, n images of a part.
 """
@@ -36,18 +36,18 @@ OPEN_FILES = 16
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What decides the features of an image, beside the image itself.
+    """Everything but the image that decides the features of an image.
 
     Attributes:
         backbone: Name of the backbone.
-        weights: Digest of its weights.
+        weights: Digest of the backbone's weights.
         channels: Level -> C, in the stored order.
         long_side: Image long side asked for, px.
         precision: Autocast precision: "fp32", "bf16" or "fp16".
         stride: Distance of tokens, px.
-        multiple: What sides are multiples of, px.
-        align_corners: How the grid lies on the pixels.
-        mirrored: Whether they are the mean of those of the image and of its mirror image.
+        multiple: Valid sides are multiples of this number, px.
+        align_corners: Whether corner tokens lie on corner pixels (see `geometry`).
+        mirrored: Whether features are averaged over the image and its mirror image.
     """
 
     backbone: str
@@ -101,10 +101,10 @@ def write_part(
 
     Args:
         path: The part's final path.
-        spec: What decides the features.
-        origin: Digest of the images and of the code that made the features.
+        spec: The settings that decide the features.
+        origin: Digest of the images and the code that the features are made from.
         ids: The images of the part, in the order of its index.
-        images: Their features, in any order.
+        images: The features of the images, in any order.
     """
     rows = {image_id: row for row, image_id in enumerate(ids)}
     sizes = np.zeros((len(ids), 4), dtype=np.int32)
@@ -128,7 +128,7 @@ def write_part(
 def finished_digests(
     path: Path, spec: FeatureSpec, origin: str, ids: Sequence[str]
 ) -> list[str] | None:
-    """The digests of a part's images if it was made alike of exactly `ids`, intact; else None."""
+    """The digests of a part's images; None unless spec, origin and ids agree and all is intact."""
     try:
         with KIND.open(path) as file:
             made_of = json.loads(file.attrs["spec"]), file.attrs["origin"]
@@ -151,11 +151,11 @@ def write_feature_manifest(
 
     Args:
         folder: The shard's folder.
-        spec: What decides the features.
-        digests: Image id -> digest of its features; equal ones give an equal content digest,
-            however the images are spread over parts.
+        spec: The settings that decide the features.
+        digests: Image id -> digest of its features. Equal digests give an equal content digest,
+            however the images are distributed over parts.
         parts: Number of parts.
-        **fields: Further facts, e.g. package versions.
+        **fields: Further fields, e.g. package versions.
     """
     content = sha256()
     for image_id in sorted(digests):
@@ -177,15 +177,15 @@ def write_feature_manifest(
 class FeatureStore:
     """The features of one or more shards, read as one.
 
-    Parts are opened when first read, per process and thread, so that the store can be pickled
-    to another process and survives the fork of a data loader's.
+    Parts are opened when first read, once per process and thread. So the store can be pickled, and
+    can be used after the fork of a data loader's process.
 
     Args:
         manifests: The shards' manifests, of one or more data sets.
 
     Raises:
         StoreError: A manifest or part is missing or of another size, an image occurs twice, or
-            the shards were not made alike.
+            the shards have different specs.
     """
 
     def __init__(self, manifests: Sequence[str | Path]) -> None:
@@ -288,7 +288,7 @@ class FeatureStore:
             ) from None
 
     def _file(self, path: Path) -> h5py.File:
-        """The open part: handles of another process or thread are never used."""
+        """The open part of this process and thread."""
         files: OrderedDict[Path, h5py.File] | None = getattr(self._local, "files", None)
         if files is None or self._local.process != os.getpid():
             files = OrderedDict()
@@ -309,14 +309,14 @@ class FeatureStore:
 
 
 class TokenSource(Protocol):
-    """What is asked of features whose tokens are compared."""
+    """Features whose tokens are compared."""
 
     def read(self, image_id: str, level: str) -> np.ndarray:
         """One level of one image, (h, w, C) float16."""
 
 
 class FeatureSource(TokenSource, Protocol):
-    """What is asked of features: `FeatureStore`, `LiveFeatures` and `DiffusedFeatures` have it."""
+    """The interface of features: `FeatureStore`, `LiveFeatures`, `DiffusedFeatures` and others."""
 
     channels: dict[str, int]
     long_side: int
@@ -335,7 +335,7 @@ def unit_tokens(store: TokenSource, image_id: str, level: str) -> np.ndarray:
     """The tokens of an image as unit vectors, (h * w, C) float32; zero tokens stay zero.
 
     Raises:
-        DataError: A feature is not a finite number.
+        DataError: A feature is not finite.
     """
     grid = store.read(image_id, level)
     tokens = grid.reshape(-1, grid.shape[-1]).astype(np.float32)

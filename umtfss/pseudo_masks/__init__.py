@@ -1,1 +1,1 @@
-"""From clusters to pseudo-masks: assignment, superpixel vote, regions and their store."""
+"""From clusters to pseudo-masks: assignment, superpixel vote, regions and store."""

@@ -1,4 +1,4 @@
-"""Every pixel to its nearest cluster centre (protocol section 3.4).
+"""Assignment of every pixel to its nearest cluster centre (protocol section 3.4).
 
 Shapes: H W pixels of the original image, h w grid, C channels, N clusters.
 """
@@ -17,20 +17,20 @@ def assign_pixels(
 ) -> np.ndarray:
     """The nearest centre of every pixel, (H, W) uint8.
 
-    The score of a token is 2 x.c - |c|^2, greatest for the centre nearest in L2. Scores, not
-    labels, are upsampled, so that borders between clusters are smooth.
+    The score of a token x and a centre c is 2 x.c - |c|^2; the centre nearest in L2 has the
+    greatest score. Scores, not labels, are upsampled, so that borders between clusters are smooth.
 
     Args:
         tokens: (h * w, C) float32, L2-normalised, of the un-padded image.
         grid: (h, w).
         centroids: (N, C) float32, N <= 254.
         size: (H, W).
-        align_corners: Whether the corner tokens lie on the corner pixels (dilated ResNets) or
-            a token in the middle of its patch.
+        align_corners: True: corner tokens lie on corner pixels (dilated ResNets). False: a token
+            lies in the middle of its patch.
     """
     centres = torch.from_numpy(centroids)
     scores = 2 * torch.from_numpy(tokens) @ centres.T - centres.square().sum(1)
-    # (1, N, h, w) in channels-last memory: interpolation and argmax then run along N
+    # (1, N, h, w) in channels-last memory, so that interpolation and argmax run along N
     maps = scores.view(1, *grid, -1).permute(0, 3, 1, 2)
     maps = F.interpolate(maps, size, mode="bilinear", align_corners=align_corners)
     return maps[0].permute(1, 2, 0).argmax(-1).to(torch.uint8).numpy()

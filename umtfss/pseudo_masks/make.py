@@ -1,4 +1,4 @@
-"""From features to pseudo-masks, clustered or salient: every image of a shard, in processes.
+"""From features to pseudo-masks, clustered or salient, for every image of a shard.
 
 Protocol section 3.4 to 3.7. Shapes: H W pixels, h w grid, C channels, N clusters.
 """
@@ -37,12 +37,12 @@ from umtfss.pseudo_masks.store import ImageRegions, ShardWriter
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
 
 logger = logging.getLogger(__name__)
-SLAB = 64  # images per process that are under way at once
-RELEASE_EVERY = 64  # images after which a process gives freed memory back
+SLAB = 64  # images per process in progress at once
+RELEASE_EVERY = 64  # a process gives freed memory back after this number of images
 
 
 class PixelLabels(Protocol):
-    """What labels the pixels of an image by its tokens; must be picklable."""
+    """A picklable function that labels the pixels of an image by its tokens."""
 
     def __call__(
         self,
@@ -57,15 +57,15 @@ class PixelLabels(Protocol):
 
 @dataclass(frozen=True)
 class PseudoMasker:
-    """Computes the pseudo-masks of one image; can be sent to another process.
+    """Computes the pseudo-masks of one image; picklable.
 
     Attributes:
         store: Features for assignment.
         level: Level of the features.
-        catalog: Where the images are read; only for superpixels.
+        catalog: Source of the images; only superpixels need it.
         label_pixels: Labels pixels 0 .. labels - 1.
         labels: Number of labels.
-        clusters: N; the regions of labels 0 .. N - 1 are kept.
+        clusters: N; regions of labels 0 .. N - 1 are kept.
         settings: Superpixels and the validity of regions.
     """
 
@@ -81,7 +81,7 @@ class PseudoMasker:
         """The label map and the valid regions of an image.
 
         Raises:
-            DataError: The image differs in size from the one whose features are stored.
+            DataError: The image has another size than when its features were stored.
         """
         grid, size = self.store.grid(image_id), self.store.image_size(image_id)
         tokens = unit_tokens(self.store, image_id, self.level)
@@ -114,21 +114,23 @@ def make_pseudo_masks(
     path: Path,
     workers: int,
 ) -> str:
-    """The content digest of the shard written at `path`; the same for any number of workers.
+    """Write the pseudo-masks of a shard and return its content digest.
+
+    The digest does not depend on the number of workers.
 
     Args:
         store: Features for assignment.
         level: Level of the features.
-        catalog: Where the images are read.
+        catalog: Source of the images.
         ids: Qualified ids of the shard's images, in the order stored.
         centroids: (N, C) float32, N <= 254.
         settings: Superpixels and the validity of regions.
         path: The shard, a `.h5` file, written atomically.
-        workers: Processes, each on one thread; 1 computes in this process.
+        workers: Number of processes, each on one thread; 1: this process alone.
 
     Raises:
         StoreError: The centres do not fit the features.
-        DataError: An image differs in size from the one whose features are stored.
+        DataError: An image has another size than when its features were stored.
     """
     if centroids.shape[1] != store.channels[level]:
         raise StoreError(
@@ -154,22 +156,22 @@ def make_saliency_masks(
     path: Path,
     workers: int,
 ) -> str:
-    """The content digest of the shard written at `path`: cluster 0 is the salient region.
+    """Write the salient regions of a shard as cluster 0, and return its content digest.
 
-    It depends on the images alone. Regions are voted on in superpixels and are valid or not as
-    those of clusters are.
+    A salient region depends on its image alone. The superpixel vote and the validity of regions are
+    the same as for clusters.
 
     Args:
-        store: As in `make_pseudo_masks`, as all that follow.
+        store: Features that are cut.
         level: Level of the features.
-        catalog: Where the images are read.
+        catalog: Source of the images.
         ids: Qualified ids of the shard's images, in the order stored.
         settings: Superpixels and the validity of regions.
         path: The shard, a `.h5` file, written atomically.
-        workers: Processes.
+        workers: Number of processes, each on one thread; 1: this process alone.
 
     Raises:
-        DataError: An image differs in size from the one whose features are stored.
+        DataError: An image has another size than when its features were stored.
     """
     masker = PseudoMasker(
         store, level, catalog, salient_pixels, labels=2, clusters=1, settings=settings
@@ -181,7 +183,7 @@ def make_saliency_masks(
 def _write_shard(
     masker: PseudoMasker, ids: Sequence[str], centroids: str, hint: str, path: Path, workers: int
 ) -> str:
-    """The content digest of the shard written; `hint` says what to do if few images are used."""
+    """Write a shard and return its content digest; `hint` is the advice if few images are used."""
     with (
         _one_thread(),
         atomic_path(path) as temporary,
@@ -213,15 +215,15 @@ def _write_shard(
         return writer.finish()
 
 
-_worker_masker: PseudoMasker  # set once per process, so that it is not sent with every image
-_worker_images = 0  # computed by this process
+_worker_masker: PseudoMasker  # set once per process, instead of sent with every image
+_worker_images = 0  # number of images that this process has computed
 
 
 def _start_worker(masker: PseudoMasker) -> None:
     global _worker_masker
     _worker_masker = masker
     torch.set_num_threads(1)
-    threadpool_limits(1)  # a spectral cut with several BLAS threads a process takes twice the time
+    threadpool_limits(1)  # with several BLAS threads a process, a spectral cut takes twice as long
 
 
 def _compute_one(image_id: str) -> ImageRegions:
@@ -233,12 +235,12 @@ def _compute_one(image_id: str) -> ImageRegions:
 
 
 def _compute_all(masker: PseudoMasker, ids: Sequence[str], workers: int) -> Iterator[ImageRegions]:
-    """The pseudo-masks of every image in order; a slab of images waits in memory at most."""
+    """The pseudo-masks of every image in order; at most a slab of images is in memory."""
     if workers == 1:
         yield from map(masker.compute, ids)
         return
     slab = SLAB * workers
-    # loky starts its processes afresh: a fork of one whose OpenMP threads have run may hang
+    # loky starts new processes; a fork of a process whose OpenMP threads have run may hang
     with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(masker,)) as pool:
         for start in range(0, len(ids), slab):
             yield from pool.map(_compute_one, ids[start : start + slab], chunksize=2)

@@ -12,7 +12,7 @@ from umtfss.features.geometry import cell_weights
 
 NO_REGION = 255
 BACKGROUND_SPAN = 0.99  # part of the rows or of the columns
-BORDER = 0.04  # of a side: about one token of the grids used
+BORDER = 0.04  # width over the image's side: about one token of the usual grids
 
 
 def valid_regions(
@@ -20,9 +20,9 @@ def valid_regions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The clusters whose region is valid, (V,) ascending, and the regions' areas, (V,) px.
 
-    A region is valid if it is not small and not background-like. Background-like: at least
-    99 % of the image's rows, or of its columns, hold a pixel of the region. Rows
-    and columns are counted where the region occurs, so two far specks do not span the image.
+    A region is valid if it is neither small nor background-like. It is background-like if at least
+    99 % of the image's rows, or of its columns, hold a pixel of the region. A row or column without
+    such a pixel does not count, so two distant specks do not span the image.
 
     Args:
         labels: (H, W) uint8, cluster of every pixel.
@@ -42,9 +42,9 @@ def valid_regions(
 
 
 def pixel_counts(labels: np.ndarray, clusters: int) -> np.ndarray:
-    """Pixels of every cluster, and those of them on the image's border, (2, N) int64.
+    """The number of pixels of every cluster, in the image and on its border, (2, N) int64.
 
-    The border is as wide as `BORDER` of each side, at least one pixel.
+    The border is `BORDER` times the side wide, and at least one pixel.
 
     Args:
         labels: (H, W) uint8, cluster of every pixel.
@@ -67,14 +67,14 @@ def region_features(
     """The masked mean of the tokens over each region, (V, C) float32, L2-normalised.
 
     The weight of a token is the part of its cell that the region covers. Cells that are patches
-    begin and end on whole pixels, so that neighbours may share one.
+    begin and end on whole pixels, so neighbouring cells may share a pixel.
 
     Args:
         labels: (H, W) uint8, cluster of every pixel.
-        clusters: (V,) int, clusters whose region is wanted; each occurs in `labels`.
+        clusters: (V,) int, clusters of the regions; each occurs in `labels`.
         tokens: (h * w, C) float32, L2-normalised.
         grid: (h, w).
-        align: Whether the grid aligns corners: cells at the border are half as wide then.
+        align: Whether the grid aligns corners; if so, cells at the border are half as wide.
     """
     masks = torch.from_numpy(labels == clusters.astype(np.uint8)[:, None, None]).float()
     if align:
@@ -83,7 +83,7 @@ def region_features(
         weights = rows @ masks @ columns.T
     else:
         weights = F.adaptive_avg_pool2d(masks, grid)
-    # sums, not means: only the direction is kept
+    # sums instead of means, as only the direction is kept
     sums = weights.flatten(1) @ torch.from_numpy(tokens)
     return F.normalize(sums, dim=1).numpy()
 

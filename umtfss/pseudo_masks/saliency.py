@@ -1,7 +1,7 @@
 """The salient region of a single image: a spectral cut of its own frozen tokens.
 
-The pseudo-mask of MaskSplit (arXiv:2110.12207), without labels and without other images. Shapes:
-H W pixels of the original image, h w grid, C channels, n = h * w tokens.
+This is the pseudo-mask of MaskSplit (arXiv:2110.12207), without labels and without other images.
+Shapes: H W pixels of the original image, h w grid, C channels, n = h * w tokens.
 """
 
 import numpy as np
@@ -9,23 +9,24 @@ import torch
 import torch.nn.functional as F
 from scipy.linalg import eigh
 
-SALIENT, REST = 0, 1  # labels of a pixel; only regions of the first are stored
-WEAK_LINK = 1e-5  # between unlike tokens, so that the graph is connected
+SALIENT, REST = 0, 1  # labels of a pixel; only the salient region is stored
+WEAK_LINK = 1e-5  # weight between dissimilar tokens, so that the graph is connected
 
 
 def spectral_saliency(tokens: np.ndarray) -> np.ndarray:
     """The foreground score of every token, (h, w) float32: positive on the salient side.
 
-    A normalised cut in two as in TokenCut (arXiv:2202.11539): tokens are linked if their cosine
-    is above a threshold, and the second smallest eigenvector of the normalised Laplacian, split
-    at its mean, cuts the graph where it is thinnest. Two steps are our own. The threshold is the
-    mean cosine of the image's tokens, so that it suits every backbone. The salient side is the
-    one of which the smaller share lies on the image's border; a photo's subject seldom does.
+    The tokens are split by a normalised cut, as in TokenCut (arXiv:2202.11539). Tokens are linked
+    if their cosine is above a threshold. The eigenvector of the second smallest eigenvalue of the
+    normalised Laplacian, split at its mean, cuts the graph at its weakest links. Two steps are our
+    own. The threshold is the mean cosine of the image's tokens, which suits every backbone. The
+    salient side is the side with the smaller share of its tokens on the image's border, because a
+    photo's subject seldom touches the border.
 
-    What else was tried, on training images, stands in docs/history/accuracy_log.md.
+    docs/history/accuracy_log.md reports other choices, tried on training images.
 
     Args:
-        tokens: (h, w, C) float; zero tokens are unlike all others.
+        tokens: (h, w, C) float; zero tokens are similar to no other token.
     """
     height, width, channels = tokens.shape
     vectors = tokens.reshape(-1, channels).astype(np.float32)
@@ -51,14 +52,14 @@ def salient_pixels(
 ) -> np.ndarray:
     """The label of every pixel, (H, W) uint8: `SALIENT` or `REST`.
 
-    Scores, not labels, are upsampled, as those of clusters are.
+    Scores, not labels, are upsampled, as in `assign_pixels`.
 
     Args:
         tokens: (h * w, C) float32, of the un-padded image.
         grid: (h, w).
         size: (H, W).
-        align_corners: Whether the corner tokens lie on the corner pixels (dilated ResNets) or
-            a token in the middle of its patch.
+        align_corners: True: corner tokens lie on corner pixels (dilated ResNets). False: a token
+            lies in the middle of its patch.
     """
     score = torch.from_numpy(spectral_saliency(tokens.reshape(*grid, -1)))[None, None]
     score = F.interpolate(score, size, mode="bilinear", align_corners=align_corners)

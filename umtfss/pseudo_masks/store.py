@@ -1,13 +1,15 @@
-"""The pseudo-masks on disk: label maps and regions. The HDF5 schema lives here only.
+"""The pseudo-masks on disk: label maps and regions; no other module knows the HDF5 schema.
 
 Shapes: H W pixels, N clusters, R regions of all images, C channels.
 
-A shard is one file. Attributes: `format`, `version`, `digest`, `clusters` (N), `centroids` (their
-digest) and `settings` (JSON). `image_ids` holds the qualified ids; `label_map/<row>` the (H, W)
-uint8 map of the image in that row, one compressed chunk; `regions/image`, `cluster` and `area`
-one entry per region, image after image; `regions/feature/<cluster>` the features of that
-cluster's regions in the same order, so that one cluster is read in one go; `pixels` (2, N) the
-pixels of every cluster in all images, valid region or not, and those on the images' borders.
+A shard is one file. Its attributes are `format`, `version`, `digest`, `clusters` (N), `centroids`
+(digest of the cluster centres) and `settings` (JSON). Its data sets are
+    image_ids                  qualified ids
+    label_map/<row>            (H, W) uint8 label map of the image in that row, one compressed chunk
+    regions/image, cluster, area    one entry per region, image after image
+    regions/feature/<cluster>  features of the cluster's regions in the same order, read in one go
+    pixels                     (2, N) pixels of every cluster in all images, whether the region is
+                               valid or not, and the number of these on the images' borders
 """
 
 import hashlib
@@ -39,8 +41,8 @@ class RegionTable:
         image: (R,) int32, row of the image in the store's ids.
         cluster: (R,) int32.
         area: (R,) int32, px.
-        cluster_features: Reads the features of one cluster's regions, (R', C) float32,
-            L2-normalised, in the order of the table. They stay on disk until asked for.
+        cluster_features: Reads the features of one cluster's regions from disk, (R', C) float32,
+            L2-normalised, in the order of the table.
     """
 
     image: np.ndarray
@@ -52,10 +54,10 @@ class RegionTable:
         return len(self.image)
 
     def of(self, clusters: np.ndarray) -> "RegionTable":
-        """The table of the regions of some clusters.
+        """The table of the regions of `clusters`.
 
         Args:
-            clusters: Their numbers.
+            clusters: Numbers of the clusters to keep.
         """
         kept = np.isin(self.cluster, clusters)
         return RegionTable(
@@ -77,14 +79,14 @@ class RegionTable:
 
 @dataclass(frozen=True)
 class ImageRegions:
-    """What is stored of one image.
+    """The stored pseudo-masks of one image.
 
     Attributes:
         label_map: (H, W) uint8, cluster of every pixel, 255 where no valid region is.
         cluster: (V,) int, clusters of the valid regions, ascending.
         area: (V,) int, px.
         feature: (V, C) float32, L2-normalised.
-        pixels: (2, N) int, pixels of every cluster, and those of them on the image's border.
+        pixels: (2, N) int, pixels of every cluster in the image and on its border.
     """
 
     label_map: np.ndarray
@@ -95,7 +97,7 @@ class ImageRegions:
 
 
 class ShardWriter:
-    """Writes one shard image by image; of earlier ones it keeps a few bytes a region.
+    """Writes one shard image by image; of earlier images, memory holds a few bytes per region.
 
     Args:
         file: An empty HDF5 file, open for writing.
@@ -103,7 +105,7 @@ class ShardWriter:
         clusters: N.
         channels: C.
         centroids: Digest of the cluster centres.
-        settings: What decided the masks, JSON-able.
+        settings: Settings that decided the masks, JSON-able.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class ShardWriter:
             self._features.create_dataset(
                 str(cluster), (0, channels), "f4", maxshape=(None, channels), chunks=chunk
             )
-        # One block of memory each: an object an image would keep freed ones from the system.
+        # Arrays are one block of memory each: many small objects would fragment the heap.
         self._counts, self._clusters, self._areas = array("i"), array("i"), array("i")
         self._pixels = np.zeros((2, clusters), np.int64)
 
@@ -157,7 +159,7 @@ class ShardWriter:
         self._digest.update(image.pixels.astype("<i8").tobytes())
 
     def finish(self) -> str:
-        """The content digest, equal for equal content, after the last image."""
+        """Finish after the last image, and return the content digest, equal for equal content."""
         regions = self._file["regions"]
         regions["image"] = np.repeat(np.arange(len(self._counts), dtype=np.int32), self._counts)
         regions["cluster"] = np.array(self._clusters, np.int32)
@@ -170,14 +172,14 @@ class ShardWriter:
 class PseudoMaskStore:
     """Label maps and regions of one or more shards, read as one.
 
-    Files are opened when first read, once per process, so a store can be pickled and used in
-    loader processes.
+    Files are opened when first read, once per process. So a store can be pickled and used in loader
+    processes.
 
     Args:
         paths: The shards.
 
     Attributes:
-        ids: Qualified ids of all images, sorted, however the images are spread over shards.
+        ids: Qualified ids of all images, sorted, however the images are distributed over shards.
         clusters: N.
         digest: Content digest of all shards.
 
@@ -277,17 +279,17 @@ class PseudoMaskStore:
 
     @cached_property
     def border_ratio(self) -> np.ndarray:
-        """How often a cluster lies on the images' borders, over how often any pixel does, (N,).
+        """Each cluster's share of pixels on image borders, over the share of all pixels, (N,).
 
-        Objects seldom do, surroundings often; nothing else is known without labels. A cluster
-        without a pixel has 0.
+        Objects seldom touch the border and backgrounds often do, which needs no labels. A cluster
+        without pixels has 0.
         """
         shards = range(len(self.paths))
         area, border = sum(self._file(shard)["pixels"][()] for shard in shards)
         return border / np.maximum(area, 1) / (border.sum() / area.sum())
 
     def object_regions(self, max_border: float | None) -> RegionTable:
-        """The regions of the clusters whose `border_ratio` is at most that; none: all regions."""
+        """The regions of clusters with a `border_ratio` up to `max_border`; None: all regions."""
         if max_border is None:
             return self.regions
         return self.regions.of(np.flatnonzero(self.border_ratio <= max_border))
@@ -301,6 +303,6 @@ class PseudoMaskStore:
 
 
 def _read_head(path: Path) -> dict[str, Any]:
-    """A shard's attributes and `ids`, checked."""
+    """The checked attributes and image ids of a shard."""
     with KIND.open(path) as file:
         return {**file.attrs, "ids": file["image_ids"].asstr()[()].tolist()}

@@ -1,4 +1,4 @@
-"""What follows the edges of the image: votes (protocol section 3.5) and means in superpixels.
+"""Superpixels: votes (protocol section 3.5) and means that follow the edges of the image.
 
 Shapes: H W pixels, S superpixels, N clusters.
 """
@@ -18,7 +18,7 @@ KIND = FileKind("umtfss-superpixels", 1, "a file of superpixels", "all_pseudo_ma
 
 
 class SuperpixelSettings(Protocol):
-    """What decides superpixels; the block `pseudo_masks` has it."""
+    """The settings of superpixels; the block `pseudo_masks` implements them."""
 
     @property
     def scale(self) -> float:
@@ -26,7 +26,7 @@ class SuperpixelSettings(Protocol):
 
     @property
     def sigma(self) -> float:
-        """Smoothing before, px."""
+        """Standard deviation of the smoothing before segmentation, px."""
 
     @property
     def min_size(self) -> int:
@@ -42,7 +42,7 @@ def felzenszwalb_superpixels(image: np.ndarray, settings: SuperpixelSettings) ->
         image: (H, W, 3) uint8.
         settings: Scale, smoothing and smallest size.
     """
-    # Imported here: it takes a second to load, and who reads stored superpixels does not need it.
+    # Imported here: it takes a second to load, and readers of stored superpixels do not need it.
     from skimage.segmentation import felzenszwalb
 
     return felzenszwalb(
@@ -55,7 +55,7 @@ def felzenszwalb_superpixels(image: np.ndarray, settings: SuperpixelSettings) ->
 
 
 def majority_vote(labels: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
-    """The most common label of each pixel's superpixel, (H, W) uint8; ties go to the lowest.
+    """The most common label in each pixel's superpixel, (H, W) uint8; the lowest wins ties.
 
     Args:
         labels: (H, W) uint8.
@@ -70,7 +70,7 @@ def majority_vote(labels: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
 
 
 def blend_means(score: np.ndarray, superpixels: np.ndarray, part: float) -> np.ndarray:
-    """The score, a part of it replaced by its mean over each pixel's superpixel, (H, W) float32.
+    """Blend the score with its mean over each pixel's superpixel, (H, W) float32.
 
     Args:
         score: (H, W) float.
@@ -86,7 +86,7 @@ def blend_means(score: np.ndarray, superpixels: np.ndarray, part: float) -> np.n
 def write_superpixels(
     images: Iterable[tuple[str, np.ndarray]], settings: SuperpixelSettings, path: str | Path
 ) -> None:
-    """Write the superpixels of some images, atomically; equal images give equal bytes.
+    """Write the superpixels of images, atomically; equal images give equal bytes.
 
     Args:
         images: Qualified ids and images, (H, W, 3) uint8.
