@@ -1,1 +1,1 @@
-"""What follows from an experiment: runs, cells, paths, features, cost."""
+"""The plan that follows from an experiment: runs, cells, paths, features, cost."""

@@ -1,7 +1,7 @@
-"""One digest an arrow, over all jobs that an experiment has of it: what DVC watches.
+"""One digest for each arrow, over all of its jobs in an experiment. DVC watches these digests.
 
-An arrow is a file of rules (`rules/training.smk`). The digest of a job changes with its code, its
-settings and the jobs that its inputs come from, and with nothing else.
+An arrow is a file of rules (`rules/training.smk`). The digest of a job changes with the job's code,
+its settings and the jobs that make its inputs, and with nothing else.
 """
 
 from functools import cache
@@ -13,10 +13,10 @@ from umtfss.plan.plan import Plan
 
 
 def arrow_digests(workflow: Any, plan: Plan) -> dict[str, str]:
-    """Arrow -> digest of all its jobs that the targets of a plan need; there may be none.
+    """Arrow -> digest of all jobs of the arrow that the plan's targets need; there may be none.
 
     Args:
-        workflow: Snakemake's workflow; its rules say what a job reads and is given.
+        workflow: Snakemake's workflow; its rules define the inputs and parameters of a job.
         plan: The whole plan of the experiment.
     """
     arrows = {rule: Path(rule.snakefile).stem for rule in workflow.rules}
@@ -24,7 +24,7 @@ def arrow_digests(workflow: Any, plan: Plan) -> dict[str, str]:
 
     @cache
     def digest_maker(path: str) -> str:
-        """The digest of the job that makes a file; empty for a raw file."""
+        """The digest of the job that makes a file; empty for a raw file. Collects all digests."""
         rule = next((one for one in arrows if one.is_producer(path)), None)
         if rule is None:
             return ""

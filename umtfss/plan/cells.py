@@ -1,6 +1,6 @@
-"""What a table is made of: cells with keys, and the measurements that a cell is the mean of.
+"""The layout of tables: cells with keys, and the measurements that a cell averages.
 
-Nothing here reads a result.
+This module reads no result.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +12,10 @@ from umtfss.experiment.evaluation import Metric
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.run import Measurement, RunSpec, TaskSource
 
-# The matcher without what is added to it here: none of it is in a paper's floor.
+# The matcher without our additions, which the floors of papers do not have.
 PLAIN_MATCHER: dict[str, Any] = {"self_support": False, "margin": 0.0}
 
-Key = Mapping[str, str | int]  # what tells a cell from the others, e.g. {"model": "umtfss"}
+Key = Mapping[str, str | int]  # identifies a cell of a table, e.g. {"model": "umtfss"}
 Measured = TypeVar("Measured")  # `Measurement` in a plan, `FoldFile` where numbers are read
 Other = TypeVar("Other")
 
@@ -26,7 +26,7 @@ class Column:
 
     Attributes:
         title: E.g. "fold 0", "mean" or "20 %".
-        group: What neighbouring columns share, e.g. "pascal 1-shot"; empty: nothing.
+        group: Common title of neighbouring columns, e.g. "pascal 1-shot"; empty: none.
     """
 
     title: str
@@ -40,14 +40,14 @@ class Column:
 
 @dataclass(frozen=True)
 class FoldFile:
-    """One measurement as it lies in an evaluation file.
+    """One measurement in an evaluation file.
 
     Attributes:
         path: The evaluation file.
-        fold: Fold tested.
-        seeds: Number of episode seeds averaged, the first ones.
-        training: Training seed; none where nothing is trained.
-        episodes: What was tested, e.g. "pascal 1-shot"; equal names are equal episodes.
+        fold: Tested fold.
+        seeds: Number of episode seeds that are averaged: seeds 0 .. seeds - 1.
+        training: Training seed; None if nothing is trained.
+        episodes: Name of the test, e.g. "pascal 1-shot"; equal names mean equal episodes.
     """
 
     path: str
@@ -64,13 +64,14 @@ class Cell(Generic[Measured]):
     Attributes:
         row: Row title.
         column: Column title.
-        key: What is measured, e.g. {"model": "umtfss", "shot": 1, "fold": 0}; a mean over folds
-            has no "fold". Keys, not titles, are what claims and figures look for.
-        measurements: What is averaged: one for a single fold, one per fold for a mean, of every
-            training seed; none for a number that is quoted from the paper.
-        paper: The paper's number in percent, if it printed one.
-        metric: What is averaged: the class IoU, or the classes' mean IoU of an episode.
-        minus: Measurements of another run on the same episodes; then the number is the difference.
+        key: Identifies the cell, e.g. {"model": "umtfss", "shot": 1, "fold": 0}; a mean over folds
+            has no "fold". Claims and figures find a cell by its key, not by titles.
+        measurements: The measurements that are averaged, of every training seed: one fold, or every
+            fold for a mean. Empty for a number that is quoted from the paper.
+        paper: The paper's number in percent; None if the paper prints none.
+        metric: The metric that is averaged: mIoU, or the mean over classes of an episode's IoU.
+        minus: Measurements of another run on the same episodes; if given, the number is the
+            difference.
     """
 
     row: str
@@ -87,7 +88,7 @@ class Cell(Generic[Measured]):
         return self.row, self.column.name
 
     def of(self, change: Callable[[Measured], Other]) -> "Cell[Other]":
-        """The cell with each of its measurements changed."""
+        """The cell with `change` applied to every measurement."""
         own, minus = (tuple(map(change, part)) for part in (self.measurements, self.minus))
         return Cell(self.row, self.column, self.key, own, self.paper, self.metric, minus)
 
@@ -97,16 +98,16 @@ class Table(Generic[Measured]):
     """A table: titles, and a cell for every pair of titles that has a number.
 
     Attributes:
-        name: Its name in the registry (`umtfss/plan/tables/registry.py`); the stem of its files.
+        name: Name in the registry (`umtfss/plan/tables/registry.py`), and stem of the files.
         title: Caption, one sentence.
         corner: Title of the column of row titles.
         rows: Row titles in order.
         columns: Column titles in order.
-        cells: The cells; a pair of titles without one prints a dash.
-        folds: The folds that a mean covers; fewer than four are said in the caption.
-        note: Printed under the table.
-        development: The splits tested, e.g. "pascal/train", that are not the official test split;
-            they are said in the caption.
+        cells: The cells; a pair of titles without a cell prints a dash.
+        folds: The folds that a mean covers; the caption names them if there are fewer than four.
+        note: Text under the table.
+        development: The tested splits other than the official test split, e.g. "pascal/train"; the
+            caption names them.
     """
 
     name: str
@@ -120,12 +121,12 @@ class Table(Generic[Measured]):
     development: tuple[str, ...] = ()
 
     def cell(self, key: Key, metric: Metric = "miou") -> Cell[Measured] | None:
-        """The measured cell with exactly this key, if there is one."""
+        """The measured cell with exactly this key; None if there is none."""
         wanted = (c for c in self.cells if (c.metric, c.key) == (metric, key) and c.measurements)
         return next(wanted, None)
 
     def values_of(self, name: str) -> list[Any]:
-        """The distinct values that the keys of the measured cells give `name`, in order."""
+        """The distinct values of `name` in the keys of the measured cells, in order."""
         found = (cell.key[name] for cell in self.cells if name in cell.key and cell.measurements)
         return list(dict.fromkeys(found))
 
@@ -136,13 +137,13 @@ class Table(Generic[Measured]):
 
     @property
     def measurements(self) -> Iterator[Measured]:
-        """Every measurement that the table needs, repetitions included."""
+        """Every measurement of the table, repetitions included."""
         for cell in self.cells:
             yield from cell.measurements
             yield from cell.minus
 
     def of(self, change: Callable[[Measured], Other]) -> "Table[Other]":
-        """The table with each of its measurements changed."""
+        """The table with `change` applied to every measurement."""
         cells = tuple(cell.of(change) for cell in self.cells)
         return Table(
             self.name,
@@ -158,23 +159,23 @@ class Table(Generic[Measured]):
 
 
 def matcher_run(experiment: Experiment, **overrides: str | float) -> RunSpec:
-    """The prototype matcher, which needs no training; overrides as of `unsupervised_run`."""
+    """The prototype matcher, which needs no training; overrides as in `unsupervised_run`."""
     return RunSpec("prototype", overrides=_changed(experiment, overrides))
 
 
 def floor_run(experiment: Experiment) -> RunSpec:
-    """The training-free floor: the matcher as everyone has it, on the features of the floor."""
+    """The training-free floor: the plain matcher on the features of the floor."""
     return replace(matcher_run(experiment, **PLAIN_MATCHER), features=floor_features(experiment))
 
 
 def floor_features(experiment: Experiment) -> str:
-    """The `features` of runs that read those of the floor: empty if they are the model's."""
+    """The value of `RunSpec.features` for the floor's features; empty for the model's features."""
     name = experiment.floor_features
     return "" if name == experiment.model.features else name
 
 
 def floor_is_mirrored(experiment: Experiment) -> bool:
-    """Whether the floor's features are the mean of an image's and of its mirror image's."""
+    """Whether the floor's features are averaged over an image and its mirror image."""
     return experiment.extracted[experiment.source_of(experiment.floor_features)].mirrored
 
 
@@ -189,15 +190,15 @@ def unsupervised_run(
 ) -> RunSpec:
     """A model meta-trained on pseudo-tasks of `pool`.
 
-    Overrides equal to the experiment's own model block are dropped, so that a cell at the
-    default shares the default's run.
+    Overrides equal to the experiment's model block are dropped, so that a cell at the default
+    shares the default's run.
 
     Args:
         experiment: The experiment.
         pool: The unlabelled pool.
-        fold: As of `RunSpec`.
+        fold: As in `RunSpec`.
         model: Meta-learner.
-        features: As of `RunSpec`.
+        features: As in `RunSpec`.
         **overrides: Model keys.
     """
     changed = _changed(experiment, overrides)
@@ -211,7 +212,7 @@ def _changed(
     """The overrides that differ from the experiment's model block, checked and sorted."""
     block = experiment.model
     changed = {k: v for k, v in overrides.items() if block.value(k) != v}
-    block.changed(changed)  # refuses what is out of range
+    block.changed(changed)  # refuses values out of range
     return tuple(sorted(changed.items()))
 
 
@@ -223,10 +224,10 @@ def labelled_run(
     Args:
         experiment: The experiment.
         dataset: Data set.
-        fold: Fold that it will be tested on.
+        fold: Fold whose base classes are trained on and whose novel classes are tested.
         model: Meta-learner.
-        ratio: Percent.
-        init: Pool of the unsupervised weights that it starts from; empty: from scratch.
+        ratio: Percent of the training images whose labels are read.
+        init: Pool of the unsupervised weights that training starts from; empty: from scratch.
     """
     seed = experiment.seed
     return RunSpec(model, dataset, TaskSource.LABELS, fold, ratio=ratio, init=init, seed=seed)
@@ -240,7 +241,7 @@ def measure_folds(
     seeds: int,
     refine: tuple[str, ...] | None = None,
 ) -> tuple[Measurement, ...]:
-    """Every fold tested with the same run, of every training seed; as of `measure_runs`."""
+    """Measurements of one run on every fold, for every training seed (see `measure_runs`)."""
     runs = dict.fromkeys(experiment.tables.folds, run)
     return measure_runs(experiment, runs, dataset, shot, seeds, refine)
 
@@ -253,15 +254,15 @@ def measure_runs(
     seeds: int,
     refine: tuple[str, ...] | None = None,
 ) -> tuple[Measurement, ...]:
-    """Every fold tested with a run of its own, of every training seed.
+    """Measurements of a separate run on every fold, for every training seed.
 
     Args:
         experiment: The experiment.
-        runs: Fold -> its run, with the first training seed.
-        dataset: Data set tested.
+        runs: Fold -> run with the first training seed.
+        dataset: Tested data set.
         shot: K.
-        seeds: Episode seeds.
-        refine: The steps that the scores go through; none: those of `evaluation.refine`.
+        seeds: Number of episode seeds.
+        refine: Steps of refinement of the scores; None: all steps of `evaluation.refine`.
     """
     steps = experiment.evaluation.refine.steps if refine is None else refine
     return tuple(
@@ -281,7 +282,7 @@ def measure_labelled(
     shot: int = 1,
     seeds: int,
 ) -> tuple[Measurement, ...]:
-    """Every fold tested with the run that its labels trained, of every training seed."""
+    """Measurements of the run trained on each fold's labels, for every training seed."""
     runs = {
         fold: labelled_run(experiment, dataset, fold, model, ratio, init)
         for fold in experiment.tables.folds
@@ -298,15 +299,15 @@ def fold_cells(
     paper: Mapping[str, Any] | None = None,
     metric: Metric = "miou",
 ) -> Iterator[Cell[Measurement]]:
-    """A cell for each fold and one for the mean of the folds.
+    """A cell for each fold, and a cell for the mean of the folds.
 
     Args:
         row: Row title.
-        key: Key of the mean; the cell of a fold has also "fold".
-        measured: Every fold, of every training seed.
+        key: Key of the mean; the key of a fold's cell also has "fold".
+        measured: Measurements of every fold, for every training seed.
         group: Group of the columns.
-        paper: The paper's numbers, `folds` and `mean`, if it printed them.
-        metric: As of `Cell`.
+        paper: The paper's numbers, `folds` and `mean`, if the paper prints them.
+        metric: As in `Cell`.
     """
     paper = paper or {}
     for fold in dict.fromkeys(one.fold for one in measured):
@@ -319,7 +320,7 @@ def fold_cells(
 
 
 def of_all_folds(mean: float | None, measured: tuple[Measurement, ...]) -> float | None:
-    """The paper's mean of four folds; none beside a mean of fewer."""
+    """The paper's mean of four folds; None if fewer folds are measured here."""
     return mean if {one.fold for one in measured} == set(FOLDS) else None
 
 
@@ -333,16 +334,16 @@ def build_table(
     columns: tuple[Column, ...] = (),
     note: str = "",
 ) -> Table[Measurement]:
-    """A table over the experiment's folds, with the experiment's own note after `note`.
+    """A table over the experiment's folds; the experiment's note follows `note`.
 
     Args:
         experiment: The experiment.
-        name: As of `Table`.
-        title: As of `Table`.
-        corner: As of `Table`.
-        cells: The cells; rows have their order.
-        columns: The columns, if not in the order of the cells.
-        note: What the table itself has to say.
+        name: As in `Table`.
+        title: As in `Table`.
+        corner: As in `Table`.
+        cells: The cells, in the order of the rows.
+        columns: The columns, if their order differs from that of the cells.
+        note: Note of the table itself.
     """
     tested = sorted({m.dataset for cell in cells for m in cell.measurements})
     settings = {dataset: experiment.datasets[dataset] for dataset in tested}

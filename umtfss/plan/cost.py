@@ -1,8 +1,8 @@
-"""What an experiment will cost, before anything starts: disk exactly, time roughly.
+"""The cost of an experiment before anything starts: disk exactly, time roughly.
 
-Disk follows from grid sizes and channels. Time is floating-point work over the rate at which a core
-of this machine multiplies matrices, scaled by how much of that rate each arrow reached when
-measured, plus the start of every job, shared by all cores.
+Disk follows from grid sizes and channels. Time is floating-point work over the matrix-product rate
+of a core of this machine, divided by the measured efficiency of each arrow, plus the start of every
+job. All cores share the time.
 """
 
 import json
@@ -21,22 +21,21 @@ from umtfss.plan.paths import FeatureCache
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec, TaskSource
 
-# A photo of PASCAL VOC or COCO; the exact sizes are known only after the images are read.
+# (H, W) of a typical photo of PASCAL VOC or COCO; exact sizes are known after images are read.
 TYPICAL_SIZE = (375, 500)
-# Constants below are from one run of voc_cpu, then on the ViT alone, on two cores of 111 GFLOP/s
-# (AMD EPYC): seconds of jobs, less the start of each. Part of a core's matrix-product rate that is
-# reached:
+# The constants below come from one run of voc_cpu with the ViT alone, on two cores of 111 GFLOP/s
+# (AMD EPYC). Seconds exclude the start of each job.
+# Arrow -> efficiency, the achieved part of a core's matrix-product rate.
 EFFICIENCY = {
     "features": 0.90,  # 63.2 TFLOP in 8 jobs that took 680 s
     "training": 0.60,  # runs of 150 steps of 4 episodes, 2.94 TFLOP each, took about 50 s
     "evaluation": 0.63,  # 54.4 TFLOP in 12 jobs that took 849 s, reading included
 }
-# Core-seconds for the superpixels and regions of an image, no matrix products: 1,995 images in 4
-# jobs that took 170 s.
+# Core-seconds for the superpixels and regions of an image: 1,995 images in 4 jobs that took 170 s.
 PSEUDO_MASK_SECONDS = 0.073
-# What diffusing a token is worth, from a run of today's voc_cpu: 40 s a shard of 499 images.
+# Diffusion of a token, GFLOP of the same time, from another run of voc_cpu: 40 s for 499 images.
 DIFFUSION_GFLOP = 0.015
-# Core-seconds until a job's imports are done.
+# Core-seconds for the imports of a job.
 START_SECONDS = 6.0
 
 
@@ -45,10 +44,10 @@ class Cost:
     """The cost of one arrow.
 
     Attributes:
-        arrow: Its name.
+        arrow: Name of the arrow.
         jobs: Number of jobs.
-        hours: Time on this machine's CPU, all cores busy.
-        gigabytes: Disk that its outputs take.
+        hours: Time on this machine's CPU with all cores busy, h.
+        gigabytes: Disk space of the outputs, GB.
     """
 
     arrow: str
@@ -59,13 +58,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class TrainingFeatures:
-    """One way to the features that trainings see.
+    """The cost of one way to provide the features of trainings.
 
     Attributes:
         way: "cache" or "live".
-        images: Images that the backbone sees.
-        hours: Time on this machine's CPU, all cores busy.
-        gigabytes: Disk.
+        images: Number of images that the backbone processes.
+        hours: Time on this machine's CPU with all cores busy, h.
+        gigabytes: Disk space, GB.
     """
 
     way: str
@@ -77,9 +76,9 @@ class TrainingFeatures:
 def matmul_rate(seconds: float = 0.3) -> float:
     """GFLOP/s of single-precision matrix products on one core of this machine.
 
-    Measured for `seconds` of processor time, so that other programs do not slow it.
+    The measurement takes `seconds` of processor time, so other programs affect it little.
     """
-    import torch  # takes seconds, and nothing else here needs it
+    import torch  # takes seconds, and only this function needs it
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -96,7 +95,7 @@ def matmul_rate(seconds: float = 0.3) -> float:
 
 
 def image_count(plan: Plan, dataset: str, split: str) -> int:
-    """The number of images of a split: of its index, else expected, else listed; 0: no files."""
+    """The number of images in a split: from its index, else expected, else listed; 0: no files."""
     index = Path(plan.paths.index(dataset, split))
     if index.is_file():
         return len(json.loads(index.read_text())["images"])
@@ -114,7 +113,7 @@ def image_count(plan: Plan, dataset: str, split: str) -> int:
 
 
 def warnings(plan: Plan) -> list[str]:
-    """What the estimate lacks, and what the experiment will lack when it runs; one line each."""
+    """A line for each split without images, and for each backbone without a source of weights."""
     experiment = plan.experiment
     splits = {name for run in plan.runs.trained_runs for name in plan.runs.training_splits(run)}
     splits |= {
@@ -137,7 +136,7 @@ def warnings(plan: Plan) -> list[str]:
 
 
 def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1) -> float:
-    """GFLOP of one forward pass of UMTFSS on one episode, rough; other models count as it.
+    """GFLOP of one forward pass of UMTFSS on one episode, roughly; also used for other models.
 
     Args:
         model: The model's settings.
@@ -154,17 +153,17 @@ def episode_gflop(model: ModelConfig, tokens: int, channels: int, shot: int = 1)
 
 
 def training_episodes(plan: Plan, run: RunSpec) -> int:
-    """The number of episodes that a run is trained on, rough where epochs are asked for."""
+    """The number of training episodes of a run; rough if the length is given in epochs."""
     stage = plan.runs.training_settings(run)
     count = sum(image_count(plan, *name.split("/")) for name in plan.runs.training_splits(run))
     return (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * (count * run.ratio // 100)
 
 
 def training_features(plan: Plan) -> list[TrainingFeatures]:
-    """What the features that trainings see cost from a cache, and what live.
+    """The cost of the features of all trainings from a cache, and live.
 
-    A cache computes every image once. Live features are computed for every image of
-    every episode; they are augmented anew every time, and nothing is stored.
+    A cache computes every image once. Live features are computed for every image of every episode,
+    with a new augmentation every time, and are not stored.
     """
     features, cores = plan.features.extracted(plan.experiment.model.features), os.cpu_count() or 1
     backbone, levels = backbone_spec(features.backbone), features.levels
@@ -173,7 +172,7 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
     seen = {name: backbone.resized(*size, features.long_side) for name, size in sizes.items()}
     passes = 1 + features.mirrored
-    # a live image is padded to a square
+    # live images are padded to a square
     square = passes * backbone.gflop(*backbone.resized(1, 1, features.long_side), levels)
     rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
 
@@ -190,15 +189,15 @@ def training_features(plan: Plan) -> list[TrainingFeatures]:
 
 
 def cheaper_features(plan: Plan, ways: list[TrainingFeatures], free: float | None = None) -> str:
-    """One sentence on which way to the training's features is cheaper here, and why.
+    """One sentence: which way to provide the training's features is cheaper here, and why.
 
-    It is said and not chosen: what is cheaper differs between machines, and would make the numbers
-    of an experiment differ, too.
+    The user chooses the way. An automatic choice would differ between machines, and the numbers of
+    the experiment with it.
 
     Args:
         plan: The plan.
-        ways: What `training_features` found.
-        free: Free disk, GB; none: of the disk of the results.
+        ways: Result of `training_features`.
+        free: Free disk space, GB; None: free space on the disk of the results.
     """
     cache, live = ways
     if free is None:
@@ -217,23 +216,23 @@ def cheaper_features(plan: Plan, ways: list[TrainingFeatures], free: float | Non
 
 
 def _image_size(plan: Plan, dataset: str) -> tuple[int, int]:
-    """The size (H, W) of the images of a data set."""
+    """The usual size (H, W) of the images of a data set, px."""
     shapes = plan.experiment.datasets[dataset].shapes
     return (shapes.height, shapes.width) if shapes else TYPICAL_SIZE
 
 
 def _core_seconds(arrow: str, gflop: float, rate: float) -> float:
-    """Seconds of one core for an arrow's work, at its rate of matrix products, GFLOP/s."""
+    """Core-seconds of an arrow's work; `rate` is the core's matrix-product rate, GFLOP/s."""
     return gflop / (rate * EFFICIENCY[arrow])
 
 
 def _hours(jobs: int, seconds: float) -> float:
-    """Hours of jobs that take so many core-seconds in all, all cores busy."""
+    """Hours with all cores busy, for a number of jobs and their core-seconds in total."""
     return (seconds + jobs * START_SECONDS) / (os.cpu_count() or 1) / 3600
 
 
 def _image_gflop(plan: Plan, features: ExtractedConfig, dataset: str) -> float:
-    """GFLOP for the features of an image of a data set."""
+    """GFLOP of the features of one image of a data set."""
     backbone = backbone_spec(features.backbone)
     resized = backbone.resized(*_image_size(plan, dataset), features.long_side)
     return (1 + features.mirrored) * backbone.gflop(*resized, features.levels)
@@ -259,7 +258,7 @@ def _cache_cost(plan: Plan, cache: FeatureCache) -> tuple[float, float]:
 def _episode_seconds(
     plan: Plan, run: RunSpec, dataset: str, shot: int, arrow: str, rate: float
 ) -> float:
-    """Core-seconds of one episode of a data set: model, and features where they are live."""
+    """Core-seconds of one episode of a data set: the model, and the features if they are live."""
     features = plan.features.model_features(run)
     tokens = backbone_spec(features.backbone).grid(features.long_side, features.long_side)[0] ** 2
     settings = plan.experiment.model.changed(dict(run.overrides))  # all models count as UMTFSS
@@ -273,7 +272,7 @@ def _episode_seconds(
 
 
 def estimate(plan: Plan) -> list[Cost]:
-    """The cost of every arrow that takes long or fills the disk."""
+    """The cost of every arrow that takes long or needs much disk space."""
     experiment, rate, shards = plan.experiment, matmul_rate(), plan.experiment.extraction.shards
 
     caches = [_cache_cost(plan, cache) for cache in plan.feature_caches]

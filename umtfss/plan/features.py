@@ -1,6 +1,7 @@
-"""Which frozen features an experiment has: of which images, at which levels, cached or live.
+"""The frozen features of an experiment: images, levels, cached or live.
 
-`umtfss/plan/paths.py` says where a cache lies, `umtfss/plan/plan.py` which of them the tables need.
+`umtfss/plan/paths.py` says where a cache lies, and `umtfss/plan/plan.py` which caches the tables
+need.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from umtfss.plan.run import RunSpec
 
 
 class Features:
-    """The frozen features of an experiment, as its models and its clustering read them.
+    """The frozen features that the models and the clustering of an experiment read.
 
     Args:
         experiment: The validated experiment.
@@ -37,7 +38,7 @@ class Features:
         return self.run_features(run) in self.experiment.diffused
 
     def extracted(self, features: str) -> ExtractedConfig:
-        """What is said of named features; of diffused ones, of those that they are made of."""
+        """The settings of named features; for diffused features, the settings of their source."""
         return self.experiment.extracted[self.experiment.source_of(features)]
 
     def channels(self, features: str) -> dict[str, int]:
@@ -49,7 +50,7 @@ class Features:
         return {level: known[level] for level in settings.levels}
 
     def model_features(self, run: RunSpec) -> ModelFeatures:
-        """What a run's model has to know of the features that it reads."""
+        """The features that a run's model reads, without the experiment's names."""
         name = self.run_features(run)
         settings, extracted = self.experiment.features[name], self.extracted(name)
         channels = self.channels(name)
@@ -64,7 +65,7 @@ class Features:
         )
 
     def features_behind(self, features: str) -> dict[str, Any]:
-        """All that decides named features of given images, whatever the names."""
+        """All settings that decide named features, with settings in place of names."""
         settings = self.experiment.features[features]
         if isinstance(settings, ExtractedConfig):
             return settings.model_dump(mode="json")
@@ -75,13 +76,13 @@ class Features:
         }
 
     def caches(self, features: str, splits: Iterable[str]) -> list[FeatureCache]:
-        """The caches of named features of `splits`; none if they are live."""
+        """The caches of named features of `splits`; empty if the features are live."""
         if not self.experiment.features[features].cache:
             return []
         return [FeatureCache(features, *pair) for pair in pairs_of(splits)]
 
     def source_caches(self, caches: Iterable[FeatureCache]) -> set[FeatureCache]:
-        """The caches that diffused ones among `caches` are made of, and diffused over."""
+        """The source caches, and the caches of the pool, of all diffused features in `caches`."""
         found: set[FeatureCache] = set()
         for cache in caches:
             if cache.features in self.experiment.diffused:
@@ -90,7 +91,7 @@ class Features:
         return found
 
     def mapped_caches(self, features: str) -> list[FeatureCache]:
-        """The caches of the images that named features are diffused over."""
+        """The source caches of the pool that named features are diffused over."""
         diffused = self.experiment.diffused[features]
         pool = self.experiment.pools[diffused.diffuse_over]
         return self.caches(diffused.source, pool.images)

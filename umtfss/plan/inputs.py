@@ -1,4 +1,4 @@
-"""What the job of each rule reads: manifests and files."""
+"""The inputs of each rule's jobs: manifests and files."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ class Inputs:
 
     Args:
         paths: Where files lie.
-        features: Which features there are.
-        runs: Which runs there are.
+        features: The features of the experiment.
+        runs: The runs of the experiment.
     """
 
     def __init__(self, paths: Paths, features: Features, runs: Runs) -> None:
@@ -23,17 +23,17 @@ class Inputs:
         self.paths, self.features, self.runs = paths, features, runs
 
     def training_caches(self, run: RunSpec) -> list[FeatureCache]:
-        """The caches that a run is trained on; none if its features are live."""
+        """The caches that a run is trained on; empty if its features are live."""
         return self.features.caches(self.features.run_features(run), self.runs.training_splits(run))
 
     def tested_caches(self, run: RunSpec, dataset: str) -> list[FeatureCache]:
-        """The caches of a data set's test images that a run reads; none if they are live."""
+        """The caches of a data set's test images that a run reads; empty if features are live."""
         return self.features.caches(
             self.features.run_features(run), [self.paths.tested_split(dataset)]
         )
 
     def test_superpixels(self, one: EvaluationSpec | Measurement) -> list[str]:
-        """The superpixels of the test images of an evaluation; none if no step reads them."""
+        """The superpixels of an evaluation's test images; empty if no step reads superpixels."""
         if "superpixels" not in one.refine:
             return []
         return self.paths.superpixels(one.dataset, self.experiment.datasets[one.dataset].test_split)
@@ -50,7 +50,7 @@ class Inputs:
         }
 
     def reads_images(self, run: RunSpec) -> bool:
-        """Whether a training reads images or labels; else the raw files may be gone."""
+        """Whether a training reads images or labels; if not, it does not need the raw files."""
         return run.tasks is TaskSource.LABELS or self.features.model_features(run).live is not None
 
     def training_sources(self, run: RunSpec) -> list[DatasetSource]:
@@ -74,23 +74,23 @@ class Inputs:
         )
 
     def mapped_features(self, features: str) -> list[str]:
-        """The manifests of the features that named ones are diffused over."""
+        """The manifests of the pool's features that named features are diffused over."""
         return self.paths.feature_manifests(self.features.mapped_caches(features))
 
     def features_before(self, features: str, dataset: str, split: str, shard: str) -> str:
-        """The manifest of the shard that a shard of diffused features is made of."""
+        """The manifest of the source shard of a shard of diffused features."""
         return self.paths.feature_manifest(
             self.experiment.source_of(features), dataset, split, shard
         )
 
     def assigned_features(self, pool: str, dataset: str, split: str, shard: str) -> str:
-        """The manifest of the shard of features that pseudo-masks are made of."""
+        """The manifest of the shard of features that is assigned to clusters."""
         return self.paths.feature_manifest(
             self.experiment.assigned_features(pool), dataset, split, shard
         )
 
     def salient_features(self, dataset: str, split: str, shard: str) -> str:
-        """The manifest of the shard of features that saliency is found in."""
+        """The manifest of the shard of features that saliency is computed from."""
         return self.paths.feature_manifest(self.experiment.salient_features, dataset, split, shard)
 
     def table_inputs(self, name: str) -> list[str]:
@@ -107,7 +107,7 @@ class Inputs:
         return [self.paths.evaluation(spec) for spec in self.runs.evaluations_behind(measured)]
 
     def tested_episodes(self, spec: EvaluationSpec) -> list[str]:
-        """The files of the episodes of an evaluation."""
+        """The episode files of an evaluation."""
         return [
             self.paths.test_episodes(spec.dataset, fold, spec.shot, seed)
             for fold in spec.folds

@@ -1,4 +1,4 @@
-"""Where every file of an experiment lies. Nothing else builds a path below results/."""
+"""The path of every file of an experiment. No other module builds a path below results/."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, ev
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
-    """Named frozen features of the images of one split, all levels.
+    """The cache of named frozen features of one split, with all levels.
 
     Attributes:
-        features: Their name in the experiment.
+        features: Name of the features in the experiment.
         dataset: Data set.
-        split: One of its splits.
+        split: Split of the data set.
     """
 
     features: str
@@ -42,17 +42,17 @@ class Paths:
 
     @property
     def settings(self) -> str:
-        """What the experiment says, whole."""
+        """The experiment's settings with all defaults filled in."""
         return f"{self.root}/settings.yaml"
 
     def source(self, dataset: str) -> DatasetSource:
-        """What a job needs to open a data set."""
+        """The source from which a job opens a data set."""
         settings = self.experiment.datasets[dataset]
-        folder = settings.folder or f"{self.root}/data/{dataset}/raw"  # shapes have none
+        folder = settings.folder or f"{self.root}/data/{dataset}/raw"  # kind shapes has none
         return DatasetSource(dataset, settings.kind, folder, settings.shapes)
 
     def sources(self, splits: Iterable[str]) -> list[DatasetSource]:
-        """What a job needs to open the data sets of some splits, each once."""
+        """The sources of the data sets of `splits`, each once."""
         return [self.source(name) for name in sorted({name for name, _ in pairs_of(splits)})]
 
     def dataset_root(self, dataset: str) -> Path:
@@ -60,7 +60,7 @@ class Paths:
         return self.source(dataset).files(self.experiment.raw_data_root)
 
     def raw_marker(self, dataset: str) -> list[str]:
-        """The file that says that the raw files are complete; none if the user brings them."""
+        """The file that marks the raw files as complete; empty for files that the user brings."""
         settings = self.experiment.datasets[dataset]
         if settings.kind == "shapes":
             return [f"{self.root}/data/{dataset}/generated.json"]
@@ -71,7 +71,7 @@ class Paths:
         return f"{self.root}/data/{dataset}/{split}.json"
 
     def tested_split(self, dataset: str) -> str:
-        """The split of a data set that is tested, e.g. "pascal/val"."""
+        """The tested split of a data set, e.g. "pascal/val"."""
         return f"{dataset}/{self.experiment.datasets[dataset].test_split}"
 
     def test_index(self, dataset: str) -> str:
@@ -83,7 +83,7 @@ class Paths:
         return [self.index(*pair) for pair in pairs_of(self.experiment.pools[pool].images)]
 
     def fold_indexes(self, pool: str, fold: str) -> list[str]:
-        """The lists that tell a fold's images; none where all of the pool's are used."""
+        """The verified lists that select a fold's images; empty if all images are used."""
         return [] if fold == "all" else self.pool_indexes(pool)
 
     def feature_manifests(self, caches: Iterable[FeatureCache]) -> list[str]:
@@ -103,7 +103,7 @@ class Paths:
         return self.feature_manifests([FeatureCache(features, dataset, split)])[int(shard)]
 
     def diffusion_map(self, features: str) -> str:
-        """The map that makes the named diffused features."""
+        """The diffusion map of named features."""
         return f"{self.root}/features/{features}/diffusion.h5"
 
     def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
@@ -115,7 +115,7 @@ class Paths:
         ]
 
     def saliency_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
-        """The masks of the salient regions of a pool's images (`.h5`), or their manifests."""
+        """The salient masks of a pool, by shard (`.h5`), or their manifests (`.json`)."""
         return [
             f"{self.root}/pseudo_masks/saliency-{name.replace('/', '-')}-shard{shard}{suffix}"
             for name in self.experiment.pools[pool].images
@@ -123,14 +123,14 @@ class Paths:
         ]
 
     def superpixels(self, dataset: str, split: str) -> list[str]:
-        """The superpixels of a split's images, one file a shard."""
+        """The superpixels of a split's images, one file per shard."""
         return [
             f"{self.root}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5"
             for shard in range(self.experiment.extraction.shards)
         ]
 
     def task_masks(self, run: RunSpec, suffix: str = ".h5") -> list[str]:
-        """The files of masks that a run's tasks are made of; none where labels are."""
+        """The mask files of a run's tasks; empty if the tasks come from labels."""
         match run.tasks:
             case TaskSource.CLUSTERS:
                 return self.pseudo_masks(run.pool, suffix)
@@ -155,18 +155,18 @@ class Paths:
         return f"{self.root}/training/{run.path}"
 
     def training_manifest(self, run: RunSpec | None) -> list[str]:
-        """The manifest of a run's weights, if there is a run and it is trained."""
+        """The manifest of a run's weights; empty without a run or without training."""
         if run is None or not run.is_trained:
             return []
         return [f"{self.training_folder(run)}/manifest.json"]
 
     def training_weights(self, run: RunSpec | None) -> list[str]:
-        """The weights of a run, if there is a run and it is trained."""
+        """The weights of a run; empty without a run or without training."""
         manifests = self.training_manifest(run)
         return [str(Path(path).with_name("weights.safetensors")) for path in manifests]
 
     def evaluation(self, one: EvaluationSpec | Measurement) -> str:
-        """The per-episode results of an evaluation, or of the one that a measurement is part of."""
+        """The file of per-episode results of an evaluation, or that holds a measurement."""
         return f"{self.root}/evaluation/{evaluation_file(one)}"
 
     def table(self, name: str) -> list[str]:
@@ -175,5 +175,5 @@ class Paths:
 
 
 def pairs_of(names: Iterable[str]) -> list[tuple[str, str]]:
-    """The data set and the split that each name ("pascal/train") stands for."""
+    """(data set, split) of every name, such as "pascal/train"."""
     return [(dataset, split) for dataset, _, split in (name.partition("/") for name in names)]

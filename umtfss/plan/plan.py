@@ -1,6 +1,7 @@
-"""The heart: what an experiment computes. Its parts are one file each.
+"""The plan of an experiment; each part of the plan is a file of its own.
 
-Snakemake asks the plan for targets and inputs, jobs for settings, tables for where a number lies.
+Snakemake asks the plan for targets and inputs. Jobs ask for settings, and tables for the files of
+their numbers.
 """
 
 from collections.abc import Iterable
@@ -15,18 +16,18 @@ from umtfss.plan.runs import Runs
 
 
 class Plan:
-    """What an experiment computes: its targets here, all else in its parts.
+    """The plan of an experiment: its targets, and parts for everything else.
 
     Attributes:
         experiment: The validated experiment.
         paths: Where files lie.
-        features: Which frozen features there are.
-        runs: Which runs, evaluations and tables there are.
-        inputs: What the job of each rule reads.
+        features: The frozen features.
+        runs: The runs, evaluations and tables.
+        inputs: The inputs of each rule's jobs.
 
     Args:
         experiment: The validated experiment.
-        tables: Names of the tables asked for, e.g. ("table4",); all if none are named.
+        tables: Names of the requested tables, e.g. ("table4",); empty: all tables.
 
     Raises:
         ConfigError: The experiment has no such table.
@@ -40,7 +41,7 @@ class Plan:
 
     @cached_property
     def feature_caches(self) -> list[FeatureCache]:
-        """Every cache that the tables asked for need."""
+        """Every cache that the requested tables need."""
         experiment, caches = self.experiment, set[FeatureCache]()
         for run in self.runs.trained_runs:
             caches.update(self.inputs.training_caches(run))
@@ -57,27 +58,27 @@ class Plan:
 
     @property
     def ledger(self) -> list[str]:
-        """The ledger of claims, which needs every table; none if only some were asked for."""
+        """The ledger of claims, which needs all tables; empty if not all are requested."""
         whole = self.runs.tables == self.runs.every_table != ()
         return [f"{self.paths.root}/claims.md"] if whole else []
 
     @property
     def mask_files(self) -> list[str]:
-        """The manifests of all pseudo-masks that the tables asked for need, and superpixels."""
+        """The manifests of pseudo-masks, and the superpixels, that the requested tables need."""
         lists = [self.paths.task_masks(run, ".json") for run in self.runs.trained_runs]
         lists += [self.paths.superpixels(*pair) for pair in self.superpixel_splits]
         return sorted(set().union(*lists))
 
     @property
     def superpixel_splits(self) -> list[tuple[str, str]]:
-        """The tested splits, (data set, split), whose superpixels the tables asked for need."""
+        """The tested splits, (data set, split), whose superpixels the requested tables need."""
         measured = (m for table in self.runs.tables for m in table.measurements)
         needed = {one.dataset for one in measured if self.inputs.test_superpixels(one)}
         return pairs_of(self.paths.tested_split(name) for name in sorted(needed))
 
     @property
     def indexes(self) -> list[str]:
-        """The verified lists of every split that the tables asked for read."""
+        """The verified lists of every split that the requested tables read."""
         tested = {m.dataset for table in self.runs.tables for m in table.measurements}
         splits = {self.paths.tested_split(dataset) for dataset in tested}
         splits = splits.union(*(self.runs.training_splits(run) for run in self.runs.trained_runs))
@@ -86,7 +87,7 @@ class Plan:
 
     @property
     def episode_files(self) -> list[str]:
-        """Every episode file that the tables asked for read."""
+        """Every episode file that the requested tables read."""
         specs = [spec for table in self.runs.tables for spec in self.runs.evaluations_of(table)]
         test = {path for spec in specs for path in self.inputs.tested_episodes(spec)}
         return sorted(
@@ -95,7 +96,7 @@ class Plan:
 
     @property
     def figures(self) -> list[str]:
-        """The pictures of the tables asked for."""
+        """The pictures of the requested tables."""
         names = [f"clusters-{pool}.png" for pool in self.runs.pools]
         drawn = {"table2": "label_ratios.png", "table4": "table4_heatmap.png"}
         names += [drawn[table.name] for table in self.runs.tables if table.name in drawn]
@@ -109,10 +110,10 @@ class Plan:
 
 
 def table_names(asked: object) -> list[str]:
-    """The tables that a user asked for, named in full.
+    """The full names of the tables that a user requested.
 
     Args:
-        asked: A name or a list of names, separated by commas or not; `4` stands for `table4`.
+        asked: A list of names, or a text of names separated by commas; `4` stands for `table4`.
     """
     several = asked if isinstance(asked, list | tuple) else str(asked).split(",")
     names = [str(name).strip() for name in several]

@@ -7,29 +7,30 @@ from umtfss.experiment.block import ALL_LABELS
 
 
 class TaskSource(StrEnum):
-    """What the tasks of a meta-training are made of; the values stand in paths."""
+    """The source of the tasks of a meta-training; the values are parts of paths."""
 
     CLUSTERS = "unsup"  # regions of clusters: pseudo-tasks
     SALIENCY = "saliency"  # two halves of the salient region of one image
     LABELS = "sup"  # labelled base classes
-    NONE = "none"  # nothing: training-free
+    NONE = "none"  # no tasks: training-free
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A distinct model: how it is trained, and on what.
+    """A run: one model with its training.
 
     Attributes:
-        model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free floor.
-        pool: What it is trained on: an unlabelled pool, or with labels a labelled data set; of a
-            model without training: empty.
-        tasks: What its tasks are made of.
-        fold: Only images with a base class of that fold, 0 to 3; None: all images.
+        model: Meta-learner, e.g. "umtfss"; "prototype" is the training-free matcher.
+        pool: The unlabelled pool of the training; for a training on labels, the data set; empty
+            for a training-free model.
+        tasks: Source of the training tasks.
+        fold: 0 to 3: training uses only images with a base class of this fold; None: all images.
         ratio: Percent of the training images whose labels are read.
-        init: Unlabelled pool of the meta-training that the weights come from; empty: scratch.
+        init: Unlabelled pool of the meta-training whose weights the training starts from; empty:
+            from scratch.
         overrides: (model key, value) where the run differs from the experiment's model block.
         seed: Training seed.
-        features: Named features that it reads; empty: those of the experiment's model block.
+        features: Named features that the model reads; empty: the features of the model block.
     """
 
     model: str
@@ -44,22 +45,22 @@ class RunSpec:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the model has weights of its own."""
+        """Whether the model is trained."""
         return self.tasks is not TaskSource.NONE
 
     @property
     def tasks_of_fold(self) -> str:
-        """What it is trained on, as paths have it, e.g. "unsup-all" or "sup-fold0"."""
+        """The part of paths for tasks and fold, e.g. "unsup-all" or "sup-fold0"."""
         return f"{self.tasks}-{'all' if self.fold is None else f'fold{self.fold}'}"
 
     def seeded(self, count: int) -> tuple["RunSpec", ...]:
-        """The same run trained with `count` seeds, its own the first; once if training-free."""
+        """The run with `count` training seeds from its own on; one run if training-free."""
         seeds = range(self.seed, self.seed + count) if self.is_trained else [self.seed]
         return tuple(replace(self, seed=seed) for seed in seeds)
 
     @property
     def initial(self) -> "RunSpec | None":
-        """The run whose weights training starts from; none: from scratch."""
+        """The run whose weights the training starts from; None: from scratch."""
         if not self.init:
             return None
         return replace(
@@ -92,11 +93,11 @@ class EvaluationSpec:
 
     Attributes:
         run: The model.
-        dataset: Data set tested.
+        dataset: Tested data set.
         shot: K.
-        folds: Folds tested.
+        folds: Tested folds.
         seeds: Number of episode seeds.
-        refine: The steps of `evaluation.refine` that the scores go through.
+        refine: Steps of `evaluation.refine` that are applied to the scores.
     """
 
     run: RunSpec
@@ -113,11 +114,11 @@ class Measurement:
 
     Attributes:
         run: The model.
-        dataset: Data set tested.
-        fold: Fold tested, 0 to 3.
+        dataset: Tested data set.
+        fold: Tested fold, 0 to 3.
         shot: K.
-        seeds: Number of episode seeds averaged: seeds 0 .. seeds - 1.
-        refine: The steps of `evaluation.refine` that its scores go through.
+        seeds: Number of episode seeds that are averaged: seeds 0 .. seeds - 1.
+        refine: Steps of `evaluation.refine` that are applied to the scores.
     """
 
     run: RunSpec
@@ -129,6 +130,6 @@ class Measurement:
 
 
 def evaluation_file(one: EvaluationSpec | Measurement) -> str:
-    """The file of an evaluation, below evaluation/; a measurement is a part of one."""
+    """The file below evaluation/ of an evaluation, or of the evaluation with a measurement."""
     refined = f"-{'+'.join(one.refine)}" if one.refine else ""
     return f"{one.run.path}/{one.dataset}-{one.shot}shot{refined}.json"

@@ -1,4 +1,4 @@
-"""From the tables asked for to the distinct runs and evaluations, and the settings of each."""
+"""The distinct runs and evaluations of the requested tables, and the settings of each."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, ev
 from umtfss.plan.tables.claim import Claim
 from umtfss.plan.tables.registry import all_claims, all_tables
 
-TRAIN = "train"  # the split whose labels are trained on
+TRAIN = "train"  # the split with training labels
 
 
 class Runs:
@@ -25,8 +25,8 @@ class Runs:
 
     Args:
         experiment: The validated experiment.
-        tables: Names of the tables asked for; all if none are named. They select targets only: what
-            a shared run is, never depends on what was asked for.
+        tables: Names of the requested tables; empty: all tables. Names select targets alone; the
+            definition of a run does not depend on them.
 
     Raises:
         ConfigError: The experiment has no such table.
@@ -48,11 +48,10 @@ class Runs:
 
     @cached_property
     def sharing(self) -> dict[RunSpec, int]:
-        """Distinct runs of the tables asked for -> number of cells that use them.
+        """Distinct run of the requested tables -> number of cells that use the run.
 
-        A run that no cell shows, because others start from it, counts 0.
-        An experiment without tables trains the model block once on every pool that has a training
-        block.
+        A run counts 0 if no cell shows it and other runs start from its weights. An experiment
+        without tables trains the model block once on every pool with a training block.
         """
         if not self.every_table:
             pools = sorted(self.experiment.training)
@@ -66,12 +65,12 @@ class Runs:
 
     @property
     def trained_runs(self) -> list[RunSpec]:
-        """Runs that have to be trained."""
+        """The runs with a training."""
         return [run for run in self.sharing if run.is_trained]
 
     @cached_property
     def evaluations(self) -> dict[str, EvaluationSpec]:
-        """File below evaluation/ -> the evaluation, over every table of the experiment."""
+        """File below evaluation/ -> evaluation, over all tables of the experiment."""
         parts: dict[str, list[Measurement]] = {}
         for table in self.every_table:
             for measured in table.measurements:
@@ -94,20 +93,20 @@ class Runs:
 
     @cached_property
     def claims(self) -> tuple[Claim[Measurement], ...]:
-        """The claims of the paper, over every table of the experiment."""
+        """The claims of the paper, over all tables of the experiment."""
         return all_claims(self.every_table)
 
     def evaluations_behind(self, measured: Iterable[Measurement]) -> list[EvaluationSpec]:
-        """The evaluations that hold some measurements."""
+        """The evaluations that hold the measurements `measured`."""
         return [self.evaluations[file] for file in sorted(set(map(evaluation_file, measured)))]
 
     def evaluation_at(self, wildcards: Any) -> EvaluationSpec:
-        """The evaluation that a rule's wildcards name: run, dataset, shot and refine."""
+        """The evaluation that a rule's wildcards (run, dataset, shot, refine) name."""
         of = wildcards
         return self.evaluations[f"{of.run}/{of.dataset}-{of.shot}shot{of.refine}.json"]
 
     def fold_file(self, measured: Measurement) -> FoldFile:
-        """Where a measurement lies."""
+        """The evaluation file of a measurement, and the measurement's part of it."""
         return FoldFile(
             self.paths.evaluation(measured),
             measured.fold,
@@ -117,7 +116,7 @@ class Runs:
         )
 
     def run_at(self, path: str) -> RunSpec:
-        """The run whose results lie at `path` below training/.
+        """The run with its results at `path` below training/.
 
         Raises:
             ConfigError: No table of the experiment needs such a run.
@@ -132,7 +131,7 @@ class Runs:
 
     @cached_property
     def _runs(self) -> dict[str, RunSpec]:
-        """Path -> run, over every table of the experiment."""
+        """Path -> run, over all tables of the experiment."""
         return {run.path: run for run in Runs(self.experiment).sharing}
 
     def training_splits(self, run: RunSpec) -> list[str]:
@@ -142,11 +141,11 @@ class Runs:
         return self.experiment.pools[run.pool].images
 
     def model_settings(self, run: RunSpec) -> ModelConfig:
-        """The model block with the run's overrides, as far as its model reads it."""
+        """The model block with the run's overrides, reduced to the keys that its model reads."""
         return self.experiment.model.changed(dict(run.overrides)).of_model(run.model)
 
     def training_settings(self, run: RunSpec) -> TrainingConfig:
-        """The training block of the run's stage, with what differs for its model."""
+        """The training settings of a run, with the values for its model."""
         experiment = self.experiment
         stages = experiment.training
         if run.tasks is TaskSource.LABELS:
@@ -154,7 +153,7 @@ class Runs:
         return stages[run.pool].of_model(run.model)
 
     def fold_classes(self, pool: str, fold: str) -> dict[str, ClassPresence] | None:
-        """Data set of a pool -> the classes that its images must hold, in a fold; "all": none."""
+        """Data set of a pool -> classes that an image must hold in a fold; None for "all"."""
         if fold == "all":
             return None
         found = {}
@@ -165,22 +164,22 @@ class Runs:
         return found
 
     def split_stage(self, pool: str) -> TrainingConfig:
-        """The training on split masks of a pool; their episodes are MaskSplit's alone."""
+        """The settings of MaskSplit's training on a pool, whose episodes no other model reads."""
         return self.experiment.training[pool].of_model(MASKSPLIT)
 
     def label_stages(self, dataset: str) -> list[TrainingConfig]:
-        """The trainings on labels of a data set; all of them draw from one list of episodes."""
+        """The settings of all trainings on labels of a data set, which share their episodes."""
         blocks = (self.experiment.supervised, self.experiment.fine_tuning)
         return [block[dataset] for block in blocks if dataset in block]
 
     @property
     def pools(self) -> list[str]:
-        """The unlabelled pools whose clusters the tables asked for train on."""
+        """The unlabelled pools on whose clusters the requested tables train."""
         return sorted({run.pool for run in self.trained_runs if run.tasks is TaskSource.CLUSTERS})
 
     @property
     def test_seeds(self) -> int:
-        """Number of episode seeds that are drawn."""
+        """The number of seeds for which test episodes are drawn."""
         measured = (m.seeds for table in self.every_table for m in table.measurements)
         return max(measured, default=0)
 
@@ -190,13 +189,13 @@ class Runs:
 
     @cached_property
     def main_run(self) -> RunSpec:
-        """The trained run that most cells share, over every table of the experiment."""
+        """The trained run that most cells share, over all tables of the experiment."""
         sharing = Runs(self.experiment).sharing
         return max((run for run in sharing if run.is_trained), key=lambda run: sharing[run])
 
     @property
     def panel(self) -> EvaluationSpec:
-        """The evaluation whose predictions are drawn: the main run, 1-shot, every step taken."""
+        """The evaluation of the qualitative panel: the main run, 1-shot, with every refinement."""
         steps = self.experiment.evaluation.refine.steps
         own = (one for one in self.evaluations.values() if one.run == self.main_run)
         return next(one for one in own if (one.shot, one.refine) == (1, steps))

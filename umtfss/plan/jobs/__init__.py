@@ -1,1 +1,1 @@
-"""What each rule's script is given: one file and one frozen dataclass a rule."""
+"""The settings of each rule's script: one file and one frozen dataclass a rule."""

@@ -29,6 +29,6 @@ class ClusterPixels(Job):
         """The job of the pool `wildcards.pool`."""
         experiment, pool = plan.experiment, wildcards.pool
         clusters = experiment.pools[pool].clusters
-        assert clusters is not None  # the experiment refuses a trained pool without
+        assert clusters is not None  # the experiment refuses a training pool without clusters
         level = experiment.features[experiment.clustered_features(pool)].level
         return cls(level, clusters, experiment.clustering)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DiffuseFeatures(Job):
-    """Diffuse one shard of a split's features; the map says how."""
+    """Diffuse one shard of a split's features; the map holds the settings."""
 
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "DiffuseFeatures":

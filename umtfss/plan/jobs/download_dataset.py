@@ -15,7 +15,7 @@ class DownloadDataset(Job):
     """Fetch the official files of a data set.
 
     Attributes:
-        dataset: Which files, and the folder that they go into.
+        dataset: The data set, with the folder for its files.
     """
 
     dataset: DatasetSource

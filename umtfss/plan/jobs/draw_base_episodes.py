@@ -16,14 +16,14 @@ class DrawBaseEpisodes(Job):
     """Draw the labelled training episodes of a fold's base classes at one label ratio.
 
     Attributes:
-        key: Names the draw; part of every draw.
-        seed: Episode seed, and seed of the labelled images.
+        key: Name of the draw, which keys every random choice.
+        seed: Seed of the episodes and of the choice of labelled images.
         ratio: Labelled part of the images, percent.
         classes: Base classes of the fold.
         left_out: Classes whose images are not used; empty if images with novel classes are kept.
         min_area: px that a class must cover to count as present.
         shot: K.
-        lengths: Of the trainings that read the episodes; the longest decides how many are drawn.
+        lengths: Lengths of the trainings that read the episodes; enough are drawn for the longest.
     """
 
     key: str
@@ -49,6 +49,6 @@ class DrawBaseEpisodes(Job):
             classes=base_classes(settings.kind, fold),
             left_out=novel_classes(settings.kind, fold) if excluded else (),
             min_area=settings.min_class_area,
-            shot=stages[0].shot,  # the experiment refuses stages that differ in it
+            shot=stages[0].shot,  # the experiment refuses stages with different shots
             lengths=tuple(stage.length for stage in stages),
         )

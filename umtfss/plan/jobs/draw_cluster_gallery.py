@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DrawClusterGallery(Job):
-    """Draw the most central regions of a pool's clusters, and say how pure clusters are.
+    """Draw the most central regions of a pool's clusters, and measure the clusters' purity.
 
     Attributes:
-        datasets: Where the pool's images are read.
+        datasets: Data sets of the pool's images.
     """
 
     datasets: tuple[DatasetSource, ...]

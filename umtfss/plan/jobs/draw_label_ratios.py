@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DrawLabelRatios(Job):
-    """Draw the curves of Table 2 from its CSV, which has all of it."""
+    """Draw the curves of Table 2 from the table's CSV."""
 
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "DrawLabelRatios":

@@ -16,12 +16,12 @@ class DrawPseudoEpisodes(Job):
     """Draw the pseudo-episodes of a pool.
 
     Attributes:
-        key: Names the draw; part of every draw.
+        key: Name of the draw, which keys every random choice.
         seed: Episode seed.
-        classes: Data set -> the classes of which its images must hold one to be used; none: all
-            images are used, and no label is read.
-        length: Shots, and how many episodes are drawn.
-        max_border: Largest border ratio of a cluster that makes episodes; none: any.
+        classes: Data set -> classes; an image is used if it holds one of them. None: all images
+            are used, and no label is read.
+        length: Shots and number of episodes.
+        max_border: Largest border ratio of clusters that make episodes; None: no limit.
     """
 
     key: str

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DrawSplitEpisodes(Job):
-    """Draw the episodes of a pool whose query and supports are one image each.
+    """Draw the split episodes of a pool: one image is the query and all supports.
 
     Attributes:
-        key: Names the draw; part of every draw.
+        key: Name of the draw, which keys every random choice.
         seed: Episode seed.
-        classes: Data set -> the classes of which its images must hold one to be used; none: all
-            images are used, and no label is read.
-        length: Shots, and how many episodes are drawn.
+        classes: Data set -> classes; an image is used if it holds one of them. None: all images
+            are used, and no label is read.
+        length: Shots and number of episodes.
     """
 
     key: str

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DrawTable4Heatmap(Job):
-    """Draw Table 4 as a heat map from its CSV, which has all of it."""
+    """Draw Table 4 as a heat map from the table's CSV."""
 
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> "DrawTable4Heatmap":

@@ -17,7 +17,7 @@ class EpisodeFile:
     Attributes:
         classes: Novel classes of the fold.
         seed: Episode seed.
-        key: Names the draw; part of every draw.
+        key: Name of the draw, which keys every random choice.
     """
 
     classes: tuple[int, ...]
@@ -27,15 +27,15 @@ class EpisodeFile:
 
 @dataclass(frozen=True)
 class DrawTestEpisodes(Job):
-    """Draw the test episodes of a data set, of every fold and seed.
+    """Draw the test episodes of a data set for every fold and seed.
 
     Attributes:
-        files: What is in each file of the rule's output, in the same order.
+        files: The episode files, in the order of the rule's outputs.
         shot: K.
-        count: Episodes of a file.
+        count: Number of episodes in a file.
         draw: The kind of draw.
         min_area: px that a class must cover to count as present.
-        rare_classes: What becomes of a class with fewer than K + 1 images.
+        rare_classes: Treatment of a class with fewer than K + 1 images.
     """
 
     files: tuple[EpisodeFile, ...]

@@ -19,16 +19,16 @@ class EvaluateRun(Job):
     """Test one run on a data set with K shots, every fold and episode seed.
 
     Attributes:
-        run: The run's path; noted in the result.
+        run: The run's path, for the record in the result.
         model: Name of the meta-learner.
-        settings: The model block as far as the meta-learner reads it.
-        features: The features that it reads.
-        dataset: The data set tested.
+        settings: The model block, reduced to the keys that the meta-learner reads.
+        features: The features that the meta-learner reads.
+        dataset: The tested data set.
         shot: K.
-        folds: Folds tested.
+        folds: Tested folds.
         seeds: Number of episode seeds of every fold.
-        rare_classes: Whether classes without episodes are an error or left out.
-        refine: What is done to the scores.
+        rare_classes: Whether classes without episodes are an error or are left out.
+        refine: Refinement of the scores.
         amp: Mixed precision.
     """
 

@@ -16,13 +16,13 @@ class ExtractFeatures(Job):
     """Compute the features of one shard of a split.
 
     Attributes:
-        dataset: Gives the images.
+        dataset: Data set of the images.
         backbone: Name of the frozen backbone.
-        levels: Its levels.
+        levels: Levels of the backbone.
         long_side: Image long side, px.
-        mirrored: Whether they are the mean of those of the image and of its mirror image.
+        mirrored: Whether features are averaged over the image and its mirror image.
         precision: Autocast precision.
-        weights: Backbone -> its weights, where not the packaged default.
+        weights: Backbone -> weights, where not the packaged default.
         shard: Number of the shard.
         shards: Number of shards of the split.
         batch_size: Images of equal size per forward pass.

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IndexSplit(Job):
-    """Verify the images and masks of a split and list what they hold.
+    """Verify the images and masks of a split, and list their contents.
 
     Attributes:
         dataset: The data set.
         split: The split.
-        expected: What the experiment expects of it.
-        listing: Digest of the names and sizes of files that the user brings, so that new ones are
-            noticed; empty for files that are drawn or downloaded, which have a marker.
+        expected: The counts that the experiment expects.
+        listing: Digest of names and sizes of the user's own files, so that new files are noticed;
+            empty for drawn or downloaded files, which have a marker.
     """
 
     dataset: DatasetSource

@@ -1,8 +1,8 @@
-"""What all jobs have: plain fields on the way to a script, and back.
+"""The base class of jobs, which carries plain fields to a script.
 
-A job is all that the script of a rule is given beside its files. The rule passes it as
-`params: job=job("<rule>")`, the script rebuilds it with `read`. What a job does not hold, a script
-cannot read, so a changed setting cannot go unnoticed.
+A job holds all settings that a rule's script reads. The rule passes the job as
+`params: job=job("<rule>")`, and the script rebuilds it with `read`. A script cannot read a setting
+that its job does not hold, so a changed setting cannot go unnoticed.
 """
 
 from collections.abc import Mapping
@@ -15,26 +15,26 @@ from pydantic import ConfigDict, TypeAdapter
 if TYPE_CHECKING:
     from umtfss.plan.plan import Plan
 
-CODE = "code"  # the digest of the sources, beside the fields of a job
+CODE = "code"  # key of the digest of the sources, which is passed beside the fields of a job
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job of one rule; its class lies in `umtfss/plan/jobs/<rule>.py`.
+    """A job of one rule, whose class is defined in `umtfss/plan/jobs/<rule>.py`.
 
-    Fields are numbers, texts, lists, mappings, dataclasses of such, or blocks of the experiment.
+    Fields are numbers, texts, lists, mappings, dataclasses of these, or blocks of the experiment.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @classmethod
     def of(cls, plan: "Plan", wildcards: Any) -> Self:
-        """The job of the plan that a rule's wildcards name."""
+        """The job that a rule's wildcards name."""
         raise NotImplementedError
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Sources that the script imports by name, relative to the project's root."""
+        """Modules that the script imports by name, as paths relative to the project's root."""
         return ()
 
     def params(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Job:
 
     @classmethod
     def read(cls, params: Mapping[str, Any]) -> Self:
-        """The job whose fields a rule has passed."""
+        """The job from the fields that a rule passes."""
         fields = {key: value for key, value in params.items() if key != CODE}
         return TypeAdapter(cls).validate_python(fields)
 

@@ -16,7 +16,7 @@ class MakePseudoMasks(Job):
     """Label the pixels of a shard's images by cluster and find the valid regions.
 
     Attributes:
-        dataset: Where the images are read.
+        dataset: Data set of the images.
         level: Level of the features that are assigned to clusters.
         settings: Superpixels and the validity of regions.
     """

@@ -16,8 +16,8 @@ class MakeSaliencyMasks(Job):
     """Find the salient region of every image of a shard.
 
     Attributes:
-        dataset: Where the images are read.
-        level: Level of the features that are cut.
+        dataset: Data set of the images.
+        level: Level of the features that the spectral cut reads.
         settings: Superpixels and the validity of regions.
     """
 

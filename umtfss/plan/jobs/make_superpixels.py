@@ -15,7 +15,7 @@ class MakeSuperpixels(Job):
     """Find the superpixels of a shard of a split's images.
 
     Attributes:
-        dataset: Where the images are read.
+        dataset: Data set of the images.
         shard: Number of the shard, from 0.
         shards: Number of shards of a split.
         scale: Felzenszwalb scale.

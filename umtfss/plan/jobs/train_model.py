@@ -21,14 +21,14 @@ class TrainModel(Job):
 
     Attributes:
         model: Name of the meta-learner.
-        settings: The model block as far as the meta-learner reads it.
-        features: The features that it reads.
-        training: The stage's settings; how many processes load and how often is saved are the
-            rule's resources, as they decide no number.
-        tasks: Where the masks of the episodes come from.
-        sources: Data sets whose images or labels are read; none if features and masks are stored.
+        settings: The model block, reduced to the keys that the meta-learner reads.
+        features: The features that the meta-learner reads.
+        training: The training's settings. The number of loader processes and the time between
+            checkpoints decide no number; the rule passes them as resources.
+        tasks: Source of the training tasks.
+        sources: Data sets whose images or labels are read; empty if features and masks are stored.
         seed: Training seed.
-        behind: Settings that decided what the training reads; noted in the manifest.
+        behind: Settings that decided the training's inputs, for the record in the manifest.
     """
 
     model: str
@@ -67,7 +67,7 @@ class TrainModel(Job):
         return (f"umtfss/models/{self.model}.py",)
 
     def deciding(self) -> dict[str, Any]:
-        """The fields that decide the weights of given inputs, as JSON-able values."""
+        """The fields that decide the weights, given the inputs, as JSON-able values."""
         return {key: value for key, value in self.params().items() if key != "behind"}
 
     def made_with(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class TrainModel(Job):
 
 
 def _behind(plan: "Plan", run: "RunSpec") -> dict[str, Any]:
-    """The settings that decided a run's inputs, block by block, whatever the names in them."""
+    """The settings that decided a run's inputs, by block, with settings in place of names."""
     experiment, named = plan.experiment, {"features"}
     features = {"model": plan.features.features_behind(plan.features.run_features(run))}
     episodes = experiment.episodes.model_dump(mode="json", exclude={"draw"})

@@ -18,15 +18,15 @@ class WriteClaims(Job):
     """Judge every claim of the paper.
 
     Attributes:
-        experiment: Its name.
-        claims: What is compared, and the evaluation files that each number is the mean of.
+        experiment: Name of the experiment.
+        claims: The claims, with the evaluation files that their numbers average.
         model: The model whose attention is counted.
         tokens: Tokens of an image, N.
-        shots: Numbers of supports that attention is counted for.
-        training_seeds: Trainings that a number is the mean of.
-        resamples: Of the bootstrap.
-        coverage: Of the intervals, e.g. 0.95.
-        development: The splits tested that are not the official test split.
+        shots: Numbers of supports for which attention is counted.
+        training_seeds: Number of trainings that a number averages.
+        resamples: Number of bootstrap resamples.
+        coverage: Coverage of the intervals, e.g. 0.95.
+        development: The tested splits other than the official test split.
         note: The experiment's note.
     """
 

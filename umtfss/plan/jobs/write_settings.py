@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WriteSettings(Job):
-    """Write what the experiment says.
+    """Write the settings of the experiment.
 
     Attributes:
-        settings: The experiment, every default filled in.
+        settings: The experiment with all defaults filled in.
     """
 
     settings: dict[str, Any]

@@ -15,9 +15,9 @@ class WriteTable(Job):
     """Write a table.
 
     Attributes:
-        table: Its titles, and the evaluation files that each cell is the mean of.
-        resamples: Of the bootstrap.
-        coverage: Of the intervals, e.g. 0.95.
+        table: The table, with the evaluation files that its cells average.
+        resamples: Number of bootstrap resamples.
+        coverage: Coverage of the intervals, e.g. 0.95.
     """
 
     table: Table[FoldFile]

@@ -1,1 +1,1 @@
-"""The tables of the plan: which cells a table has, with its claims."""
+"""The tables of the plan: the cells and the claims of each table."""

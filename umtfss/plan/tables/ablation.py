@@ -1,4 +1,4 @@
-"""The ablation: what is added to the paper's method, part by part, without labels, 1-shot."""
+"""The ablation: additions to the paper's method, part by part, without labels, 1-shot."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurem
 
 
 def _rows(experiment: Experiment, settings: AblationConfig) -> dict[str, Row]:
-    """Row title -> what is added, run, and steps on the score."""
+    """Row title -> (names of additions, run, steps of refinement)."""
     pool, own, plain = settings.pool, settings.paper_pool, floor_features(experiment)
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
     matcher, trained = matcher_run(experiment), unsupervised_run(experiment, pool)

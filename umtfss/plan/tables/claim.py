@@ -1,6 +1,6 @@
-"""What a claim of the paper is: comparisons of cells, found by their keys.
+"""A claim of the paper as comparisons of cells, which are found by their keys.
 
-Nothing here reads a result; `umtfss/tables/claims.py` judges.
+This module reads no result; `umtfss/tables/claims.py` judges the claims.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,11 +16,11 @@ Found = Cell[Measurement] | None
 
 @dataclass(frozen=True)
 class Comparison(Generic[Measured]):
-    """A sum of cells with signs, which the claim says is positive.
+    """A signed sum of cells that is positive according to the claim.
 
     Attributes:
-        name: What is compared, for the reader.
-        terms: (sign, cell).
+        name: Description of the comparison, for the reader.
+        terms: (sign, cell) of every term.
     """
 
     name: str
@@ -29,13 +29,13 @@ class Comparison(Generic[Measured]):
 
 @dataclass(frozen=True)
 class Claim(Generic[Measured]):
-    """A claim of the paper and the test that it becomes here.
+    """A claim of the paper, and its test.
 
     Attributes:
         key: Short name.
-        claim: What the paper claims, in our words.
-        test: What every comparison must show.
-        comparisons: None if the experiment's tables lack the cells.
+        claim: The paper's claim, in our words.
+        test: The condition that every comparison must meet.
+        comparisons: The comparisons; empty if the experiment's tables lack the cells.
     """
 
     key: str
@@ -45,13 +45,13 @@ class Claim(Generic[Measured]):
 
     @property
     def measurements(self) -> Iterator[Measured]:
-        """Every measurement that the claim needs, repetitions included."""
+        """Every measurement of the claim, repetitions included."""
         for comparison in self.comparisons:
             for _, cell in comparison.terms:
                 yield from cell.measurements
 
     def of(self, change: Callable[[Measured], Other]) -> "Claim[Other]":
-        """The claim with each of its measurements changed."""
+        """The claim with `change` applied to every measurement."""
         comparisons = tuple(
             Comparison(one.name, tuple((sign, cell.of(change)) for sign, cell in one.terms))
             for one in self.comparisons
@@ -70,26 +70,26 @@ class Cells:
         self._tables: Mapping[str, Table[Measurement]] = {table.name: table for table in tables}
 
     def cell(self, table: str, **key: str | int) -> Found:
-        """The cell of a table with exactly this key; none if it or its table is missing."""
+        """The cell of a table with exactly this key; None if the cell or the table is missing."""
         return self._tables[table].cell(key) if table in self._tables else None
 
     def values_of(self, table: str, name: str) -> list[Any]:
-        """The values that the keys of a table give `name`; none without the table."""
+        """The values of `name` in the keys of a table; empty without the table."""
         return self._tables[table].values_of(name) if table in self._tables else []
 
     def models_of(self, table: str) -> list[str]:
-        """The paper's models in a table: its claims are about these alone."""
+        """The paper's models in a table; claims compare no other models."""
         return [model for model in self.values_of(table, "model") if model in PAPER_MODELS]
 
 
 def difference(name: str, one: Found, other: Found) -> Iterator[Comparison[Measurement]]:
-    """`one` minus `other` if both are measured, on the same episodes; else nothing."""
+    """`one` minus `other`, if both are measured and on the same episodes."""
     if one is not None and other is not None and _episodes(one) == _episodes(other):
         yield Comparison(name, ((1, one), (-1, other)))
 
 
 def signed_sum(name: str, *terms: tuple[int, Found]) -> Iterator[Comparison[Measurement]]:
-    """The sum of cells with signs if all of them are measured; else nothing."""
+    """The signed sum of cells, if all of them are measured."""
     found = tuple((sign, cell) for sign, cell in terms if cell is not None)
     if len(found) == len(terms):
         yield Comparison(name, found)

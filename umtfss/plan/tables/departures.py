@@ -1,4 +1,4 @@
-"""Departures: what each departure from the released UMTFSS costs, without labels, 1-shot."""
+"""Departures: the effect of each departure from the released UMTFSS, without labels, 1-shot."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from umtfss.plan.run import Measurement
 OURS, RELEASE = "as configured", "released code"
 DIFFERENCE = "minus as configured"
 
-# Row of the table -> keys of the preset `release` that it takes.
+# Row of the table -> keys that take their values from the preset `release`.
 SWITCHES: dict[str, tuple[str, ...]] = {
     "20 and 50 prototypes": ("k_fg", "k_bg"),
     "emptied groups attended to": ("mask_empty_groups",),
@@ -25,9 +25,10 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 
 
 def departures(experiment: Experiment, settings: TableConfig) -> Table[Measurement]:
-    """UMTFSS as configured against the released code, and with each departure alone taken back.
+    """UMTFSS as configured, as released, and with one departure taken back at a time.
 
-    The mean of the folds; the second column is the paired difference.
+    Cells are means of the folds; the second column is the paired difference to UMTFSS as
+    configured.
     Keys: taken_back ("none", "all", or keys of the preset with a blank between them), minus
     ("none", the row whose difference is shown).
     """

@@ -1,4 +1,4 @@
-"""The headline: zero labels against the training-free floor, for every shot. The paper has none."""
+"""The headline: UMTFSS without labels against the training-free floor; not in the paper."""
 
 from umtfss.experiment.schema import Experiment
 from umtfss.experiment.tables import HeadlineConfig
@@ -17,18 +17,18 @@ from umtfss.plan.cells import (
 from umtfss.plan.run import Measurement, RunSpec
 from umtfss.plan.tables.claim import Cells, Claim, Comparison, Found, difference, signed_sum
 
-FLOOR, MATCHER, UMTFSS = "floor", "matcher", "umtfss"  # what the key says of the model
+FLOOR, MATCHER, UMTFSS = "floor", "matcher", "umtfss"  # values of "model" in keys
 
 
 def headline(experiment: Experiment, settings: HeadlineConfig) -> Table[Measurement]:
-    """The training-free floor against UMTFSS without labels, per fold, for every shot.
+    """The training-free floor against UMTFSS without labels, per fold, for every K.
 
-    Keys: model ("floor", "matcher" on the features that UMTFSS sees, "umtfss"), other_pool (of
-    the rows of `other_pools`), shot, fold.
+    Keys: model ("floor", "matcher" on the features that UMTFSS sees, "umtfss"), other_pool (in the
+    rows of `other_pools` alone), shot, fold.
     """
     seeds = settings.seeds or experiment.evaluation.seeds
     floor, matcher = floor_run(experiment), matcher_run(experiment)
-    steps = experiment.evaluation.refine.steps  # the floor's score stays as it is
+    steps = experiment.evaluation.refine.steps  # not for the floor's score
     rows: list[tuple[str, Key, RunSpec, tuple[str, ...]]] = [
         ("prototype matcher (training-free)", {"model": FLOOR}, floor, ())
     ]
@@ -65,7 +65,8 @@ def headline(experiment: Experiment, settings: HeadlineConfig) -> Table[Measurem
 def matcher_cell(cells: Cells, **key: int) -> Found:
     """The training-free matcher on the features that models see.
 
-    Against the floor on other features, the gain of features would pass for that of training.
+    The floor may read other features; a comparison with the floor would count the gain of the
+    features as a gain of training.
     """
     matcher = cells.cell("headline", model=MATCHER, **key)
     return matcher or cells.cell("headline", model=FLOOR, **key)
@@ -87,7 +88,7 @@ def folds(cells: Cells) -> Claim[Measurement]:
 
 
 def more_shots(cells: Cells) -> Claim[Measurement]:
-    """The most supports against the fewest; as test episodes differ, nothing cancels out."""
+    """The most supports against the fewest; the difference is unpaired, as test episodes differ."""
     comparisons: list[Comparison[Measurement]] = []
     shots = sorted(cells.values_of("headline", "shot"))
     if len(shots) > 1:

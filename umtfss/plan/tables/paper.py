@@ -16,5 +16,5 @@ def paper_numbers() -> dict[str, Any]:
 
 
 def paper_benchmark(experiment: Experiment, dataset: str) -> str:
-    """The paper's benchmark that a data set's numbers stand beside."""
+    """The paper's benchmark that the numbers of a data set are compared with."""
     return "coco" if experiment.datasets[dataset].kind == "coco" else "pascal"

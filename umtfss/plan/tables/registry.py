@@ -1,7 +1,7 @@
 """Every table and every claim, in the order in which they are written.
 
-A new table is a file of this folder, a line here, and its settings in
-`umtfss/experiment/tables.py`; what the paper prints beside it is in `paper.yaml`.
+A new table needs a file in this folder, a line here, and a block of settings in
+`umtfss/experiment/tables.py`; `paper.yaml` holds the paper's numbers.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ from umtfss.plan.tables import (
 )
 from umtfss.plan.tables.claim import Cells, Claim
 
-# Name, also of the settings in the experiment's block `tables` -> what builds the table of them.
+# Name of a table, also of its block in `tables` -> function that builds it from this block.
 TABLES: dict[str, Callable[[Experiment, Any], Table[Measurement]]] = {
     "headline": headline.headline,
     "table1": table1.table1,
@@ -57,6 +57,6 @@ def all_tables(experiment: Experiment) -> tuple[Table[Measurement], ...]:
 
 
 def all_claims(tables: Iterable[Table[Measurement]]) -> tuple[Claim[Measurement], ...]:
-    """The claims that are measured, over the tables that an experiment fills."""
+    """The measured claims, over the tables that an experiment fills."""
     cells = Cells(tables)
     return tuple(claim(cells) for claim in CLAIMS)

@@ -1,4 +1,4 @@
-"""How the models of a table were trained, as a sentence of its note."""
+"""The training schedules of a table's models, as sentences of the table's note."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,11 +10,11 @@ Stage = tuple[str, str, str, Sequence[str]]
 
 
 def schedule_note(experiment: Experiment, stages: Iterable[Stage]) -> str:
-    """Length, batch and rates of every stage and model, from the settings of the runs.
+    """Length, batch size and learning rates of every stage and model, as sentences.
 
     Args:
         experiment: The experiment.
-        stages: (title, block, pool or data set, the models that the table trains in it), e.g.
+        stages: (title, block, pool or data set, models trained in this stage), e.g.
             ("Fine-tuning", "fine_tuning", "pascal", ["umtfss"]).
     """
     sentences = []

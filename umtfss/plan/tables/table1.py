@@ -1,4 +1,4 @@
-"""Table 1: meta-training with all labels of the base classes against none, 1-shot."""
+"""Table 1: meta-training with all labels of base classes against no labels, 1-shot."""
 
 from umtfss.experiment.block import ALL_LABELS
 from umtfss.experiment.models import MODELS
@@ -22,7 +22,7 @@ from umtfss.plan.tables.schedules import schedule_note
 
 
 def table1(experiment: Experiment, settings: Table1Config) -> Table[Measurement]:
-    """The mean of the folds: a row for each source of tasks, a column for each model.
+    """Means of the folds: a row for each source of tasks, a column for each model.
 
     Keys: tasks ("sup", "unsup"), model.
     """

@@ -24,9 +24,9 @@ FEW_LABELS = 20  # percent
 
 
 def table2(experiment: Experiment, settings: Table2Config) -> Table[Measurement]:
-    """The mean of the folds, 1-shot: two rows for each model, a column for each ratio.
+    """Means of the folds, 1-shot: two rows for each model, a column for each ratio.
 
-    The column 0 % is the unsupervised model itself, which the paper has in its Table 1.
+    The column 0 % is the unsupervised model, which the paper prints in Table 1.
     Keys: model, start ("scratch", "unsup_init"), ratio (percent of the labels).
     """
     printed, seeds = paper_numbers()["table2"], experiment.tables.ablation_seeds
@@ -70,7 +70,7 @@ def table2(experiment: Experiment, settings: Table2Config) -> Table[Measurement]
 
 
 def fine_tuning(cells: Cells) -> Claim[Measurement]:
-    """From unsupervised weights against from scratch, for each model and ratio."""
+    """Training from unsupervised weights against training from scratch, per model and ratio."""
     comparisons: list[Comparison[Measurement]] = []
     for model in cells.models_of("table2"):
         for ratio in sorted(cells.values_of("table2", "ratio")):

@@ -1,4 +1,4 @@
-"""Table 4: the grid of numbers of prototypes, without labels, 1-shot."""
+"""Table 4: a grid over the numbers of prototypes, without labels, 1-shot."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ from umtfss.plan.tables.paper import paper_numbers
 
 
 def table4(experiment: Experiment, settings: Table4Config) -> Table[Measurement]:
-    """The mean of the folds: a row for each K_bg, a column for each K_fg.
+    """Means of the folds: a row for each K_bg, a column for each K_fg.
 
     Keys: k_bg, k_fg.
     """
@@ -64,7 +64,7 @@ def more_prototypes(cells: Cells) -> Claim[Measurement]:
 
 
 def saturation(cells: Cells) -> Claim[Measurement]:
-    """The first step of K_fg against the last one, at each K_bg; of three K_fg at least."""
+    """The first step of K_fg against the last step, at each K_bg; needs three values of K_fg."""
     comparisons: list[Comparison[Measurement]] = []
     steps = list(pairwise(sorted(cells.values_of("table4", "k_fg"))))
     if len(steps) > 1:

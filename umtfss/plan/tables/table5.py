@@ -1,4 +1,4 @@
-"""Table 5: trained on the fold's images or on all, without labels, 1-shot, beside MaskSplit."""
+"""Table 5: training on one fold's images or on all, without labels, 1-shot, beside MaskSplit."""
 
 from umtfss.experiment.evaluation import Metric
 from umtfss.experiment.models import MASKSPLIT, MODELS
@@ -13,8 +13,9 @@ from umtfss.plan.tables.paper import paper_benchmark, paper_numbers
 def table5(experiment: Experiment, settings: Table5Config) -> Table[Measurement]:
     """A row for each choice of training images and each model, per fold, for each data set.
 
-    MaskSplit's own evaluation, the mean over classes of their episodes' mean IoU, is a second row
-    of each model, so that its numbers can be compared with those of its paper.
+    A second row of each model has MaskSplit's own metric, the mean over classes of the mean IoU of
+    a class's episodes, for comparison with the numbers of MaskSplit's paper.
+
     Keys: images ("fold", "all"), model, dataset, fold.
     """
     models = (MASKSPLIT, "umtfss") if settings.masksplit else ("umtfss",)
@@ -55,7 +56,7 @@ def table5(experiment: Experiment, settings: Table5Config) -> Table[Measurement]
 def _measure(
     experiment: Experiment, dataset: str, pool: str, model: str, images: str
 ) -> tuple[Measurement, ...]:
-    """Every fold tested with the run that its images, or all, trained."""
+    """Measurements of every fold, by a run on the fold's images or by one run on all images."""
     runs = {
         fold: _run(experiment, pool, model, None if images == "all" else fold)
         for fold in experiment.tables.folds
@@ -64,7 +65,7 @@ def _measure(
 
 
 def _run(experiment: Experiment, pool: str, model: str, fold: int | None) -> RunSpec:
-    """A run without labels; MaskSplit has tasks of its own."""
+    """A run without labels; MaskSplit trains on its own tasks."""
     if model == MASKSPLIT:
         return RunSpec(model, pool, TaskSource.SALIENCY, fold, seed=experiment.seed)
     return unsupervised_run(experiment, pool, fold)

@@ -1,4 +1,4 @@
-"""Table 6: UMTFSS with none, some and all labels, every shot, beside quoted competitors."""
+"""Table 6: UMTFSS with no, some and all labels, for every K, beside quoted competitors."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet",
 
 
 def table6(experiment: Experiment, settings: Table6Config) -> Table[Measurement]:
-    """A row for each competitor and each ratio of UMTFSS, per fold, for each data set and shot.
+    """A row for each competitor and each ratio of UMTFSS, per fold, for each data set and K.
 
     Keys: quoted (a competitor) or ratio (percent of the labels), dataset, shot, fold.
     """
@@ -49,7 +49,7 @@ def table6(experiment: Experiment, settings: Table6Config) -> Table[Measurement]
 
 
 def _quoted(experiment: Experiment, dataset: str, shot: int) -> list[Cell[Measurement]]:
-    """The paper's numbers of its competitors: measured by others, and not here."""
+    """The competitors' numbers, quoted from the paper."""
     cells: list[Cell[Measurement]] = []
     for competitor in COMPETITORS:
         paper = _paper(experiment, dataset, shot, competitor)
@@ -88,7 +88,7 @@ def _measured(
 
 
 def _paper(experiment: Experiment, dataset: str, shot: int, row: str) -> dict[str, Any]:
-    """The paper's numbers, `folds` and `mean`; empty if it has none."""
+    """The paper's numbers, `folds` and `mean`; empty if the paper prints none."""
     printed = paper_numbers()["table6"]
     place = f"{paper_benchmark(experiment, dataset)}_{shot}shot"
     if place not in printed["columns"] or row not in printed:
