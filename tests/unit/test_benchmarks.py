@@ -16,7 +16,7 @@ from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
-from benchmarks import learning_curves
+from benchmarks import learning_curves, prototypes
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
     VOC_CPU,
@@ -29,9 +29,13 @@ from benchmarks.paths import (
     vote_by_loop,
 )
 from benchmarks.report import Goal
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.evaluation.miou import EpisodeScores
+from umtfss.evaluation.results import save_results
 from umtfss.experiment.evaluation import RefineConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
+from umtfss.models.build import build_model
 from umtfss.models.layers.deformable_attention import DeformableAttention
 from umtfss.pseudo_masks.superpixels import majority_vote
 
@@ -162,3 +166,67 @@ def test_a_learning_curve_is_the_mean_over_folds_and_drawings(tmp_path):
     learning_curves.draw_curves(table, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size == (504, 408)
+
+
+def scores(hits):
+    """Ten episodes of two classes, of 10 px objects of which `hits` are found."""
+    classes, hits = np.arange(10) % 2 + 1, np.full(10, hits)
+    return EpisodeScores(classes, hits, np.full(10, 10), np.full(10, 90))
+
+
+def keep(folder, attention, seed, hits):
+    arm = prototypes.Arm("toys", prototypes.GUIDED, attention, seed)
+    save_results(
+        arm.file(folder),
+        {0: {0: scores(hits)}},
+        classes={0: [1, 2]},
+        facts={"attention": attention},
+    )
+
+
+def test_a_study_of_prototypes_goes_on_with_the_seeds_that_both_arms_have(tmp_path):
+    for seed, hits in enumerate((6, 8)):
+        keep(tmp_path, prototypes.TEN, seed, hits)
+    keep(tmp_path, prototypes.ONE, 1, 5)
+    found = {row.measured: row for row in prototypes.table(tmp_path, range(5))}
+    assert set(found) == {prototypes.TEN, prototypes.ONE, "K_fg 10 - K_fg 1"}
+    assert (found[prototypes.TEN].mean, found[prototypes.TEN].seeds) == (70, 2)
+    assert found[prototypes.TEN].low < 70 < found[prototypes.TEN].high
+    difference = found["K_fg 10 - K_fg 1"]
+    assert (difference.mean, difference.seeds) == (30, 1)
+    prototypes.draw(list(found.values()), tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (1600, 600)
+
+
+def small_batch(row):
+    """An episode of 6 x 6 tokens with a 2 x 2 object, whose mask starts at a row."""
+    random = torch.Generator().manual_seed(0)
+    mid, high = (torch.randn(2, 1, channels, 6, 6, generator=random) for channels in (12, 10))
+    valid, mask = torch.ones(1, 6, 6, dtype=torch.bool), torch.zeros(1, 1, 6, 6)
+    mask[..., row : row + 2, 1:3] = 1
+    return EpisodeBatch(
+        query_mid=mid[0],
+        query_high=high[0],
+        query_valid=valid,
+        support_mid=mid[1:],
+        support_high=high[1:],
+        support_valid=valid[None],
+        support_mask=mask,
+        key=torch.ones(1, dtype=torch.int64),
+    )
+
+
+@pytest.mark.parametrize(
+    ("guidance", "attention", "reads"),
+    [
+        (prototypes.GUIDED, prototypes.NONE, True),
+        (prototypes.UNGUIDED, prototypes.TEN, True),
+        (prototypes.UNGUIDED, prototypes.NONE, False),
+    ],
+)
+def test_the_mask_reaches_the_query_by_guidance_or_by_attention(guidance, attention, reads):
+    model = build_model("umtfss", TINY.model, 12)
+    model = prototypes.ablated(model, guidance, attention).eval()
+    one, other = (model(small_batch(row)) for row in (0, 3))
+    assert torch.equal(one, other) != reads

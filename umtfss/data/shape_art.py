@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from umtfss.data.shape_looks import GRID, UNIT_OUTLINES, Look, Part
+from umtfss.data.shape_looks import BODY_AND_INLAY, GRID, UNIT_OUTLINES, Look, Part
 from umtfss.data.shape_textures import TEXTURES, edge, value_noise
 
 SUPERSAMPLING = 3  # divides GRID
@@ -201,10 +201,27 @@ def surface(part: Part, placed: Placed, rng: np.random.Generator) -> np.ndarray:
     return _mix(TEXTURES[part.texture](u, v), one, other)
 
 
+def mosaic(parts: int, placed: Placed) -> np.ndarray:
+    """The part that each pixel belongs to, (H, W) int: one in the middle, the others around it.
+
+    All have about the same size: a pixel is of the part whose centre is nearest.
+    """
+    radius = 2 / math.sqrt(parts)
+    turns = [2 * math.pi * part / (parts - 1) for part in range(parts - 1)]
+    around = [(radius * math.sin(turn), radius * math.cos(turn)) for turn in turns]
+    centres = [(0.0, 0.0), *((round(GRID * x) / GRID, round(GRID * y) / GRID) for x, y in around)]
+    return np.argmin([(placed.u - x) ** 2 + (placed.v - y) ** 2 for x, y in centres], axis=0)
+
+
 def paint(look: Look, placed: Placed, rng: np.random.Generator) -> np.ndarray:
-    """The object's colours, (h, w, 3) float: body, inlay, dark rim and a soft gleam."""
-    body, inlay = (surface(part, placed, rng) for part in look)
-    picture = body + placed.fill("inlay")[..., None] * (inlay - body)
+    """The object's colours, (h, w, 3) float: parts, dark rim and a soft gleam."""
+    surfaces = [surface(part, placed, rng) for part in look]
+    if len(look) == BODY_AND_INLAY:
+        body, inlay = surfaces
+        picture = body + placed.fill("inlay")[..., None] * (inlay - body)
+    else:
+        which = mosaic(len(look), placed)[None, ..., None]
+        picture = np.take_along_axis(np.stack(surfaces), which, axis=0)[0]
     picture *= 0.45 + 0.55 * placed.fill("inside")[..., None]
     u, v = placed.u + 0.35, placed.v + 0.4
     gleam = np.clip(1.18 - 0.16 * (u * u + v * v), 0.7, 1.2)

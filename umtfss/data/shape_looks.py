@@ -1,8 +1,8 @@
 """The looks of the classes of the procedural data set.
 
-A class is an outline with two parts, a body and an inlay. Each part has its own texture, scale and
-two hues. The outlines are fixed; the parts are drawn from the seed of the data set, so another seed
-gives another world.
+A class is an outline with two parts, a body and an inlay, or with more parts side by side. A part
+has a texture, a scale and two hues of its own. The outlines are fixed; the parts are drawn from the
+seed of the data set, so that another seed is another world.
 
 Shapes: V vertices. Coordinates are (x, y), y downwards.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from umtfss.common.randomness import generator
 from umtfss.data.shape_textures import TEXTURES
 
+BODY_AND_INLAY = 2  # parts of a class, unless it is a mosaic
 GRID = 3072  # outlines and rotations are rounded to 1/GRID; a multiple of SUPERSAMPLING
 
 Loop = list[tuple[float, float]]
@@ -120,14 +121,42 @@ class Part:
     saturation: float
 
 
-Look = tuple[Part, Part]  # body and inlay of a class
+Look = tuple[Part, ...]  # body and inlay of a class, or its parts from the middle outwards
 
 
-def class_looks(seed: int) -> list[Look]:
-    """The look of every class in the world of a seed, in the order of `CLASS_NAMES`.
+def class_looks(seed: int, parts: int = BODY_AND_INLAY) -> list[Look]:
+    """What the classes of a seed's world look like, in the order of `CLASS_NAMES`.
 
-    Bodies use every texture once before one repeats. The texture of an inlay differs from its
-    body's. The hues of the bodies are evenly spread, and the hues of the inlays as well.
+    Args:
+        seed: Of the world.
+        parts: Parts of a class.
+    """
+    return _bodies_and_inlays(seed) if parts == BODY_AND_INLAY else _mosaics(seed, parts)
+
+
+def _mosaics(seed: int, parts: int) -> list[Look]:
+    """Classes of many parts, of another texture each. Hues of all parts are evenly spread."""
+    rng, names = generator("shapes-mosaics", seed, parts), list(TEXTURES)
+    count = parts * len(CLASS_NAMES)
+    hues, numbers = rng.permutation(count), rng.random((count, 3))
+    pool = [
+        Part(
+            names[row % len(names)],
+            3.0 + 2.0 * scale,
+            int(hues[row]) / count,
+            0.08 + 0.3 * contrast,
+            0.42 + 0.36 * saturation,
+        )
+        for row, (scale, contrast, saturation) in enumerate(numbers.tolist())
+    ]
+    return [tuple(pool[start : start + parts]) for start in range(0, count, parts)]
+
+
+def _bodies_and_inlays(seed: int) -> list[Look]:
+    """Classes of two parts.
+
+    Bodies take every texture once before one comes again. An inlay's texture is never its body's.
+    The hues of all bodies are evenly spread, and so are those of the inlays.
     """
     rng, count = generator("shapes-looks", seed), len(CLASS_NAMES)
     names = list(TEXTURES)
@@ -136,7 +165,7 @@ def class_looks(seed: int) -> list[Look]:
     bodies = [bodies[i] for i in order]
     steps = 1 + rng.permutation(count) % (len(names) - 1)
     hues = rng.permutation(count), rng.permutation(count)
-    looks = []
+    looks: list[Look] = []
     for row, body in enumerate(bodies):
         other = names[(names.index(body) + int(steps[row])) % len(names)]
         parts = []

@@ -24,7 +24,7 @@ from umtfss.common.randomness import generator
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image, read_mask
 from umtfss.data.shape_art import draw
-from umtfss.data.shape_looks import CLASS_NAMES, class_looks
+from umtfss.data.shape_looks import BODY_AND_INLAY, CLASS_NAMES, class_looks
 from umtfss.experiment.datasets import ShapesConfig
 
 DRAWING_VERSION = 2  # raise this number whenever the same settings give other pixels
@@ -166,7 +166,8 @@ def _write_image(root: Path, settings: ShapesConfig, split: str, number: int) ->
 def _draw(settings: ShapesConfig, split: str, number: int) -> tuple[Image.Image, Image.Image]:
     classes = object_classes(settings.seed, split, number)
     rng = generator("shapes", settings.seed, split, number)
-    image, mask = draw(class_looks(settings.seed), classes, settings.height, settings.width, rng)
+    looks = class_looks(settings.seed, settings.parts)
+    image, mask = draw(looks, classes, settings.height, settings.width, rng)
     labels = Image.fromarray(mask, mode="P")
     labels.putpalette(_palette())
     return Image.fromarray(image), labels
@@ -184,12 +185,15 @@ def _palette() -> list[int]:
 
 def _recipe(settings: ShapesConfig) -> dict[str, int]:
     """Everything but split and number that decides the pixels of an image."""
-    return {
+    recipe = {
         "version": DRAWING_VERSION,
         "seed": settings.seed,
         "height": settings.height,
         "width": settings.width,
     }
+    if settings.parts != BODY_AND_INLAY:
+        recipe["parts"] = settings.parts
+    return recipe
 
 
 def _counts(settings: ShapesConfig) -> dict[str, int]:

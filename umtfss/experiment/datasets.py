@@ -25,6 +25,9 @@ class ShapesConfig(Block):
     height: Annotated[int, Field(ge=64)] = Field(180, description="image height, px")
     width: Annotated[int, Field(ge=64)] = Field(240, description="image width, px")
     seed: int = Field(0, description="seed of the drawing, the looks of classes included")
+    parts: Literal[2, 6] = Field(
+        2, description="unlike parts of an object: body and inlay, or a mosaic of six"
+    )
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from skimage.draw import polygon2mask
 
 from umtfss.common.randomness import generator
-from umtfss.data.shape_art import LARGEST, SMALLEST, blur, draw, fill, place
+from umtfss.data.shape_art import LARGEST, SMALLEST, blur, draw, fill, mosaic, paint, place
 from umtfss.data.shape_looks import GRID, class_looks
 from umtfss.data.shapes import DRAWING_VERSION
 
@@ -83,6 +84,21 @@ def test_a_look_decides_the_pixels_of_its_class_alone():
     differs = (pictures["given", 2] != pictures["changed", 2]).any(2)
     assert not differs[mask == 0].any()
     assert differs[mask == 2].mean() > 0.9
+
+
+def test_parts_of_a_mosaic_are_about_equal():
+    ball = place(1, 180, 240, generator("mosaic"))
+    which = mosaic(6, ball)[ball.coverage > 0.5]
+    assert np.bincount(which, minlength=6) * 6 / which.size == pytest.approx(1, abs=0.35)
+
+
+def test_a_part_of_a_mosaic_decides_its_own_pixels_alone():
+    ball, look = place(1, 180, 240, generator("mosaic")), class_looks(0, parts=6)[0]
+    which, given = mosaic(6, ball), paint(look, ball, generator("paint"))
+    for number, part in enumerate(look):
+        changed = replace(part, hue=part.hue + 0.5)
+        painted = paint((*look[:number], changed, *look[number + 1 :]), ball, generator("paint"))
+        np.testing.assert_array_equal((painted != given).any(2), which == number)
 
 
 def test_the_drawing_is_the_same_on_every_machine():

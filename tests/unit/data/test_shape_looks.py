@@ -44,3 +44,13 @@ def test_a_seed_is_a_world():
     assert class_looks(3) == class_looks(3)
     same = sum(one == other for one, other in zip(class_looks(3), class_looks(4), strict=True))
     assert same == 0
+
+
+def test_a_mosaic_has_unlike_parts_of_its_own():
+    looks = class_looks(0, parts=6)
+    assert {len(look) for look in looks} == {6}
+    assert len({part for look in looks for part in look}) == 120
+    for look in looks:
+        assert len({part.texture for part in look}) == 6
+    hues = sorted(round(120 * part.hue) for look in looks for part in look)
+    assert hues == list(range(120))

@@ -88,6 +88,19 @@ def test_another_seed_draws_everything_anew(root):
     np.testing.assert_array_equal(again, one)
 
 
+def test_objects_of_more_parts_are_another_world(root):
+    one, before = ShapesDataset("toys", root, SMALL), (root / "recipe.json").read_text()
+    picture, mask = one.image("val_00000"), one.mask("val_00000")
+    assert "parts" not in before  # toys keep their recipe
+    mosaics = SMALL.model_copy(update={"parts": 6})
+    with pytest.raises(DataError, match="does not hold"):
+        ShapesDataset("toys", root, mosaics)
+    write_shapes(root, mosaics)
+    other = ShapesDataset("toys", root, mosaics)
+    assert (other.image("val_00000") != picture).any()
+    np.testing.assert_array_equal(other.mask("val_00000"), mask)
+
+
 def test_foreign_folders_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(DataError, match=r"not empty(?s:.*)thesis\.tex"):
