@@ -1,9 +1,9 @@
-"""An augmented view of an image: what is drawn, and how the image and its mask follow it.
+"""Augmented views of an image and its mask (protocol section 5).
 
 Shapes: H W original pixels, P P view.
 
-A view is scaled, rotated, blurred, flipped, padded at the right and at the bottom to at least P x P
-and cropped to P x P (protocol section 5).
+The image is scaled, rotated, blurred, flipped, padded at the right and at the bottom to at least
+P x P, and cropped to P x P.
 """
 
 from typing import NamedTuple
@@ -21,13 +21,13 @@ BLUR_KERNEL = [5, 5]
 
 
 class View(NamedTuple):
-    """What an augmented view shows of an image.
+    """The drawn parameters of an augmented view.
 
     Attributes:
-        scale: Of the long side over P.
-        angle: Counter-clockwise, degrees; 0 is no rotation.
-        blur: Whether it is blurred.
-        flip: Whether it is mirrored.
+        scale: Long side of the scaled image over P.
+        angle: Angle of rotation, counter-clockwise, degrees; 0: no rotation.
+        blur: Whether the image is blurred.
+        flip: Whether the image is mirrored.
         top: First row of the crop, px.
         left: First column of the crop, px.
     """
@@ -43,7 +43,7 @@ class View(NamedTuple):
 def draw_view(
     settings: AugmentConfig, random: np.random.Generator, size: tuple[int, int], pixels: int
 ) -> tuple[View, float]:
-    """A view whose crop is not placed yet, and a number in [0, 1) that is to place it.
+    """Draw a view without the place of its crop, and a number in [0, 1) that decides this place.
 
     Args:
         settings: Probabilities and ranges.
@@ -65,9 +65,9 @@ def uncropped_image(image: np.ndarray, view: View, pixels: int, mean: list[float
 
     Args:
         image: (H, W, 3) uint8.
-        view: What to do; its corner is not used.
+        view: The view; its crop corner is not used.
         pixels: P, also the image's long side at scale 1.
-        mean: Colour of what lies outside the image, in [0, 1].
+        mean: Colour of pixels outside the image, in [0, 1].
     """
     size = _scaled(image.shape[:2], view, pixels)
     picture = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
@@ -88,7 +88,7 @@ def uncropped_mask(mask: np.ndarray, view: View, pixels: int) -> Tensor:
 
     Args:
         mask: (H, W) uint8 in {0, 1, 255}.
-        view: What to do; its corner is not used.
+        view: The view; its crop corner is not used.
         pixels: P.
     """
     size = _scaled(mask.shape, view, pixels)
@@ -112,5 +112,5 @@ def _scaled(size: tuple[int, ...], view: View, pixels: int) -> list[int]:
 
 
 def _padding(size: list[int], pixels: int) -> list[int]:
-    """What is added at the left, top, right and bottom."""
+    """The padding at the left, top, right and bottom, px."""
     return [0, 0, max(0, pixels - size[1]), max(0, pixels - size[0])]

@@ -1,7 +1,8 @@
-"""A batch of episodes as tensors: what every meta-learner takes.
+"""A batch of episodes as tensors, the input of every meta-learner.
 
-Shapes: B batch, K shots, C channels, h w feature grid, g g square grid, S S target grid. Images are
-un-padded on disk; a batch pads them at the right and at the bottom to one grid, and says where.
+Shapes: B batch, K shots, C channels, h w feature grid, g g square grid, S S target grid. Features
+are un-padded on disk. A batch pads them at the right and at the bottom to one grid, and marks the
+padding.
 """
 
 from collections.abc import Callable
@@ -31,16 +32,16 @@ class EpisodeBatch:
         support_mid: (B, K, C, h, w) float.
         support_high: (B, K, D, h, w) float.
         support_valid: (B, K, h, w) bool, False on padding and on label 255.
-        support_mask: (B, K, h, w) float in [0, 1], part of a token that is foreground; 0 where
-            not valid.
-        key: (B,) int64, the episode's key for everything random inside a model.
+        support_mask: (B, K, h, w) float in [0, 1], foreground part of a token; 0 where not valid.
+        key: (B,) int64, the episode's key for random choices inside a model.
         target: (B, S, S) int64 in {0, 1, 255}, query mask for the loss; None at test.
-        side: g, if the target shows a square grid of which h w is a part: then the logits fill it.
-        support_pixels: (B, K, 2, h, w) uint8 in {0, 1, 255}, the label of two single pixels of
-            each token: the one at its centre, and the one at its top left corner; 255 on padding.
-            Only a model that reads masks by single pixels asks for it (`token_masks: sampled`).
+        side: g, if the target shows a square grid that contains the h w grid; the logits then have
+            shape g g. None: the logits have shape h w.
+        support_pixels: (B, K, 2, h, w) uint8 in {0, 1, 255}, the labels of two single pixels of
+            each token, at its centre and at its top left corner; 255 on padding. Only models that
+            read masks by single pixels (`token_masks: sampled`) need these labels.
         support_target: (B, K, S, S) int64 in {0, 1, 255}, the supports' masks for an auxiliary
-            loss; None at test, and for models without one.
+            loss; None at test and for models without an auxiliary loss.
     """
 
     query_mid: Tensor
@@ -57,7 +58,7 @@ class EpisodeBatch:
     support_target: Tensor | None = None
 
     def squared(self) -> "EpisodeBatch":
-        """The batch padded to the square grid g g of the target, if there is one."""
+        """The batch padded to the square grid g g if `side` is given, else unchanged."""
         if self.side is None:
             return self
 
@@ -76,7 +77,7 @@ class EpisodeBatch:
         return self._map(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> "EpisodeBatch":
-        """The batch in page-locked memory; the DataLoader calls it, so that `to` need not wait."""
+        """The batch in page-locked memory, for asynchronous copies; the DataLoader calls this."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "EpisodeBatch":

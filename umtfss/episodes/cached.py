@@ -1,10 +1,10 @@
-"""Episodes from cached features: from an `EpisodeList` to `EpisodeBatch`es.
+"""Episodes on cached features: from an `EpisodeList` to `EpisodeBatch`es.
 
 Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, H W pixels, h w
 un-padded grid, g g padded square grid, S S target.
 
 Every random choice is keyed by (seed, episode index, role), so neither workers nor the order of
-calls matter. Cached features know no augmentation but the two flips.
+calls matter. The two flips are the only augmentation of cached features.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class ImageItem:
         high: (h, w, D) float16.
         mask: (h, w) float32, foreground part of a token.
         valid: (h, w) bool, False on label 255.
-        pixels: (2, h, w) uint8, the label of two single pixels of a token; None of a query.
+        pixels: (2, h, w) uint8, the labels of two single pixels of a token; None for a query.
     """
 
     mid: tuple[np.ndarray, ...]
@@ -51,15 +51,15 @@ class ImageItem:
 
 @dataclass(frozen=True)
 class EpisodeItem:
-    """One episode before it is padded.
+    """One episode before padding.
 
     Attributes:
-        query: Its mask is unused here: the model must not see it.
+        query: The query, without its mask, which the model must not see.
         supports: K images.
-        key: The episode's key for everything random inside a model.
+        key: The episode's key for random choices inside a model.
         side: g.
-        target: (S, S) uint8 in {0, 1, 255}, or None at test.
-        support_target: (K, S, S) uint8, or None where no loss asks for it.
+        target: (S, S) uint8 in {0, 1, 255}; None at test.
+        support_target: (K, S, S) uint8 in {0, 1, 255}; None if no loss reads it.
     """
 
     query: ImageItem
@@ -71,7 +71,7 @@ class EpisodeItem:
 
 
 class CachedEpisodes(Dataset[EpisodeItem]):
-    """Episodes read from a feature store; give `collate` to the DataLoader.
+    """Episodes from a feature store; the DataLoader needs `collate`.
 
     Args:
         episodes: The episodes.
@@ -80,7 +80,7 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         high: Level of the prior mask.
         masks: Masks of the episodes' classes.
         seed: Keys the flips and the models' random choices.
-        target_side: S, px; None for no target.
+        target_side: S, px; None: no target.
         flip: Probability of a horizontal flip, per image.
         vertical_flip: Probability of a vertical flip, per image.
         support_target: Whether the supports have targets, too.
@@ -138,13 +138,13 @@ class CachedEpisodes(Dataset[EpisodeItem]):
     def _target(
         self, episode: Episode, role: str, mask: np.ndarray, target_side: int
     ) -> np.ndarray:
-        """The mask (H, W) of the image in a role where the loss sees it, (S, S) uint8."""
+        """The mask (H, W) of the image in a role, at the pixels of the target, (S, S) uint8."""
         mask = _flipped(mask, *self._flips(episode, role))
         grid = self.store.grid(episode.roles[role])
         return mask_to_target(mask, grid, self.side, target_side, self.store.align_corners)
 
     def _image(self, episode: Episode, role: str, mask: np.ndarray | None) -> ImageItem:
-        """The image in a role; its mask (H, W) is None for the query, which must not show it."""
+        """The image in a role, with its mask (H, W); the mask is None for the query."""
         image_id, align = episode.roles[role], self.store.align_corners
         levels = [self.store.read(image_id, level) for level in (*self.mid, self.high)]
         grid = levels[0].shape[:2]
@@ -159,22 +159,23 @@ class CachedEpisodes(Dataset[EpisodeItem]):
 
 
 def _flipped(grid: np.ndarray, flips: bool, flips_vertically: bool) -> np.ndarray:
-    """A grid or mask, (h, w, ...), mirrored horizontally and vertically; else as it is."""
+    """A grid or mask, (h, w, ...), mirrored horizontally and vertically as asked."""
     if not (flips or flips_vertically):
         return grid
     return np.ascontiguousarray(grid[:: -1 if flips_vertically else 1, :: -1 if flips else 1])
 
 
 def episode_key(episodes: EpisodeList, index: int, seed: int) -> int:
-    """The key of an episode for everything random inside a model, a 63-bit integer."""
+    """The key of an episode for random choices inside a model, a 63-bit integer."""
     return seed64("model", episodes.key, seed, index)
 
 
 def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
-    """A batch padded at the right and at the bottom to one grid, on the CPU.
+    """Collate episodes into a batch, padded at the right and at the bottom to one grid, on the CPU.
 
-    The grid is the smallest that holds every image: models compute padding, too, and a quarter of
-    a square is padding if all photos are 4:3. Features come as float32 in channels-last memory.
+    The grid is the smallest grid that holds every image, because models spend time on padding: a
+    quarter of a square grid is padding if all photos are 4:3. Features are float32 in channels-last
+    memory.
     """
     queries = [item.query for item in items]
     supports = [image for item in items for image in item.supports]

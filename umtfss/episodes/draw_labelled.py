@@ -1,9 +1,9 @@
-"""Which images make an episode by their labels: test episodes and those of base classes.
+"""Drawing of labelled episodes: test episodes and training episodes of base classes.
 
 Protocol section 2. Shapes: E episodes, K shots.
 
-Every draw has a generator of its own, keyed by (key, seed, index): it depends on no other draw,
-on no worker and on no global state, and a list of 200 episodes starts with the list of 100.
+Every draw has its own generator, keyed by (key, seed, index). A draw depends on no other draw, no
+worker and no global state, and a list of 200 episodes starts with the list of 100 episodes.
 """
 
 from collections.abc import Collection, Sequence
@@ -29,13 +29,13 @@ def draw_test_episodes(
     key: str,
     rare_classes: Literal["refuse", "leave_out"] = "refuse",
 ) -> EpisodeList:
-    """Test episodes of the classes, written down before any model is tested.
+    """Draw test episodes; they are drawn before any model is tested.
 
-    `class_uniform`: every block of len(classes) episodes holds each class once, in random order,
-    so classes are uniform and none is missing; the query is uniform over the class's images.
-    `list_order` (the authors'): queries cycle through the list of images that hold a class; the
-    class is uniform over those in the image. Either way the K supports are drawn from the
-    class's other images without replacement.
+    `class_uniform`: every block of len(classes) episodes holds each class once, in random order, so
+    classes are balanced and no class is missing. The query is drawn uniformly from the class's
+    images. `list_order` (the authors' draw): queries cycle through the list of images that hold a
+    class, and the class is drawn uniformly from the classes in the image. Both draw the K supports
+    from the class's other images without replacement.
 
     Args:
         index: The images of a split and the areas of their classes.
@@ -45,11 +45,11 @@ def draw_test_episodes(
         seed: Episode seed.
         draw: The kind of draw.
         min_area: px that a class must cover to count as present.
-        key: Names the draw, e.g. "test/pascal/fold0/1shot/seed0"; part of every draw.
-        rare_classes: What becomes of a class with fewer than K + 1 images.
+        key: Name of the draw, which keys it, e.g. "test/pascal/fold0/1shot/seed0".
+        rare_classes: Treatment of a class with fewer than K + 1 images.
 
     Raises:
-        DataError: A class has fewer than K + 1 images and is not to be left out, or all have.
+        DataError: A class has fewer than K + 1 images and is not left out, or every class has.
     """
     rows = {image_id: row for row, image_id in enumerate(index.image_ids)}
     pools: dict[int, np.ndarray] = {}
@@ -95,8 +95,8 @@ def labelled_epoch_length(index: DatasetIndex, classes: Sequence[int], **pool: A
 
     Args:
         index: As in `draw_base_episodes`.
-        classes: Likewise.
-        **pool: `shot`, `min_area` and `allowed_ids`, likewise.
+        classes: As in `draw_base_episodes`.
+        **pool: `shot`, `min_area` and `allowed_ids`, as in `draw_base_episodes`.
     """
     return len(_present(_class_pools(index, classes, **pool)))
 
@@ -112,11 +112,12 @@ def draw_base_episodes(
     allowed_ids: Collection[str],
     key: str,
 ) -> EpisodeList:
-    """Labelled training episodes of base classes, as supervised meta-training has them.
+    """Draw labelled training episodes of base classes, for supervised meta-training.
 
-    Queries walk over the allowed images that hold a usable class, in a new random order every
-    epoch; the class is uniform over the usable ones in the image; the K supports are drawn from
-    the class's other allowed images without replacement. Usable is a class with K + 1 images.
+    A class is usable if K + 1 or more allowed images hold it. Queries walk over the allowed images
+    with a usable class, in a new random order every epoch. The class is drawn uniformly from the
+    usable classes in the image. The K supports are drawn from the class's other allowed images
+    without replacement.
 
     Args:
         index: The training images and the areas of their classes.
@@ -126,7 +127,7 @@ def draw_base_episodes(
         seed: Episode seed.
         min_area: px that a class must cover to count as present.
         allowed_ids: The labelled images.
-        key: Names the draw, e.g. "train/pascal/sup-fold0-labels20"; part of every draw.
+        key: Name of the draw, which keys it, e.g. "train/pascal/sup-fold0-labels20".
 
     Raises:
         DataError: No class has K + 1 labelled images.
@@ -160,7 +161,7 @@ def _class_pools(
     min_area: int,
     allowed_ids: Collection[str],
 ) -> dict[int, np.ndarray]:
-    """Class id -> rows of its allowed images, of the classes with more than `shot` of them."""
+    """Class id -> rows of its allowed images, for classes with more than `shot` allowed images."""
     allowed = frozenset(allowed_ids)
     rows = {image_id: row for row, image_id in enumerate(index.image_ids)}
     pools = {}
@@ -180,7 +181,7 @@ def _class_pools(
 
 
 def _present(pools: dict[int, np.ndarray]) -> dict[int, list[int]]:
-    """Row of an image -> the classes of `pools` that are in it."""
+    """Row of an image -> classes of `pools` that the image holds."""
     present: dict[int, list[int]] = {}
     for class_id, pool in pools.items():
         for row in pool.tolist():

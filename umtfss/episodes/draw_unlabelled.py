@@ -1,7 +1,7 @@
-"""Which images make a training episode without labels: pseudo-episodes and splits of one image.
+"""Drawing of training episodes without labels: pseudo-episodes and split episodes of one image.
 
 Protocol sections 3.7, 3.8 and 7. Shapes: E episodes, K shots, R regions, C channels. Draws are
-keyed as in `draw.py`.
+keyed as in `draw_labelled.py`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,8 +17,8 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.pseudo_masks.store import RegionTable
 
 BLOCK = 256  # regions whose support pools are found at once
-# Support pools, as in the paper: a part of the cluster's other regions, at most a number of them;
-# of a cluster with fewer regions than the last number, all.
+# Support pools, as in the paper: the fraction of the cluster's other regions, at most the cap; all
+# other regions of a cluster with fewer regions than SMALL_CLUSTER.
 SUPPORT_FRACTION, SUPPORT_CAP, SMALL_CLUSTER = 0.5, 5000, 20
 
 
@@ -28,8 +28,9 @@ def images_with_classes(
     """The qualified ids of the images that hold a wanted class; None: all images.
 
     Args:
-        classes: Data set -> the classes that are wanted of its images; none: no label is read.
-        indexes: The lists of the pool's splits; not looked at without classes.
+        classes: Data set -> classes; an image must hold one of them. None: all images, no label is
+            read.
+        indexes: The indexes of the pool's splits; not read without classes.
     """
     if classes is None:
         return None
@@ -50,10 +51,10 @@ def epoch_length(
     """The number of images that can be the query of a pseudo-episode: one epoch.
 
     Args:
-        image_ids: Ids that `regions.image` points into.
+        image_ids: Image ids; `regions.image` holds their rows.
         regions: The valid regions of the pool.
         shot: K.
-        allowed_ids: The only images used; none: all.
+        allowed_ids: The images that may be used; None: all.
     """
     usable = _usable_regions(image_ids, regions, shot, allowed_ids)
     return len(np.unique(regions.image[usable]))
@@ -69,25 +70,25 @@ def draw_pseudo_episodes(
     allowed_ids: Collection[str] | None = None,
     key: str,
 ) -> EpisodeList:
-    """Pseudo-episodes: clusters are the classes, regions the masks.
+    """Draw pseudo-episodes: clusters are the classes, regions the masks.
 
-    Queries walk over the usable images, in a new random order every epoch. The query region is
-    uniform over the image's usable regions; usable is a valid region whose cluster has at least
-    K + 1 of them. Supports are drawn without replacement from the pool of the query region: the
-    nearest half, by cosine, of the cluster's other regions, at least K and at most 5,000, or all
-    of them if the cluster has fewer than 20 regions.
+    A region is usable if it is valid and its cluster has K + 1 or more valid regions. Queries walk
+    over the images with usable regions, in a new random order every epoch. The query region is
+    drawn uniformly from the image's usable regions. Supports are drawn without replacement from the
+    support pool of the query region: the nearest half, by cosine, of the cluster's other regions,
+    at least K and at most 5,000; or all other regions if the cluster has fewer than 20 regions.
 
-    Cosines are rounded differently by another BLAS or number of threads, which can swap two
-    regions at the edge of a pool; so the list is drawn once and kept.
+    Another BLAS or number of threads rounds cosines differently, which can swap two regions at the
+    edge of a pool. So the list is drawn once and kept.
 
     Args:
-        image_ids: Ids that `regions.image` points into.
+        image_ids: Image ids; `regions.image` holds their rows.
         regions: The valid regions of the pool.
         shot: K.
         count: E.
         seed: Episode seed.
-        allowed_ids: The only images used, as query and as support; none: all.
-        key: Names the draw, e.g. "train/pascal/unsup-all/seed0"; part of every draw.
+        allowed_ids: The images that may be used, as query and as support; None: all.
+        key: Name of the draw, which keys it, e.g. "train/pascal/unsup-all/seed0".
 
     Raises:
         DataError: No cluster has regions in K + 1 images.
@@ -119,7 +120,7 @@ def draw_pseudo_episodes(
         if pool_size[c] == size[c] - 1:
             picked = rank + (rank >= centre[:, None])
         else:
-            rows = np.flatnonzero(regions.cluster == c)  # those of the cluster's features
+            rows = np.flatnonzero(regions.cluster == c)  # rows of the features below
             feature = regions.cluster_features(c)[np.searchsorted(rows, usable[members])]
             picked = _pick_near(feature, centre, rank, int(pool_size[c]))
         supports[episodes] = members[picked]
@@ -133,9 +134,9 @@ def split_epoch_length(
     """The number of images that can make a split episode: one epoch.
 
     Args:
-        image_ids: Ids that `regions.image` points into.
+        image_ids: Image ids; `regions.image` holds their rows.
         regions: The valid salient regions of the pool.
-        allowed_ids: The only images used; none: all.
+        allowed_ids: The images that may be used; None: all.
     """
     return len(_salient_images(image_ids, regions, allowed_ids))
 
@@ -150,20 +151,19 @@ def draw_split_episodes(
     allowed_ids: Collection[str] | None = None,
     key: str,
 ) -> EpisodeList:
-    """Episodes of one image each, as MaskSplit has them (arXiv:2110.12207).
+    """Draw episodes of one image each, as in MaskSplit (arXiv:2110.12207).
 
-    The image is its own query and all of its K supports; the loader splits its mask. The class is
-    cluster 0, the salient region. Images are walked over in a new random order every
-    epoch.
+    The image is the query and all K supports; the loader splits its mask. The class is cluster 0,
+    the salient region. Episodes walk over the images in a new random order every epoch.
 
     Args:
-        image_ids: Ids that `regions.image` points into.
+        image_ids: Image ids; `regions.image` holds their rows.
         regions: The valid salient regions of the pool.
         shot: K.
         count: E.
         seed: Episode seed.
-        allowed_ids: The only images used; none: all.
-        key: Names the draw, e.g. "train/pascal/saliency-all"; part of every draw.
+        allowed_ids: The images that may be used; None: all.
+        key: Name of the draw, which keys it, e.g. "train/pascal/saliency-all".
 
     Raises:
         DataError: No image has a valid salient region.
@@ -197,7 +197,7 @@ def _usable_regions(
     shot: int,
     allowed_ids: Collection[str] | None,
 ) -> np.ndarray:
-    """Rows of the regions of allowed images whose cluster has more than `shot` of them."""
+    """Rows of the allowed regions whose cluster has more than `shot` allowed regions."""
     rows = _allowed(image_ids, regions, allowed_ids)
     size = np.bincount(regions.cluster[rows], minlength=1)
     usable = rows[size[regions.cluster[rows]] > shot]
@@ -217,7 +217,7 @@ def _usable_regions(
 def _allowed(
     image_ids: Sequence[str], regions: RegionTable, allowed_ids: Collection[str] | None
 ) -> np.ndarray:
-    """Rows of the regions of allowed images; none: all."""
+    """Rows of the regions in allowed images; `allowed_ids` None: all."""
     if allowed_ids is None:
         return np.arange(len(regions))
     wanted = frozenset(allowed_ids)
@@ -226,7 +226,7 @@ def _allowed(
 
 
 def _pool_sizes(size: np.ndarray, shot: int) -> np.ndarray:
-    """The number of regions that supports are drawn from, per cluster, query excluded."""
+    """The size of a support pool, for each cluster, without the query."""
     others = np.maximum(size - 1, 0)
     nearest = np.ceil(SUPPORT_FRACTION * others).astype(np.int64)
     nearest = np.maximum(np.minimum(nearest, SUPPORT_CAP), shot)
@@ -236,16 +236,16 @@ def _pool_sizes(size: np.ndarray, shot: int) -> np.ndarray:
 def _pick_near(
     feature: np.ndarray, query: np.ndarray, ranks: np.ndarray, pool_size: int
 ) -> np.ndarray:
-    """The regions at `ranks` of the query regions' pools, (E, K), within one cluster.
+    """Pick the regions at `ranks` of the query regions' support pools, (E, K), in one cluster.
 
-    A pool is listed in the order of the table. Blocks are fixed rows of the cluster, whatever
-    the episodes, so that a longer list computes the same cosines as a shorter one.
+    A pool is listed in the order of the table. Cosines are computed for fixed blocks of the
+    cluster's rows, so a longer list of episodes has the same cosines as a shorter list.
 
     Args:
-        feature: (R, C) float32, L2-normalised, of the cluster's usable regions.
+        feature: (R, C) float32, L2-normalised features of the cluster's usable regions.
         query: (E,) int, row of each query region.
-        ranks: (E, K) int, positions in the pool.
-        pool_size: Number of nearest regions that make a pool.
+        ranks: (E, K) int, positions in the support pool.
+        pool_size: Number of regions in a support pool.
     """
     picked = np.empty_like(ranks)
     for block in np.unique(query // BLOCK):
@@ -253,7 +253,7 @@ def _pick_near(
         cosine = feature[start : start + BLOCK] @ feature.T
         here = np.arange(len(cosine))
         cosine[here, start + here] = -np.inf  # never the query itself
-        # the pool_size-th greatest cosine of each row is the border of its pool
+        # the pool_size-th greatest cosine of each row is the threshold of its pool
         border = np.partition(cosine, -pool_size, axis=1)[:, -pool_size, None]
         in_pool = cosine >= border
         listed = np.flatnonzero(in_pool)  # row after row

@@ -1,8 +1,8 @@
-"""Episodes and the files that hold them.
+"""Episodes and episode files.
 
-Shapes: E episodes, K shots. An episode is (query, class, K supports). Test episodes name images
-by their id and classes by their class id; pseudo-episodes name images and clusters likewise, so
-that one file format and one batch builder serve both.
+Shapes: E episodes, K shots. An episode is (query, class, K supports). A test episode names images
+by id and a class by class id. A pseudo-episode names a cluster in place of the class, so both have
+the same file format and the same batches.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class Episode:
     """One few-shot task.
 
     Attributes:
-        index: Position in its file; keys everything random that belongs to the episode.
+        index: Position in the file, which keys the episode's random choices.
         query: Image id.
         class_id: Class id (test) or cluster (pseudo-episode).
-        supports: K image ids; none is the query, but in split episodes all are.
+        supports: K image ids, different from the query; in split episodes, all are the query.
     """
 
     index: int
@@ -36,7 +36,7 @@ class Episode:
 
     @property
     def roles(self) -> dict[str, str]:
-        """Role -> image id: "query", "support0" .. "support<K - 1>"; roles key what is drawn."""
+        """Role -> image id; roles are "query", "support0" .. "support<K - 1>" and key draws."""
         supports = {f"support{k}": image_id for k, image_id in enumerate(self.supports)}
         return {"query": self.query, **supports}
 
@@ -45,11 +45,11 @@ class EpisodeList(Sequence[Episode]):
     """Episodes in the order in which they are used.
 
     Args:
-        image_ids: Table of image ids that the arrays below point into.
-        query: (E,) int32, row of `image_ids`.
+        image_ids: Table of image ids.
+        query: (E,) int32, row in `image_ids`.
         class_id: (E,) int32.
-        supports: (E, K) int32, rows of `image_ids`.
-        key: What the episodes were drawn for, e.g. "test/pascal/fold0/1shot/seed0".
+        supports: (E, K) int32, rows in `image_ids`.
+        key: Name of the draw, e.g. "test/pascal/fold0/1shot/seed0".
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Which images give their labels at a label ratio (protocol section 1).
+"""The labelled images at a label ratio (protocol section 1).
 
-Subsets are nested, seeded and stratified: what is labelled at 5 % is labelled at 10 %, and every
-base class has enough images for an episode at any ratio.
+Subsets are nested, seeded and stratified: images that are labelled at 5 % are labelled at 10 %, and
+every base class has enough images for an episode at any ratio.
 
 Legend: n images of the split, r ratio in percent.
 """
@@ -21,19 +21,20 @@ def label_subset(
     min_area: int,
     seed: int,
 ) -> list[str]:
-    """The qualified ids of the labelled images: r n / 100, rounded down, or more by the floor.
+    """The qualified ids of the labelled images: r n / 100, rounded down, or more for `floor`.
 
-    The images are put in one random order; those that give each class its first `floor` images
-    move to the front. A subset is the beginning of that order, so subsets are nested. Which
-    images there are at 100 % does not depend on the order.
+    The images are put in one random order. The first `floor` images of each class then move to the
+    front. A subset is the beginning of this order, so subsets are nested. The subset at 100 % holds
+    all images.
 
     Args:
-        index: The training images and what they hold.
-        classes: Base classes of the fold; novel classes are not looked at.
+        index: The training images and their classes.
+        classes: Base classes of the fold; novel classes are not read.
         ratio: r, 1 to 100.
-        floor: Images of every class, K + 1 for K-shot episodes; all it has, if it has fewer.
+        floor: Least number of images of every class, K + 1 for K-shot episodes; a class with fewer
+            images gives all of them.
         min_area: px that a class must cover to count as present.
-        seed: Of the order.
+        seed: Seed of the order.
     """
     random = generator("labels", index.dataset, index.split, seed)
     order = [index.image_ids[row] for row in random.permutation(len(index.image_ids))]
@@ -41,5 +42,5 @@ def label_subset(
     for class_id in classes:
         pool = set(index.class_pool(class_id, min_area))
         first.update([image_id for image_id in order if image_id in pool][:floor])
-    order.sort(key=lambda image_id: image_id not in first)  # stable: the rest stays in order
+    order.sort(key=lambda image_id: image_id not in first)  # stable: both parts keep their order
     return order[: max(len(first), ratio * len(order) // 100)]

@@ -1,11 +1,10 @@
-"""Episodes from images: augmentation (protocol section 5) and features computed on the fly.
+"""Episodes on live features: augmentation (protocol section 5) and the backbone in the loop.
 
 Shapes: B batch, K shots, C channels, H W pixels, P P augmented image, g g grid, S S target.
 
-For training, `LiveEpisodes` runs in the loader's processes and yields augmented images, and
-`Featuriser` runs the frozen backbone on the device. Query and supports are augmented
-independently, each with a generator keyed by (seed, episode index, role). For tests,
-`LiveFeatures` stands in for a feature store.
+In training, `LiveEpisodes` yields augmented images from the loader's processes, and `Featuriser`
+runs the frozen backbone on the device. Query and supports are augmented independently, each with a
+generator keyed by (seed, episode index, role). In tests, `LiveFeatures` replaces the feature store.
 """
 
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ JITTER = 0.2
 
 @dataclass(frozen=True)
 class LiveBatch:
-    """B augmented episodes; place 0 of the second axis is the query.
+    """B augmented episodes; index 0 of the second axis is the query.
 
     Attributes:
         images: (B, 1 + K, 3, P, P) float32 in [0, 1].
@@ -47,21 +46,21 @@ class LiveBatch:
     key: Tensor
 
     def pin_memory(self) -> "LiveBatch":
-        """The batch in page-locked memory; the DataLoader calls it before a copy to a GPU."""
+        """The batch in page-locked memory, for asynchronous copies; the DataLoader calls this."""
         return LiveBatch(self.images.pin_memory(), self.masks.pin_memory(), self.key.pin_memory())
 
 
 class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
-    """Augmented images and masks of episodes; give `collate_live` to the DataLoader.
+    """Augmented images and masks of episodes; the DataLoader needs `collate_live`.
 
     Args:
         episodes: The episodes.
         catalog: Images by qualified id.
         masks: Masks of the episodes' classes.
-        extractor: What will see the images. Only facts are kept of it, so that its weights do
-            not travel to the loader's processes.
+        extractor: The backbone that will see the images. Only its geometry is kept, so that its
+            weights are not sent to the loader's processes.
         long_side: Image long side at scale 1, px.
-        augment: The augmentation; scales multiply the long side.
+        augment: Settings of the augmentation; scales multiply the long side.
         seed: Keys the augmentation and the models' random choices.
     """
 
@@ -102,7 +101,7 @@ class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 def collate_live(items: Sequence[tuple[Tensor, Tensor, int]]) -> LiveBatch:
-    """A batch of augmented episodes."""
+    """Collate augmented episodes into a batch."""
     images, masks, keys = zip(*items, strict=True)
     return LiveBatch(torch.stack(images), torch.stack(masks), torch.tensor(keys, dtype=torch.int64))
 
@@ -116,14 +115,14 @@ def augmented(
     mean: list[float],
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """An image and its mask: recoloured, scaled, rotated, blurred, flipped, cropped to P x P.
+    """Augment an image and its mask: recolour, scale, rotate, blur, flip and crop to P x P.
 
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W) uint8 in {0, 1, 255}.
         settings: Probabilities and ranges.
         pixels: P, also the image's long side at scale 1.
-        mean: Colour of what lies outside the image, in [0, 1].
+        mean: Colour of pixels outside the image, in [0, 1].
         random: Draws every parameter, always the same number of times.
 
     Returns:
@@ -215,7 +214,7 @@ class Featuriser(nn.Module):
         def area(mask: Tensor) -> Tensor:
             return weights @ mask.to(weights) @ weights.T
 
-        with torch.autocast(mid.device.type, enabled=False):  # areas are no features
+        with torch.autocast(mid.device.type, enabled=False):  # areas stay in float32
             inside = area(batch.masks != OUTSIDE) >= 0.5
             labelled = area(supports < OUTSIDE)
             valid = labelled >= 0.5
@@ -240,14 +239,14 @@ class Featuriser(nn.Module):
 
     @staticmethod
     def _pixels(masks: Tensor, side: int, align: bool) -> Tensor:
-        """The label of two pixels of every token, (B, K, 2, h, w) uint8, of masks (B, K, P, P)."""
+        """The labels of two pixels per token, (B, K, 2, h, w) uint8, from masks (B, K, P, P)."""
         index = torch.from_numpy(token_pixels(side, masks.shape[-1], align).copy())
         index = index.to(masks.device)
         pixels = masks[:, :, index[:, :, None], index[:, None]]
         return pixels.masked_fill(pixels == OUTSIDE, IGNORE)
 
     def _target(self, masks: Tensor, side: int, align: bool) -> Tensor:
-        """Masks (B, P, P) where the loss sees them, (B, S, S) int64."""
+        """Masks (B, P, P) at the pixels of the target, (B, S, S) int64."""
         index, inside = target_index(self.target_side, side, side, masks.shape[-1], align)
         rows = torch.from_numpy(index).to(masks.device)
         target = masks[:, rows[:, None], rows].long()

@@ -1,7 +1,7 @@
-"""MaskSplit's task: the mask of one image is cut in two (arXiv:2110.12207).
+"""The task of MaskSplit: the mask of one image is cut in two (arXiv:2110.12207).
 
-The support gets one half and the query the other. In the query the support's half is 255, so the
-loss leaves it out; the model still sees the whole image in both roles.
+The support gets one half and the query the other half. In the query's mask the support's half is
+255, so the loss ignores it. The model sees the whole image in both roles.
 
 Shapes: H W pixels. All lengths are px of the mask.
 """
@@ -16,7 +16,7 @@ from umtfss.data.images import IGNORE
 from umtfss.episodes.episode import Episode
 from umtfss.episodes.masks import ClassMasks
 
-# The release's numbers, in px of PASCAL's photos, whose long side is 500 px.
+# Numbers of the released code, in px of PASCAL's photos, whose long side is 500 px.
 LONG_SIDE = 500
 MAX_SHIFT = 40
 SMALLEST_SUM = 512
@@ -29,17 +29,17 @@ def split_mask(
     uniform: float,
     across: Literal["columns", "rows"] = "columns",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The halves of a mask on either side of a slanted line.
+    """Split a mask by a slanted line.
 
-    With c the column at which the foreground, counted from the left, is nearest to half of all,
-    and s the shift, the line runs from column c - 3 s in the image's first row to column c - s in
-    its last. Pixels on the line are background of both halves.
+    Let c be the median column of the foreground and s the shift. The line runs from column c - 3 s
+    in the image's first row to column c - s in its last row. Pixels on the line are background in
+    both halves.
 
     Args:
         mask: (H, W) in {0, 1}.
         shift: s, px.
-        uniform: In [0, 1). Above 0.5 the support gets the left half (the upper one of rows).
-        across: What the median is taken over; "rows" turns rule and line.
+        uniform: Number in [0, 1). Above 0.5 the support gets the left half (for "rows", the upper).
+        across: Axis of the median; "rows" exchanges rows and columns.
 
     Returns:
         The support's half, (H, W) uint8 in {0, 1}; the query's, (H, W) uint8 in {0, 1, 255}.
@@ -63,37 +63,38 @@ def split_mask(
 def large_enough(
     support_half: np.ndarray, query_half: np.ndarray, smallest: float = SMALLEST_SUM
 ) -> bool:
-    """Whether the release keeps a split: neither half's sum of values is below `smallest`.
+    """Whether the released code keeps a split: the sum of each half is at least `smallest`.
 
-    The query's 255 count as 255. So one rule remains: the support's half has `smallest` px. The
-    query's half may have none.
+    Pixels of 255 in the query's half count as 255. So the query's sum is always large enough if the
+    support's half has `smallest` px, and the query's half may have no foreground.
 
     Args:
         support_half: (H, W) uint8 in {0, 1}.
         query_half: (H, W) uint8 in {0, 1, 255}.
-        smallest: The least sum.
+        smallest: Smallest sum of a half.
     """
     sums = (half.sum(dtype=np.int64) for half in (support_half, query_half))
     return bool(min(sums) >= smallest)
 
 
 def draw_halves(mask: np.ndarray, *key: str | int) -> tuple[np.ndarray, np.ndarray]:
-    """The halves of a mask at a shift and a side that are drawn.
+    """Split a mask at a drawn shift, with a drawn side for the support.
 
-    The shift is uniform from -40 to 39 px where the image's long side is 500 px, and in proportion
-    elsewhere; the smallest support half is 512 px there, and in proportion to the area elsewhere.
-    Shift and side are drawn anew while the support's half is smaller or the query's is empty,
-    `TRIES` times at most. Then the line is the median column, upright, whatever the halves' sizes.
+    In an image with a long side of 500 px, the shift is uniform from -40 to 39 px, and a support
+    half has 512 px or more. In other images the shift scales with the long side, and the number of
+    pixels with the area. Shift and side are drawn again while the support's half is too small or
+    the query's half is empty, at most `TRIES` times. After that the line is the vertical median
+    column, whatever the sizes of the halves.
 
     Args:
         mask: (H, W) in {0, 1}.
         *key: Keys the draws.
 
     Returns:
-        As of `split_mask`. Neither half is empty.
+        As in `split_mask`; neither half is empty.
 
     Raises:
-        DataError: The median column leaves a half empty: the mask is two columns wide or less.
+        DataError: The median column leaves a half empty, as the mask is too narrow.
     """
     scale = max(mask.shape) / LONG_SIDE
     reach = max(1, round(MAX_SHIFT * scale))
@@ -115,7 +116,7 @@ def draw_halves(mask: np.ndarray, *key: str | int) -> tuple[np.ndarray, np.ndarr
 
 
 class SplitMasks:
-    """The halves of an image's mask: the query's, and the other one for every support.
+    """The halves of an image's mask: one half for the query, the other half for every support.
 
     Args:
         masks: The masks that are split.

@@ -1,4 +1,4 @@
-"""Where the binary masks of episodes come from.
+"""Sources of the binary masks of episodes.
 
 Shapes: H W pixels.
 """
@@ -16,21 +16,21 @@ from umtfss.features.geometry import (
 
 
 class LabelMaps(Protocol):
-    """What is asked of a `PseudoMaskStore`."""
+    """Label maps by image id; `PseudoMaskStore` implements it."""
 
     def label_map(self, image_id: str) -> np.ndarray:
         """The cluster of every pixel, (H, W) uint8; 255 where there is none."""
 
 
 class LabelledImages(ImageSource, Protocol):
-    """What is asked of a `Catalog`."""
+    """Images and masks by image id; `Catalog` implements it."""
 
     def mask(self, qualified: str) -> np.ndarray:
         """The class of every pixel, (H, W) uint8; 255 is ignored."""
 
 
 class MaskSource(Protocol):
-    """Where the binary masks of episodes come from."""
+    """A source of the binary masks of episodes."""
 
     def episode_mask(self, episode: Episode, role: str) -> np.ndarray:
         """The mask of the image in a role, (H, W) uint8: 1 foreground, 0 background, 255 ignored.
@@ -42,14 +42,14 @@ class MaskSource(Protocol):
 
 
 class ClassMasks(ABC):
-    """Masks of classes (or clusters); an image's mask is the same in every role."""
+    """Masks of classes or clusters; an image has the same mask in every role."""
 
     @abstractmethod
     def mask(self, image_id: str, class_id: int) -> np.ndarray:
         """The mask, (H, W) uint8: 1 foreground, 0 background, 255 ignored."""
 
     def episode_mask(self, episode: Episode, role: str) -> np.ndarray:
-        """The mask of the episode's class in the image that has the role."""
+        """The mask of the episode's class in the image in a role, (H, W) uint8."""
         return self.mask(episode.roles[role], episode.class_id)
 
 
@@ -72,7 +72,7 @@ class GroundTruthMasks(ClassMasks):
 
 
 class PseudoMasks(ClassMasks):
-    """Masks of clusters; no pixel is ignored, as what has no valid region is background.
+    """Masks of clusters; pixels without a valid region are background, so none is ignored.
 
     Args:
         store: The pseudo-masks by qualified image id.

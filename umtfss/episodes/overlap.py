@@ -1,4 +1,4 @@
-"""How far a predicted mask and a true one overlap: the counts behind every IoU.
+"""Overlap of predicted and true masks: the counts behind every IoU.
 
 Shapes: ... any leading axes, H W pixels or tokens.
 """
@@ -14,7 +14,7 @@ Mask = TypeVar("Mask", np.ndarray, Tensor)
 
 
 def foreground_overlap(predicted: Mask, label: Mask) -> tuple[Mask, Mask]:
-    """The foreground's intersection and union, (...) integers each; label 255 is left out.
+    """Intersection and union of the foreground, (...) integers each; label 255 is ignored.
 
     Args:
         predicted: (..., H, W) bool.

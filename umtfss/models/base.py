@@ -1,7 +1,7 @@
-"""What training and evaluation ask of every meta-learner.
+"""The interface of meta-learners to training and evaluation.
 
-Shapes: B batch, h w feature grid, S S target grid. Where a batch says so (`EpisodeBatch.side`), the
-logits of the query fill the square grid that the target shows.
+Shapes: B batch, h w feature grid, S S target grid. If a batch has a `side` (`EpisodeBatch.side`),
+the logits of the query fill the square grid of the target.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ class MetaLearner(nn.Module):
     """A few-shot segmenter on frozen features.
 
     Attributes:
-        align_corners: How the feature grid maps to pixels, as the backbone says: True for a
-            dilated ResNet, False (default) for a ViT.
+        align_corners: How the backbone's grid maps to pixels: True for a dilated ResNet, False
+            (default) for a ViT.
         ignore_in_loss: Whether label 255 is left out of the loss.
         reads_support_target: Whether the loss reads `EpisodeBatch.support_target`.
     """
@@ -27,18 +27,18 @@ class MetaLearner(nn.Module):
     reads_support_target: bool = False
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
         raise NotImplementedError
 
     def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
-        """What the loss needs: the logits of `forward`, then auxiliary logits, if any."""
+        """The inputs of the loss: the logits of `forward`, then auxiliary logits, if any."""
         return (self(batch),)
 
     def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
-        """The training loss, a scalar; a model with auxiliary outputs adds theirs.
+        """The training loss, a scalar; a model with auxiliary outputs adds their losses.
 
         Args:
-            outputs: What `outputs` gave, in float32.
+            outputs: Result of `outputs`, in float32.
             batch: The batch, with its target.
         """
         assert batch.target is not None
@@ -54,5 +54,5 @@ class MetaLearner(nn.Module):
         return dice_loss(logits, target, self.ignore_in_loss, self.align_corners)
 
     def transformer_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that AdamW optimises; SGD takes the others."""
+        """The parameters that AdamW optimises; SGD optimises the others."""
         return iter(())

@@ -13,15 +13,16 @@ from umtfss.models.base import MetaLearner
 def build_model(
     name: str, settings: ModelConfig, mid_channels: int, align_corners: bool = False
 ) -> MetaLearner:
-    """The meta-learner of that name, untrained.
+    """Build an untrained meta-learner.
 
-    The catalogue of models has no part in it, so that a new line there makes no training stale.
+    The function does not read the catalogue of models, so a new model there makes no training
+    stale.
 
     Args:
-        name: The meta-learner's file in `umtfss/models`, without its ending.
+        name: Name of the meta-learner's file in `umtfss/models`, without suffix.
         settings: The model block of an experiment.
         mid_channels: Channels of the mid feature.
-        align_corners: How the backbone's grid maps to pixels; decides the loss.
+        align_corners: How the backbone's grid maps to pixels; the loss depends on it.
 
     Raises:
         ConfigError: There is no such meta-learner.
@@ -33,7 +34,7 @@ def build_model(
 
 
 def _meta_learner(name: str) -> Callable[[ModelConfig, int], MetaLearner]:
-    """The one class of a meta-learner that `umtfss/models/<name>.py` defines."""
+    """The only class of a meta-learner that `umtfss/models/<name>.py` defines."""
     path = f"umtfss.models.{name}"
     defined = vars(import_module(path)).values() if find_spec(path) else ()
     kinds = [

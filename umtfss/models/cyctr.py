@@ -36,7 +36,7 @@ from umtfss.models.layers.prototype_attention import (
 )
 from umtfss.models.residual import MatcherResidual
 
-FEWEST = 0.6  # in training, of the tokens sampled at test
+FEWEST = 0.6  # smallest factor in training on the number of tokens sampled at test
 MOST_OF_ONE_SHOT, MOST_OF_MORE = 4.0, 1.4
 _SCALE_STREAM = 3
 _LAYER_STREAM = 4
@@ -47,8 +47,8 @@ class Sample(NamedTuple):
 
     Attributes:
         tokens: (B, M, d).
-        there: (B, M) bool, in the cycle.
-        shown: (B, M) bool, in the attention.
+        there: (B, M) bool, True for tokens in the cycle.
+        shown: (B, M) bool, True for tokens in the attention.
         foreground: (B, M) bool.
     """
 
@@ -59,20 +59,20 @@ class Sample(NamedTuple):
 
 
 class CyCTR(MetaLearner):
-    """A transformer whose query gathers from support tokens that agree with themselves.
+    """A transformer with attention from the query to cycle-consistent support tokens.
 
-    Both branches are projected and merged with the support's vector (the query with the prior
-    mask, too). Every layer is self-attention on the query, then cycle-consistent attention to
-    tokens sampled from the foreground and from the background of all shots. A 1x1 and a residual
-    pair of 3x3 convolutions lead to the classifier.
+    Query and support are projected and merged with the support's vector, the query also with the
+    prior mask. Every layer is self-attention on the query, then cycle-consistent attention to
+    tokens sampled from the foreground and the background of all shots. A 1x1 convolution and a
+    residual pair of 3x3 convolutions lead to the classifier.
 
-    In training, the task is turned round as well: the vector of the fused query under its own
-    true mask segments the supports. That trains the transformer from both sides.
+    In training, the task is also reversed: the masked average of the fused query under its true
+    mask segments the supports.
 
-    What differs from the release, besides what `preset: release` turns back: which tokens are
-    sampled, and the scale of their number in training, follow from each episode's key, so that a
-    test repeats; flags of drawn tokens are their own (the release mixes up two lists of indices).
-    K shots give K times the tokens, so that weights trained on one shot serve any K.
+    Three things differ from the released code, beyond the keys of `preset: release`. The sampled
+    tokens, and the scale of their number in training, follow from each episode's key, so a test is
+    repeatable. The flags of a sampled token belong to this token (the released code mixes up two
+    lists of indices). K shots give K times the tokens, so weights trained on one shot serve any K.
 
     Args:
         settings: The model block of an experiment.
@@ -111,7 +111,7 @@ class CyCTR(MetaLearner):
         return self.settings.padding == "seen"
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
         if self._seen:
             batch = batch.squared()
         return self._logits(batch, self._fused(batch, self.branches(batch)))
@@ -125,18 +125,18 @@ class CyCTR(MetaLearner):
         return self._logits(batch, fused), self._back(batch, branches, fused)
 
     def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
-        """The dice loss of the query plus the mean one of the supports, a scalar."""
+        """The dice loss of the query plus the mean dice loss of the supports, a scalar."""
         assert batch.target is not None
         assert batch.support_target is not None
         auxiliary = self.loss(outputs[1], batch.support_target.flatten(0, 1))
         return self.loss(outputs[0], batch.target) + auxiliary
 
     def transformer_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of all attention, feed-forward and norm layers, and the level's vector."""
+        """The parameters of attention, feed-forward and norm layers, and the level's vector."""
         return chain([self.level], self.query_self.parameters(), self.cross.parameters())
 
     def _fused(self, batch: EpisodeBatch, branches: Branches) -> Tensor:
-        """(B, h, w, d) the query after the transformer and the convolutions behind it."""
+        """The query after the transformer and the convolutions behind it, (B, h, w, d)."""
         settings, valid = self.settings, batch.query_valid
         query = branches.query
         support = branches.support.view(len(batch), -1, query.shape[2])
@@ -170,7 +170,7 @@ class CyCTR(MetaLearner):
         return fill_padding(logits, valid, batch.side, self._seen)
 
     def _query_mask(self, batch: EpisodeBatch) -> Tensor:
-        """(B, h, w) float: the query's own true foreground, interpolated at the tokens."""
+        """The query's true foreground, interpolated at the tokens, (B, h, w) float."""
         assert batch.target is not None
         height, width = batch.query_valid.shape[-2:]
         grid = (batch.side, batch.side) if batch.side is not None else (height, width)
@@ -181,7 +181,7 @@ class CyCTR(MetaLearner):
         return mask * (batch.query_valid | self._seen)
 
     def _sample(self, batch: EpisodeBatch, support: Tensor, layer: int) -> Sample:
-        """Tokens of all shots, drawn for a layer."""
+        """Draw tokens of all shots for a layer."""
         settings = self.settings
         foreground, valid = foreground_tokens(batch, settings)
         sets = set_numbers(*split_support(foreground, valid, self._seen))
@@ -198,9 +198,10 @@ class CyCTR(MetaLearner):
 
 
 def training_scale(key: Tensor, layer: int, shots: int) -> Tensor:
-    """(B,) float factor on the number of tokens that training samples for a layer.
+    """The factor on the number of tokens that training samples for a layer, (B,) float.
 
-    Uniform from 0.6 to 4 of one shot, to 1.4 of more; keyed by the episode.
+    The factor is uniform in 0.6 .. 4 for one shot and in 0.6 .. 1.4 for more shots. The episode's
+    key decides it.
 
     Args:
         key: (B,) int64.
@@ -213,17 +214,18 @@ def training_scale(key: Tensor, layer: int, shots: int) -> Tensor:
 
 
 class CycleAttention(MultiHeadAttention):
-    """Multi-head attention to those support tokens that a cycle through the query returns to.
+    """Multi-head attention to cycle-consistent support tokens.
 
-    In every head, a support token's best query token has a best support token itself. If one of
-    the two support tokens is foreground and the other background, the first is masked out. Where
-    that and padding leave no token, none is masked out, padding neither.
+    In every head, a cycle leads from a support token to its best query token, and from there to the
+    best support token of this query token. If the cycle starts in the foreground and ends in the
+    background, or the reverse, its first token is masked out. If this mask and padding leave no
+    token, no token is masked out, not even padding.
 
     Args:
         width: d.
         heads: Number of heads, a divisor of d.
         dropout: Rate on the attention weights.
-        spared: Part of the inconsistent tokens that training lets through.
+        spared: Part of the inconsistent tokens that stays in training.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, spared: float = 0.0) -> None:
@@ -239,15 +241,15 @@ class CycleAttention(MultiHeadAttention):
         foreground: Tensor,
         valid: Tensor,
     ) -> Tensor:
-        """(B, N, d) attended context.
+        """The attended context, (B, N, d).
 
         Args:
-            x: (B, N, d).
-            context: (B, M, d).
-            there: (B, M) bool, context tokens that cycles start from and end at.
-            shown: (B, M) bool, those of them that may be attended to.
-            foreground: (B, M) bool.
-            valid: (B, N) bool, query tokens that cycles turn at.
+            x: (B, N, d) query tokens.
+            context: (B, M, d) support tokens.
+            there: (B, M) bool, context tokens at which cycles may start and end.
+            shown: (B, M) bool, context tokens that may be attended to.
+            foreground: (B, M) bool, context tokens in the foreground.
+            valid: (B, N) bool, query tokens through which cycles may lead.
         """
         q, k, v = self._split(self.query(x), self.key(context), self.value(context))
         consistent = consistent_tokens(q, k, there, foreground, valid)
@@ -262,20 +264,20 @@ class CycleAttention(MultiHeadAttention):
 def consistent_tokens(
     query: Tensor, key: Tensor, there: Tensor, foreground: Tensor, valid: Tensor
 ) -> Tensor:
-    """(B, H, M) bool: support tokens that are there and cycle-consistent (Eq. 3 of the paper).
+    """The present and cycle-consistent support tokens, (B, H, M) bool (Eq. 3 of the CyCTR paper).
 
     Args:
         query: (B, H, N, e).
         key: (B, H, M, e).
-        there: (B, M) bool, support tokens that are there.
-        foreground: (B, M) bool.
-        valid: (B, N) bool, query tokens that are there.
+        there: (B, M) bool, support tokens that are present.
+        foreground: (B, M) bool, support tokens in the foreground.
+        valid: (B, N) bool, query tokens that are present.
     """
     with torch.autocast(query.device.type, enabled=False):  # ties are common in half precision
         query, key = query.float(), key.float()
         no_query = torch.where(valid, 0, -torch.inf)[:, None]
         no_key = torch.where(there, 0, -torch.inf)[:, None]
-        # A head at a time: the affinities of all of them are much memory, which costs time, too.
+        # One head at a time: the affinities of all heads need much memory, and so more time.
         heads = zip(query.unbind(1), key.unbind(1), strict=True)
         returned = torch.stack([_cycle_ends(*head, no_query, no_key) for head in heads], 1)
     ends = foreground[:, None].expand_as(returned).gather(2, returned)
@@ -283,16 +285,16 @@ def consistent_tokens(
 
 
 def _cycle_ends(query: Tensor, key: Tensor, no_query: Tensor, no_key: Tensor) -> Tensor:
-    """(B, M) int64: the support token at which the cycle from each support token ends.
+    """The support token at which the cycle from each support token ends, (B, M) int64.
 
     Args:
         query: (B, N, e), of one head.
-        key: (B, M, e).
-        no_query: (B, 1, N), 0, or minus infinity where there is no query token.
-        no_key: (B, 1, M), likewise.
+        key: (B, M, e), of one head.
+        no_query: (B, 1, N), 0, or minus infinity where no query token is present.
+        no_key: (B, 1, M), 0, or minus infinity where no support token is present.
     """
     turn = torch.baddbmm(no_query, key, query.transpose(1, 2)).argmax(2)
-    # Of the query tokens only those at which a cycle turns need their best support token.
+    # Only the query tokens in a cycle need their best support token.
     few = key.shape[1] < query.shape[1]
     if few:
         query = query.gather(1, turn[..., None].expand(-1, -1, query.shape[2]))

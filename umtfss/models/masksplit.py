@@ -1,7 +1,6 @@
-"""MaskSplit's network: prototype and cosine, then a small decoder (arXiv 2110.12207).
+"""MaskSplit's network: prototype and cosine, then a small decoder (arXiv:2110.12207).
 
-Its tasks, the two halves of one image's salient region, are made in
-`umtfss/episodes/mask_split.py`.
+`umtfss/episodes/mask_split.py` makes MaskSplit's tasks, two halves of one image's salient region.
 
 Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feature grid,
 N = h * w.
@@ -24,15 +23,15 @@ from umtfss.models.residual import MatcherResidual
 class MaskSplit(MetaLearner):
     """A decoder of the query, the support's prototype and the cosine of the two.
 
-    Query and support share one projection, else their cosine would mean nothing. A second cosine
-    map compares the high features, which nothing is learned for.
+    Query and support share one projection, because their cosine would be meaningless otherwise. A
+    second cosine map compares the high features, without learned parameters.
 
-    What differs from the paper: its network projects three levels of a ResNet by 3x3 convolutions
-    with group normalisation (whose statistics would take in the padding) and decodes to the
-    image's size in steps; here there are one projected mid feature and the high feature, as for
-    every model, a decoder on the token grid, and bilinear upsampling in the loss. The cosine maps
-    are the protocol's. The loss is the paper's pixel cross-entropy. Prototypes of K shots are
-    averaged.
+    The network differs from the paper's network. The paper projects three levels of a ResNet by 3x3
+    convolutions with group normalisation, whose statistics would include padding, and decodes to
+    the image's size in steps. This network has the same inputs as every model here, one projected
+    mid feature and the high feature, decodes on the token grid, and is upsampled bilinearly in the
+    loss. The cosine maps follow the protocol, and the pixel cross-entropy follows the paper.
+    Prototypes of K shots are averaged.
 
     Args:
         settings: The model block of an experiment.
@@ -51,7 +50,7 @@ class MaskSplit(MetaLearner):
         self.residual = MatcherResidual(settings)
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
         valid = batch.query_valid
         height, width = valid.shape[-2:]
         query = to_tokens(self.mid(batch.query_mid))
@@ -73,7 +72,7 @@ class MaskSplit(MetaLearner):
         return repeat_edge(self.residual(self.last(hidden), batch), valid, batch.side)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The cross-entropy of the logits, upsampled to the target; 255 is never counted.
+        """The cross-entropy of the logits, upsampled to the target; label 255 is ignored.
 
         Args:
             logits: (B, 2, h, w).
@@ -83,7 +82,7 @@ class MaskSplit(MetaLearner):
 
 
 def cosine(tokens: Tensor, vector: Tensor) -> Tensor:
-    """(B, N, 1) cosine of each token to its image's vector; 0 where one of them is 0.
+    """The cosine of each token to its image's vector, (B, N, 1); 0 if token or vector is 0.
 
     Args:
         tokens: (B, N, d).

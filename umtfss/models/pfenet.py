@@ -25,26 +25,26 @@ from umtfss.models.residual import MatcherResidual
 
 
 class PFENet(MetaLearner):
-    """Feature enrichment over a pyramid of grids, each with a classifier of its own.
+    """Feature enrichment over a pyramid of grids, each with its own classifier.
 
     At every scale the pooled query is merged with the global support vector and the pooled prior
-    mask, then with what the next finer scale found (1x1), and refined by two 3x3 convolutions.
-    All scales, brought back to the token grid, are merged into the logits.
+    mask, then with the result of the next finer scale (1x1), and refined by two 3x3 convolutions.
+    All scales are resampled to the token grid and merged into the logits.
 
-    What differs from the release in any case: the prior mask compares the high features of the
-    whole support at its foreground tokens, where the release runs layer4 again on the masked
-    layer3, which a frozen cache cannot. With `padding: seen`, all else is the release's. With
-    `padding: hidden`:
+    The prior mask always differs from the release: it compares the high features of the whole
+    support at the foreground tokens. The release runs layer4 again on the masked layer3, which is
+    impossible with a frozen cache. With `padding: seen`, everything else equals the release. With
+    `padding: hidden`, three more things differ:
 
     * Cells of a scale have a fixed size in tokens and pool the valid tokens alone (see
-      `layers/resample.py`), so that padding leaves no trace; the release pools the padding, too.
-      On 60x60 tokens without padding the cells are the release's: 60, 30, 15 and 8 a side.
-    * The prior mask and the finer scale's result are brought to a coarser grid by the same pooling
-      as the query; the release interpolates them.
-    * Every scale's logits are brought to the token grid before they are upsampled to the target.
+      `layers/resample.py`), so padding has no effect; the release pools the padding, too. On 60x60
+      tokens without padding the cells equal the release's: 60, 30, 15 and 8 per side.
+    * The prior mask and the finer scale's result are pooled to a coarser grid like the query; the
+      release interpolates them.
+    * The logits of every scale are resampled to the token grid, then upsampled to the target.
 
-    K shots average the global vector and the prior mask, so that weights trained on one shot
-    serve any K.
+    K shots average the global vector and the prior mask, so weights trained on one shot serve any
+    K.
 
     Args:
         settings: The model block of an experiment.
@@ -72,15 +72,15 @@ class PFENet(MetaLearner):
         self.residual = MatcherResidual(settings)
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
         return self._logits(batch, with_inner=False)[0]
 
     def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
-        """1 + S times (B, 2, h, w): the logits, then those of every scale's own classifier."""
+        """1 + S logits, (B, 2, h, w) each: the model's logits, then every scale's logits."""
         return self._logits(batch, with_inner=True)
 
     def total_loss(self, outputs: tuple[Tensor, ...], batch: EpisodeBatch) -> Tensor:
-        """The cross-entropy of the logits plus the mean one of the scales', a scalar."""
+        """The cross-entropy of the logits plus the mean cross-entropy of the scales, a scalar."""
         assert batch.target is not None
         main, *inner = (self.loss(logits, batch.target) for logits in outputs)
         return main + torch.stack(inner).mean()
@@ -105,7 +105,7 @@ class PFENet(MetaLearner):
         support = to_tokens(self.support_mid(batch.support_mid.flatten(0, 1)))
         _, vector, prior = support_guidance(support, batch, self.settings)
 
-        finer: Tensor | None = None  # (B, h, w, d), the result of the scale before
+        finer: Tensor | None = None  # (B, h, w, d), the result of the next finer scale
         enriched, inner = [], []
         for index, factor in enumerate(self.scales):
             scale: Scale = MaskedScale(rows, columns, size, factor)

@@ -16,13 +16,14 @@ MATCHER_SCALE = 10.0  # the cosines of true and false tokens differ by about a t
 class MatcherResidual(nn.Module):
     """Adds the score of the training-free matcher, times a learned scale, to the logits.
 
-    So training starts at the floor and learns to correct it. It is in none of the papers; a few
-    hundred steps do not reach the floor without it.
+    Training then starts at the matcher's accuracy and learns corrections. No paper has this
+    residual; without it, a few hundred steps do not reach the matcher.
 
-    Centred, the model's own part has mean 0 over the valid tokens of each query: it can move
-    foreground about in an image, not make all of it smaller or larger. What a model learns of how
-    sure to be holds for the classes of its training; on others it is too sure of background, be
-    the training classes true or pseudo (docs/history/accuracy_log.md).
+    With `residual: centred`, the model's own logits have mean 0 over the valid tokens of each
+    query. The model can then move foreground within an image, but cannot enlarge or shrink it as a
+    whole. Models learn a confidence that holds for their training classes alone; on other classes
+    they predict too much background, whether the training classes are labelled or pseudo-classes
+    (docs/history/accuracy_log.md).
 
     Args:
         settings: The model block of an experiment: `residual` ("none": the logits pass unchanged),
@@ -37,11 +38,14 @@ class MatcherResidual(nn.Module):
             self.scale = nn.Parameter(torch.tensor(MATCHER_SCALE))
 
     def forward(self, logits: Tensor, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) logits; the score raises foreground and lowers background alike.
+        """The logits with the score, added to foreground and subtracted from background.
 
         Args:
             logits: (B, 2, h, w).
-            batch: The episodes that they are of.
+            batch: The episodes of the logits.
+
+        Returns:
+            (B, 2, h, w) logits.
         """
         if self.matcher is None:
             return logits
@@ -53,7 +57,7 @@ class MatcherResidual(nn.Module):
 
 
 def _centred(logits: Tensor, valid: Tensor) -> Tensor:
-    """The logits as plus and minus half of their difference, less its mean over valid tokens."""
+    """Centre the difference of the logits over valid tokens, and return plus and minus its half."""
     background, foreground = logits.float().unbind(1)
     half = (foreground - background) / 2
     weight = valid.to(half.dtype)

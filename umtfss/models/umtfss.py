@@ -35,14 +35,14 @@ from umtfss.models.residual import MatcherResidual
 class UMTFSS(MetaLearner):
     """Prototype-aware transformer on frozen features.
 
-    Both branches are projected and merged with the support's vector (the query with the prior
-    mask, too). The support passes through its self-attention layers; then its tokens are grouped
-    into prototypes once. The query passes through self- and cross-attention by turns, and every
-    cross-attention gathers the prototypes. K supports are K images for self-attention and one set
-    of tokens for the prototypes, so that weights trained on one shot serve any K.
+    Query and support are projected and merged with the support's vector, the query also with the
+    prior mask. The support passes through its self-attention layers; then its tokens are grouped
+    into prototypes once. The query passes through self- and cross-attention layers in turn, and
+    every cross-attention attends to the prototypes. K supports are K images for self-attention and
+    one set of tokens for the prototypes, so weights trained on one shot serve any K.
 
-    With `support_self_attention: dead` the support has no self-attention layers: the released
-    code computes them, throws the result away and never trains them.
+    With `support_self_attention: dead` the support has no self-attention layers. The released code
+    computes these layers, discards the result and never trains them.
 
     Args:
         settings: The model block of an experiment.
@@ -70,7 +70,7 @@ class UMTFSS(MetaLearner):
         self.residual = MatcherResidual(settings)
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
-        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest one."""
+        """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
         settings, seen = self.settings, self.settings.padding == "seen"
         if seen:
             batch = batch.squared()
@@ -94,7 +94,7 @@ class UMTFSS(MetaLearner):
         for block, arguments in order:
             query = block(query, *arguments)
 
-        inside = (valid | seen)[..., None]  # elsewhere zeros, like a convolution's own padding
+        inside = (valid | seen)[..., None]  # zeros elsewhere, like a convolution's own padding
         logits = classify(self.head, query.view(*valid.shape, -1), inside)
         return fill_padding(self.residual(logits, batch), valid, batch.side, seen)
 
@@ -105,9 +105,9 @@ class UMTFSS(MetaLearner):
         )
 
     def _context(self, batch: EpisodeBatch, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, M, d) what cross-attention sees of the support, and (B, M) bool which of it.
+        """The context of cross-attention, (B, M, d), and the tokens to attend to, (B, M) bool.
 
-        Vanilla attention knows the mask through the support's vector alone, as Eq. 1 has it.
+        Vanilla attention uses the mask through the support's vector alone, as in Eq. 1.
         """
         settings, own = self.settings, self.settings.umtfss
         if own.cross_attention == "vanilla" and own.vanilla_tokens == 0:

@@ -16,9 +16,9 @@ from torch.autograd.function import once_differentiable
 def _keep_mask(x: Tensor, rate: float) -> Tensor:
     """A bool mask of the shape of `x`, True with probability 1 - rate.
 
-    16 random bits an element (so the rate is met to 2^-16) take a third of the time that one
-    Bernoulli number an element takes on a CPU, a noticeable part of a training step; there they
-    come from numpy, four times as fast as torch, by a seed from torch's generator.
+    An element takes 16 random bits, so the rate is exact to 2^-16. On a CPU this takes a third of
+    the time of a Bernoulli number, which is a noticeable part of a training step. There the bits
+    come from numpy, four times as fast as torch, with a seed from torch's generator.
     """
     count = (x.numel() + 3) // 4
     if x.is_cpu:
@@ -31,9 +31,9 @@ def _keep_mask(x: Tensor, rate: float) -> Tensor:
 
 
 class _ReluDropout(torch.autograd.Function):
-    """ReLU and dropout; the output alone, which the next layer keeps, gives the gradient.
+    """ReLU and dropout that keep only their output, which the next layer stores anyway.
 
-    An element passes its gradient on if and only if the output is positive.
+    An element passes its gradient on if and only if its output is positive.
     """
 
     @staticmethod
@@ -68,7 +68,7 @@ class FeedForward(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) tokens, each by itself.
+        """Transform every token by itself, (B, N, d).
 
         Args:
             x: (B, N, d).
@@ -77,7 +77,7 @@ class FeedForward(nn.Module):
         if self.training and self.rate > 0:
             hidden = _ReluDropout.apply(hidden, self.rate)
         else:
-            hidden = F.relu(hidden)  # in place, on a view of what a convolution returns, costs more
+            hidden = F.relu(hidden)  # in place would cost more: a view of a convolution's output
         return self.reduce(hidden)
 
 
@@ -93,21 +93,21 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input, with elements dropped and the rest scaled up while training."""
+        """In training, drop elements and scale up the rest; else return the input."""
         if not self.training or self.rate == 0:
             return x
         return x * _keep_mask(x, self.rate).to(x.dtype).mul_(1 / (1 - self.rate))
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention of several heads, Eq. 1 of the paper in parallel.
+    """Multi-head scaled dot-product attention (Eq. 1 of the paper in every head).
 
     No projection has a bias.
 
     Args:
         width: d.
         heads: Number of heads, a divisor of d.
-        dropout: Rate on the attention weights; above 0, the fused kernels are not used in training.
+        dropout: Rate on the attention weights; above 0, training does not use the fused kernels.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
@@ -121,7 +121,7 @@ class MultiHeadAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
-        """(B, N, d) attended values.
+        """The attended values, (B, N, d).
 
         Args:
             query: (B, N, d).
@@ -133,11 +133,11 @@ class MultiHeadAttention(nn.Module):
         return self._attend(q, k, v, keep[:, None, None])
 
     def _split(self, *mapped: Tensor) -> Iterator[Tensor]:
-        """(B, heads, n, d / heads) of each (B, n, d)."""
+        """Split each (B, n, d) into heads, (B, heads, n, d / heads)."""
         return (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in mapped)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor) -> Tensor:
-        """(B, N, d) attended values of split heads; `keep` is broadcast to (B, heads, N, M)."""
+        """The attended values of split heads, (B, N, d); `keep` broadcasts to (B, heads, N, M)."""
         rate = self.rate if self.training else 0.0
         attended = F.scaled_dot_product_attention(query, key, value, keep, dropout_p=rate)
         return self.output(attended.transpose(1, 2).flatten(2))
@@ -146,10 +146,10 @@ class MultiHeadAttention(nn.Module):
 class SelfAttention(MultiHeadAttention):
     """Multi-head attention among an image's tokens; queries and keys carry their position."""
 
-    def forward(  # type: ignore[override]  # one input plays all three parts
+    def forward(  # type: ignore[override]  # query, key and value are one input
         self, x: Tensor, position: Tensor, valid: Tensor
     ) -> Tensor:
-        """(B, N, d) attended tokens.
+        """The attended tokens, (B, N, d).
 
         Args:
             x: (B, N, d).
@@ -161,26 +161,26 @@ class SelfAttention(MultiHeadAttention):
 
 
 class CrossAttention(MultiHeadAttention):
-    """Multi-head attention from query tokens to context tokens (Eq. 1, or 6 on prototypes)."""
+    """Multi-head attention from query to context tokens (Eq. 1, or Eq. 6 with prototypes)."""
 
     def forward(  # type: ignore[override]  # the context is key and value
         self, x: Tensor, context: Tensor, keep: Tensor
     ) -> Tensor:
-        """(B, N, d) attended context.
+        """The attended context, (B, N, d).
 
         Args:
             x: (B, N, d).
             context: (B, M, d).
-            keep: (B, M) bool.
+            keep: (B, M) bool, context tokens that may be attended to.
         """
         return super().forward(x, context, context, keep)
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a feed-forward network, each with a residual and a norm behind it (Eq. 2).
+    """Attention and a feed-forward network, each followed by residual and norm (Eq. 2).
 
     Args:
-        attention: Called with the tokens and whatever context the block is given.
+        attention: Attention layer, called with the tokens and the block's context.
         width: d.
         ffn_ratio: Hidden width of the feed-forward network over d.
         dropout: Rate, on the hidden layer and on both branches.
@@ -195,11 +195,11 @@ class TransformerBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        """(B, N, d) tokens.
+        """The transformed tokens, (B, N, d).
 
         Args:
             x: (B, N, d).
-            *context: Passed on to the attention.
+            *context: Further arguments of the attention.
         """
         x = self.attention_norm(x + self.dropout(self.attention(x, *context)))
         return self.ffn_norm(x + self.dropout(self.ffn(x)))

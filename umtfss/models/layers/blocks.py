@@ -1,6 +1,6 @@
 """Parts that several meta-learners build from the model block of an experiment.
 
-As in the releases, layers have no bias but for norms, logits, and sampling points.
+As in the releases, only norms, logits and sampling points have a bias.
 
 Shapes: B batch, d model width, h w feature grid.
 """
@@ -35,7 +35,7 @@ def transformer_block(attention: nn.Module, settings: ModelConfig) -> Transforme
 
 
 def self_attention_block(settings: ModelConfig) -> TransformerBlock:
-    """A block of the self-attention that the settings name."""
+    """A transformer block with the self-attention that the settings name."""
     if settings.self_attention == "vanilla":
         attention: nn.Module = SelfAttention(
             settings.width, settings.heads, settings.attention_dropout
@@ -51,12 +51,12 @@ def self_attention_block(settings: ModelConfig) -> TransformerBlock:
 
 
 def to_tokens(features: Tensor) -> Tensor:
-    """(B, h * w, d) tokens of a (B, d, h, w) map; free of copies where the map is channels-last."""
+    """The tokens of a (B, d, h, w) map, (B, h * w, d); no copy if the map is channels-last."""
     return features.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class ResidualConvolutions(nn.Module):
-    """Two 3x3 convolutions, each with ReLU, and a way around them.
+    """Two 3x3 convolutions, each with ReLU, and a skip connection.
 
     Args:
         width: d.
@@ -68,11 +68,11 @@ class ResidualConvolutions(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
 
     def forward(self, grid: Tensor, inside: Tensor) -> Tensor:
-        """(B, h, w, d) refined grid.
+        """The refined grid, (B, h, w, d).
 
         Args:
             grid: (B, h, w, d).
-            inside: (B, h, w, 1) bool, False where a convolution must see zeros.
+            inside: (B, h, w, 1) bool, False where convolutions see zeros.
         """
         hidden = self.first((grid * inside).permute(0, 3, 1, 2)).relu()
         hidden = self.second(hidden * inside.permute(0, 3, 1, 2)).relu()
@@ -80,12 +80,12 @@ class ResidualConvolutions(nn.Module):
 
 
 def classify(head: nn.Module, grid: Tensor, inside: Tensor) -> Tensor:
-    """(B, 2, h, w) logits of a (B, h, w, d) grid; the head sees zeros where not inside.
+    """The logits of a grid, (B, 2, h, w); the head sees zeros outside.
 
     Args:
         head: A `classifier`.
         grid: (B, h, w, d).
-        inside: (B, h, w, 1) bool.
+        inside: (B, h, w, 1) bool, False where the head sees zeros.
     """
     logits: Tensor = head((grid * inside).permute(0, 3, 1, 2))
     return logits

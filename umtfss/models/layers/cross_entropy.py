@@ -10,10 +10,10 @@ from umtfss.models.layers.dice import IGNORE
 
 
 def cross_entropy_loss(logits: Tensor, target: Tensor, align_corners: bool) -> Tensor:
-    """The mean cross-entropy of the pixels that are not 255, a scalar; 0 if there is none.
+    """The mean cross-entropy over pixels other than 255, a scalar; 0 if there are none.
 
-    Of two classes only the difference of the logits matters, and upsampling is linear: so the
-    difference is upsampled, half the work of upsampling both.
+    The cross-entropy of two classes depends on the difference of the logits alone, and upsampling
+    is linear. So only the difference is upsampled, which is half the work.
 
     Args:
         logits: (B, 2, h, w), background then foreground.

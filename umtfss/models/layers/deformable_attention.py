@@ -1,9 +1,9 @@
-"""Single-level deformable attention (arXiv 2010.04159) in pure PyTorch.
+"""Single-level deformable attention (arXiv:2010.04159) in pure PyTorch.
 
-Every head of every token looks at P points around the token, bilinearly interpolated, with
-weights and offsets computed from the token. `grid_sample` would write the P samples of every
-head and channel out (and a second time weighted); a weighted embedding bag over the 4 P corners
-sums them on the fly, which takes a third of the time on a CPU.
+Every head of a token reads P points around the token with bilinear interpolation. Offsets and
+weights of the points are computed from the token. `grid_sample` would write the P samples of every
+head and channel to memory, and once more after weighting. A weighted embedding bag over the 4 P
+corners sums the samples directly, which takes a third of the time on a CPU.
 
 Shapes: B batch, h w feature grid, N = h * w, d model width, P points, T rows of a table.
 """
@@ -19,16 +19,17 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# torch's sparse tensors are called beta; what is used of them here is tested.
+# torch calls its sparse tensors beta; tests cover the operations that are used here.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
 class _WeightedGather(torch.autograd.Function):
     """out[n] = sum over k of weight[n, k] * table[index[n, k]], in one dtype.
 
-    That is a sparse matrix with K entries a row times the table, so the gradients are the
-    transposed matrix times the output's gradient, and a product sampled at the matrix's entries.
-    Both take a fraction of the time of torch's own gradients of an embedding bag.
+    The result is the product of a sparse matrix, with K entries per row, and the table. So the
+    table's gradient is the transposed matrix times the output's gradient, and the weights' gradient
+    is a product sampled at the matrix's entries. Both take a fraction of the time of torch's own
+    gradients of an embedding bag.
     """
 
     @staticmethod
@@ -49,7 +50,7 @@ class _WeightedGather(torch.autograd.Function):
 
 
 def _by_row(index: Tensor, weight: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The bag and the weight of every entry, sorted by table row, and where each row starts.
+    """The entries sorted by table row: bag and weight of every entry, and the start of every row.
 
     Args:
         index: (n, K).
@@ -59,7 +60,7 @@ def _by_row(index: Tensor, weight: Tensor, rows: int) -> tuple[Tensor, Tensor, T
     Returns:
         (n K,) bag; (T,) start; (n K,) weight.
     """
-    if index.is_cpu:  # scipy counts entries by row where torch compares them
+    if index.is_cpu:  # scipy counts entries per row, torch sorts them
         start = np.arange(0, index.numel() + 1, index.shape[1], dtype=index.numpy().dtype)
         entries = (weight.flatten().numpy(), index.flatten().numpy(), start)
         by_row = sparse.csr_matrix(entries, (len(index), rows)).tocsc()
@@ -73,7 +74,7 @@ def _by_row(index: Tensor, weight: Tensor, rows: int) -> tuple[Tensor, Tensor, T
 
 
 def _entry_gradient(table: Tensor, index: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
-    """(n, K) dot product of every entry's bag gradient and table row."""
+    """The dot product of every entry's bag gradient and table row, (n, K)."""
     if index.is_cpu:
         start = torch.arange(0, index.numel() + 1, index.shape[1], dtype=index.dtype)
         entries = torch.sparse_csr_tensor(
@@ -95,15 +96,16 @@ def _entry_gradient(table: Tensor, index: Tensor, weight: Tensor, gradient: Tens
 class DeformableAttention(nn.Module):
     """Attention of each token to P learned points per head on its own feature grid.
 
-    Padding has zero values, like everything outside the grid, so the result does not depend on
-    how much of it there is.
+    Padding has zero values, like everything outside the grid, so the result does not depend on the
+    amount of padding.
 
     Args:
         width: d.
         heads: Number of heads, a divisor of d.
-        points: P. They start as a ray of distances 1 .. P tokens, one direction per head.
-        dropout: Rate at which whole tokens lose their value, and at which single points lose their
-            weight, in training; 0.1 in the releases of UMTFSS and CyCTR.
+        points: P. Points are initialised on a ray at distances 1 .. P tokens, with one direction
+            per head.
+        dropout: Rate in training at which the values of whole tokens and the weights of single
+            points are dropped; 0.1 in the releases of UMTFSS and CyCTR.
     """
 
     def __init__(self, width: int, heads: int, points: int, dropout: float = 0.0) -> None:
@@ -126,12 +128,12 @@ class DeformableAttention(nn.Module):
         nn.init.zeros_(self.weights.bias)
 
     def forward(self, x: Tensor, position: Tensor, valid: Tensor) -> Tensor:
-        """(B, N, d) attended tokens.
+        """The attended tokens, (B, N, d).
 
         Args:
             x: (B, N, d).
-            position: (B, N, d), position encoding; it shapes offsets and weights only.
-            valid: (B, h, w) bool, False where a token's value is zero.
+            position: (B, N, d), position encoding, for offsets and weights only.
+            valid: (B, h, w) bool, False where a token's value is set to zero.
         """
         batch, height, width = valid.shape
         heads, points = self.heads, self.points
@@ -143,8 +145,8 @@ class DeformableAttention(nn.Module):
         weights = self.weights(placed).view(batch, height, width, heads, points).softmax(-1)
         weights = F.dropout(weights, self.rate, self.training)
 
-        # A border of zeros (one before, two behind) takes every corner of a clamped point.
-        # Gathering waits for memory: half precision (autocast) saves no time, and sums lose by it.
+        # A border of zeros (one before, two behind) contains every corner of a clamped point.
+        # Gathering is bound by memory access: half precision saves no time and makes sums worse.
         value = value.to(torch.promote_types(value.dtype, torch.float32))
         table = F.pad(value, (0, 0, 1, 2, 1, 2)).view(-1, value.shape[-1] // heads)
         column = torch.arange(width, dtype=torch.float32, device=x.device)[:, None, None]

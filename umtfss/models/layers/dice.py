@@ -9,20 +9,20 @@ from torch import Tensor
 
 from umtfss.data.images import IGNORE
 
-_SMALLEST = 1e-8  # of the denominator, which is 0 only where every probability is
+_SMALLEST = 1e-8  # least denominator; the denominator is 0 only if all probabilities are 0
 
 
 def dice_loss(logits: Tensor, target: Tensor, ignore: bool, align_corners: bool) -> Tensor:
-    """The sigmoid dice loss (arXiv 1606.04797), summed over both channels, mean over the batch.
+    """The sigmoid dice loss (arXiv:1606.04797), summed over both channels, mean over the batch.
 
-    1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) of the background channel and of the foreground
-    channel, each over the whole target grid. A pixel of label 255 is truth in neither channel.
+    The loss of a channel, background or foreground, is 1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) with
+    sums over the whole target grid. A pixel of label 255 has t = 0 in both channels.
 
     Args:
         logits: (B, 2, h, w), background then foreground.
         target: (B, S, S) int64 in {0, 1, 255}.
-        ignore: Whether predictions on label 255 are left out; otherwise they stay in the
-            denominator, as in the releases of UMTFSS and CyCTR.
+        ignore: Whether predictions at label 255 are left out. If not, they stay in the denominator,
+            as in the releases of UMTFSS and CyCTR.
         align_corners: How the feature grid maps to pixels.
     """
     logits = F.interpolate(

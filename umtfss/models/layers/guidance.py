@@ -1,7 +1,7 @@
-"""How tokens learn of the support's mask: merged with the support's vector and the prior mask.
+"""Guidance of tokens by the supports' masks: a merge with the support's vector and the prior mask.
 
-A 1x1 convolution of concatenated features is written as the sum of one product for each part:
-a vector is the same at every token.
+A 1x1 convolution of concatenated features is computed as a sum of products, one for each part,
+because a vector is the same at every token.
 
 Shapes: B batch, K shots, h w feature grid, N = h * w, d model width.
 """
@@ -19,7 +19,7 @@ from umtfss.models.layers.prior_mask import masked_average, prior_mask
 
 
 class Guidance(NamedTuple):
-    """What the supports' masks say.
+    """The vectors and the prior mask from the supports' masks.
 
     Attributes:
         own: (B, K, d) vector of each shot, the masked average of its tokens.
@@ -33,10 +33,10 @@ class Guidance(NamedTuple):
 
 
 def token_labels(batch: EpisodeBatch) -> Tensor:
-    """(B, K, 2, h, w) uint8 label of two single pixels of each support token.
+    """The labels of two single pixels of each support token, (B, K, 2, h, w) uint8.
 
     Raises:
-        ValueError: The batch was made without them.
+        ValueError: The batch has no labels of single pixels.
     """
     if batch.support_pixels is None:
         raise ValueError("token_masks: sampled reads batch.support_pixels, which is None")
@@ -44,7 +44,7 @@ def token_labels(batch: EpisodeBatch) -> Tensor:
 
 
 def pooling_mask(batch: EpisodeBatch, settings: ModelConfig) -> Tensor:
-    """(B, K, h, w) float in [0, 1], the weight of each support token in the object's vector.
+    """The weight of each support token in the object's vector, (B, K, h, w) float in [0, 1].
 
     Args:
         batch: The episodes.
@@ -56,7 +56,7 @@ def pooling_mask(batch: EpisodeBatch, settings: ModelConfig) -> Tensor:
 
 
 def support_vectors(support: Tensor, weight: Tensor) -> Tensor:
-    """(B, K, d) masked average of each shot's tokens.
+    """The masked average of each shot's tokens, (B, K, d).
 
     Args:
         support: (B * K, N, d).
@@ -71,7 +71,7 @@ def support_guidance(support: Tensor, batch: EpisodeBatch, settings: ModelConfig
 
     Args:
         support: (B * K, N, d).
-        batch: The episodes that the tokens are of.
+        batch: The episodes of the tokens.
         settings: The model block, for `token_masks` and `padding`.
     """
     weight = pooling_mask(batch, settings)
@@ -88,13 +88,13 @@ def support_guidance(support: Tensor, batch: EpisodeBatch, settings: ModelConfig
 
 
 def guided_query(query: Tensor, vector: Tensor, prior: Tensor, merge: nn.Linear) -> Tensor:
-    """(B, N, d) the ReLU of the linear map of the concatenated query, global vector and prior.
+    """The merged query, (B, N, d): ReLU of a linear map of query, global vector and prior mask.
 
     Args:
         query: (B, N, d).
         vector: (B, d).
         prior: (B, h, w) with h * w = N.
-        merge: From 2 d + 1 channels, without bias.
+        merge: Linear map from 2 d + 1 to d channels, without bias.
     """
     weight, width = merge.weight, query.shape[2]
     query = linear(query, weight[:, :width])
@@ -103,12 +103,12 @@ def guided_query(query: Tensor, vector: Tensor, prior: Tensor, merge: nn.Linear)
 
 
 def guided_support(support: Tensor, vectors: Tensor, merge: nn.Linear) -> Tensor:
-    """(B * K, N, d) the ReLU of the linear map of each shot's tokens and vector, concatenated.
+    """The merged supports, (B * K, N, d): ReLU of a linear map of each shot's tokens and vector.
 
     Args:
         support: (B * K, N, d).
-        vectors: (B, K, d), one of each shot.
-        merge: From 2 d channels, without bias.
+        vectors: (B, K, d), one vector for each shot.
+        merge: Linear map from 2 d to d channels, without bias.
     """
     weight, width = merge.weight, support.shape[2]
     shared = linear(vectors.flatten(0, 1), weight[:, width:])
@@ -122,7 +122,7 @@ class Branches(NamedTuple):
         query: (B, N, d), merged.
         support: (B * K, N, d), merged.
         query_projected: (B, N, d), before the merge.
-        support_projected: (B * K, N, d), likewise.
+        support_projected: (B * K, N, d), before the merge.
     """
 
     query: Tensor
@@ -132,7 +132,7 @@ class Branches(NamedTuple):
 
 
 class GuidedBranches(nn.Module):
-    """Projects query and supports, and merges each with what the supports' masks say.
+    """Projects query and supports, and merges both with the guidance of the supports' masks.
 
     Args:
         settings: The model block of an experiment.

@@ -1,10 +1,9 @@
 """Locality-sensitive hashing and k-means in Hamming space, for a whole batch of token sets.
 
-The paper's feature-to-prototype assignment (section "Feature-to-Prototype Assignment"): tokens
-are hashed to b bits by the sign of random projections, then clustered by k-means with the
-Hamming distance. All randomness is a hash of the episode's key and a counter, in integer
-arithmetic, so that an episode has the same planes and the same initial codes in any batch and on
-any device.
+This is the paper's section "Feature-to-Prototype Assignment": tokens are hashed to b bits by the
+sign of random projections, then clustered by k-means with the Hamming distance. All random numbers
+are integer hashes of the episode's key and a counter. So an episode has the same planes and initial
+codes in any batch and on any device.
 
 Shapes: B batch, N tokens, C channels, b bits, S token sets (e.g. foreground and background),
 G groups of all sets together.
@@ -29,11 +28,11 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def keyed_hash(key: Tensor, stream: int, counter: Tensor) -> Tensor:
-    """(B, n) int64 random bits that depend on the key, the stream and the counter alone.
+    """Random bits that depend on the key, the stream and the counter alone, (B, n) int64.
 
     Args:
         key: (B,) int64.
-        stream: What the bits are for; two streams of one key are independent.
+        stream: Number of the purpose of the bits; streams of one key are independent.
         counter: (n,) int64.
     """
     start = _mix(_mix(key + _GAMMA) + stream)
@@ -41,10 +40,10 @@ def keyed_hash(key: Tensor, stream: int, counter: Tensor) -> Tensor:
 
 
 def keyed_normals(key: Tensor, stream: int, count: int) -> Tensor:
-    """(B, count) float32 of zero mean and unit variance, the same on every device.
+    """Nearly normal numbers of zero mean and unit variance, (B, count) float32.
 
-    The sum of the four 16-bit parts of a hash is nearly normal, and exact where a logarithm or a
-    cosine is not; a projection of many channels is normal either way.
+    A number is the sum of the four 16-bit parts of a hash. The sum is exact, so it is the same on
+    every device; logarithms and cosines are not. A projection of many channels is normal anyway.
     """
     bits = keyed_hash(key, stream, torch.arange(count, device=key.device))
     parts = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]).sum(0)
@@ -52,7 +51,7 @@ def keyed_normals(key: Tensor, stream: int, count: int) -> Tensor:
 
 
 def hash_planes(key: Tensor, channels: int, bits: int, count: int) -> tuple[Tensor, Tensor]:
-    """(B, S, C, b) normals of random planes of every set, and (B, S, b) their thresholds.
+    """The normals of random planes of every set, (B, S, C, b), and their thresholds, (B, S, b).
 
     Args:
         key: (B,) int64.
@@ -68,11 +67,11 @@ def hash_planes(key: Tensor, channels: int, bits: int, count: int) -> tuple[Tens
 
 @torch.no_grad()
 def hash_codes(tokens: Tensor, sets: Tensor, planes: Tensor, thresholds: Tensor) -> Tensor:
-    """(B, N, b) bool: whether a token's product with a plane's normal exceeds the threshold.
+    """The codes: whether a token's product with a normal exceeds the threshold, (B, N, b) bool.
 
     Args:
         tokens: (B, N, C).
-        sets: (B, N) int64, the token's set 0 .. S - 1, whose planes are taken, or -1 for none.
+        sets: (B, N) int64, set 0 .. S - 1 of a token, which selects its planes, or -1 for none.
         planes: (B, S, C, b), from `hash_planes`.
         thresholds: (B, S, b).
     """
@@ -87,9 +86,9 @@ def hash_codes(tokens: Tensor, sets: Tensor, planes: Tensor, thresholds: Tensor)
 def _initial_tokens(
     codes: Tensor, sets: Tensor, groups: Sequence[int], priority: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(B, G) tokens whose codes start the groups, and (B, G) bool whether there is one.
+    """The tokens whose codes initialise the groups, (B, G), and whether there is one, (B, G) bool.
 
-    In the order of priority, every set takes its tokens of a code not seen before.
+    Every set takes its tokens in the order of priority and skips codes that it already has.
     """
     bits = codes.shape[-1]
     powers = 1 << torch.arange(bits, device=codes.device)
@@ -116,18 +115,18 @@ def _initial_tokens(
 def hamming_kmeans(
     codes: Tensor, sets: Tensor, groups: Sequence[int], priority: Tensor, iterations: int
 ) -> Tensor:
-    """(B, N) int64 group of each token; G = sum(groups) for tokens of no set.
+    """The group of each token, (B, N) int64; G = sum(groups) for tokens of no set.
 
-    Every set is clustered by itself into groups of its own: set 0 takes groups 0 ..
-    groups[0] - 1, set 1 the next groups[1], and so on. A set of no more tokens than groups is
-    not clustered: each token is a group, in token order. Else the groups start at the first
-    distinct codes in the order of priority (groups without one stay empty), tokens go to the
-    nearest code (ties to the lower group), and an iteration replaces a group's code by the
-    majority of its tokens' bits (ties to 0) and assigns again.
+    Every set is clustered separately: set 0 has groups 0 .. groups[0] - 1, set 1 the next
+    groups[1], and so on. If a set has no more tokens than groups, each token is a group, in token
+    order. Otherwise the groups are initialised with the first distinct codes in the order of
+    priority; groups without a code stay empty. Tokens are assigned to the nearest code (ties go to
+    the lower group). An iteration replaces a group's code by the majority of its tokens' bits (ties
+    give 0) and assigns the tokens again.
 
     Args:
         codes: (B, N, b) bool.
-        sets: (B, N) int64, the token's set 0 .. S - 1, or -1 for none.
+        sets: (B, N) int64, set 0 .. S - 1 of a token, or -1 for none.
         groups: Number of groups of each set; b + log2(S) must not exceed 63.
         priority: (B, N) int64, random order of the tokens.
         iterations: Number of iterations.
@@ -136,8 +135,8 @@ def hamming_kmeans(
     total, kinds = sum(groups), len(groups)
     token, used = _initial_tokens(codes, sets, groups, priority)
 
-    # One product of small exact integers gives score = scale * agreement - group, plus `bonus`
-    # where token and group are of one set; so its maximum alone tells the group, ties included.
+    # One product of small exact integers gives score = scale * agreement - group, plus `bonus` if
+    # token and group are of the same set. So the largest score decides the group, ties included.
     scale = 1 << (total - 1).bit_length()
     bonus = scale << (2 * bits).bit_length()
     features = codes.new_zeros(batch, count, bits + kinds + 1, dtype=torch.float32)
@@ -145,7 +144,7 @@ def hamming_kmeans(
     for index in range(kinds):
         features[..., bits + index] = sets == index
     features[..., -1] = 1
-    features *= (sets >= 0)[..., None]  # tokens of no set add nothing to the group they land in
+    features *= (sets >= 0)[..., None]  # tokens of no set add nothing to their group
 
     first_row = torch.arange(batch, device=codes.device)[:, None] * total
     rows = features.view(-1, features.shape[-1])

@@ -1,7 +1,7 @@
-"""Where the valid tokens are, and the sine code of their position.
+"""The valid area of a grid, and the sine codes of positions.
 
-Shapes: B batch, d model width, h w feature grid, g g square grid. Padding stands
-at the right and at the bottom.
+Shapes: B batch, d model width, h w feature grid, g g square grid. Padding is at the right and at
+the bottom.
 """
 
 import math
@@ -9,13 +9,13 @@ import math
 import torch
 from torch import Tensor
 
-_COUNT = 1e-6  # in the denominator of the counted code, as in the releases
+_COUNT = 1e-6  # added to the denominator of the counted code, as in the releases
 
 
 def valid_extent(valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns (each (...,) int64, at least 1) of the area that holds every valid token.
+    """Rows and columns of the area that holds every valid token, (...,) int64 each, at least 1.
 
-    Holes in it (label 255) do not matter.
+    The area may contain tokens that are not valid (label 255).
 
     Args:
         valid: (..., h, w) bool.
@@ -30,10 +30,10 @@ def valid_extent(valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sine_position_encoding(valid: Tensor, width: int) -> Tensor:
-    """(B, h, w, d) float32 sine code (arXiv 2005.12872) of each token's place in the valid area.
+    """The sine code of each token's position (arXiv:2005.12872), (B, h, w, d) float32.
 
-    Half of the channels code the row and half the column, both scaled to (0, 2 pi) over the
-    valid area, so that the code of a token does not depend on the padding.
+    Half of the channels encode the row and half the column. Both are scaled to (0, 2 pi) over the
+    valid area, so the code of a token does not depend on the padding.
 
     Args:
         valid: (B, h, w) bool.
@@ -54,7 +54,7 @@ def sine_position_encoding(valid: Tensor, width: int) -> Tensor:
 
 
 def position_encoding(valid: Tensor, width: int, kind: str) -> Tensor:
-    """(B, h * w, d) float32 code of each token's place, as `model.position_code` says.
+    """The code of each token's position, by `model.position_code`, (B, h * w, d) float32.
 
     Args:
         valid: (B, h, w) bool.
@@ -66,10 +66,11 @@ def position_encoding(valid: Tensor, width: int, kind: str) -> Tensor:
 
 
 def counted_position_encoding(valid: Tensor, width: int) -> Tensor:
-    """(B, h, w, d) float32 sine code of the released models.
+    """The sine code of positions in the released models, (B, h, w, d) float32.
 
-    A token's place is the number of valid tokens up to it, itself included, over the number in its
-    column (or row); sines and cosines alternate. Padding keeps the last count.
+    A token's position is the number of valid tokens up to and including the token, over the number
+    of valid tokens in its column (or row). Sines and cosines alternate. Padding keeps the last
+    count.
 
     Args:
         valid: (B, h, w) bool.
@@ -88,14 +89,14 @@ def counted_position_encoding(valid: Tensor, width: int) -> Tensor:
 
 
 def repeat_edge(logits: Tensor, valid: Tensor, side: int | None = None) -> Tensor:
-    """The logits with every padded position replaced by its nearest one in the valid area.
+    """Replace the logits of padding by the nearest logits in the valid area.
 
-    Upsampling then treats the border of the valid area like that of an un-padded image.
+    Upsampling then treats the border of the valid area like the border of an un-padded image.
 
     Args:
         logits: (B, C, h, w).
         valid: (B, h, w) bool.
-        side: g, to fill a square grid, (B, C, g, g); none: the grid stays h w.
+        side: g, to fill a square grid, (B, C, g, g); None: the grid stays h w.
     """
     height, width = (side, side) if side is not None else valid.shape[-2:]
     rows, columns = valid_extent(valid)
@@ -107,12 +108,12 @@ def repeat_edge(logits: Tensor, valid: Tensor, side: int | None = None) -> Tenso
 
 
 def fill_padding(logits: Tensor, valid: Tensor, side: int | None, padding_is_seen: bool) -> Tensor:
-    """What a model returns of its logits: `repeat_edge`, or the logits where padding is seen.
+    """The logits that a model returns: after `repeat_edge`, or unchanged if padding is seen.
 
     Args:
-        logits: (B, C, h, w); of the whole square grid where padding is seen.
+        logits: (B, C, h, w); logits of the whole square grid if padding is seen.
         valid: (B, h, w) bool.
-        side: As of `repeat_edge`.
+        side: As in `repeat_edge`.
         padding_is_seen: Whether padding has logits of its own.
     """
     return logits if padding_is_seen else repeat_edge(logits, valid, side)

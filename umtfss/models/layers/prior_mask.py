@@ -1,4 +1,4 @@
-"""What the support's mask says about the query without learning: global vector and prior mask.
+"""Guidance of the query without learning: masked average and prior mask (arXiv:2008.01449).
 
 Shapes: B batch, K shots, C channels, h w feature grid, N = h * w.
 """
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from umtfss.common.onednn import linear
 
-_AREA = 0.0005  # in the denominator of masked average pooling, as in PFENet (arXiv 2008.01449)
-_RANGE = 1e-7  # in the denominator of the min-max normalisation, likewise
+_AREA = 0.0005  # added to the denominator of masked average pooling, as in PFENet
+_RANGE = 1e-7  # added to the denominator of the min-max normalisation, as in PFENet
 _NORM = 1e-12
 
 
 def masked_average(features: Tensor, weight: Tensor) -> Tensor:
-    """(B, C) mean of the features over the grid, weighted by the mask; 0 for an empty mask.
+    """The mean of the features weighted by the mask, (B, C); 0 for an empty mask.
 
     Args:
         features: (B, N, C).
@@ -33,19 +33,19 @@ def prior_mask(
     foreground: Tensor,
     padding_is_seen: bool = False,
 ) -> Tensor:
-    """(B, h, w) float in [0, 1]: how much each query token looks like the support's foreground.
+    """The similarity of each query token to the support's foreground, (B, h, w) float in [0, 1].
 
-    The maximum over support-foreground tokens of the cosine of high features, min-max normalised
-    over the query's valid tokens, then averaged over the shots (arXiv 2008.01449, section 3.2).
-    A shot without a foreground token counts as zeros; so does padding.
+    For each shot, the cosines of high features are maximised over the support's foreground tokens
+    and min-max normalised over the query's valid tokens. The result is averaged over the shots
+    (arXiv:2008.01449, section 3.2). A shot without foreground tokens gives 0, and so does padding.
 
     Args:
         query: (B, C, h, w).
         query_valid: (B, h, w) bool.
         support: (B, K, C, h, w).
         foreground: (B, K, h, w) bool, valid foreground tokens.
-        padding_is_seen: As in the releases: padding has a prior and is in the range of the
-            normalisation, and the support's other tokens count as zero vectors, so that no
+        padding_is_seen: Whether to compute as the releases do: padding has a prior and takes part
+            in the normalisation, and the support's other tokens count as zero vectors, so no
             maximum is below 0.
     """
     shots = support.shape[1]
@@ -56,8 +56,8 @@ def prior_mask(
     query_norm = torch.linalg.vector_norm(query_tokens, dim=2).clamp(min=_NORM)
     prior = torch.zeros_like(query_norm)
     for shot in range(shots):
-        # Most tokens are background: only the foreground ones are gathered, and a sample with
-        # fewer of them than the largest repeats its first, which leaves the maximum alone.
+        # Only the foreground tokens are gathered, as most tokens are background. A sample with
+        # fewer foreground tokens than the largest repeats its first, so its maximum is the same.
         member = foreground[:, shot].flatten(1)
         count = member.sum(1, keepdim=True)
         largest = int(count.max())
@@ -78,11 +78,11 @@ def prior_mask(
 
 
 def _largest_cosine(query: Tensor, support: Tensor, index: Tensor) -> Tensor:
-    """(N,) largest cosine of each query token to the chosen support tokens, times its norm.
+    """The largest cosine of each query token to chosen support tokens, times its norm, (N,).
 
     Args:
         query: (N, C).
         support: (N, C).
-        index: (n,) int64, the support tokens chosen.
+        index: (n,) int64, rows of the chosen support tokens.
     """
     return linear(query, F.normalize(support[index], dim=1, eps=_NORM)).amax(1)

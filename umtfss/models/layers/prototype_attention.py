@@ -1,4 +1,4 @@
-"""Which support tokens the query attends to: prototypes (Eq. 5), or tokens sampled or all.
+"""The support tokens that the query attends to: prototypes (Eq. 5), sampled tokens or all tokens.
 
 Shapes: B batch, K shots, h w feature grid, N = K * h * w support tokens, d model width,
 G = K_fg + K_bg groups.
@@ -23,12 +23,12 @@ _PRIORITY_STREAM = 2
 
 
 def foreground_tokens(batch: EpisodeBatch, settings: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Which support tokens are of the object, and which are valid, two (B, K, h, w) bool.
+    """The support tokens of the object, and the valid support tokens, (B, K, h, w) bool each.
 
     Args:
         batch: The episodes.
-        settings: The model block, for `token_masks`: more than half of the area of a token, or the
-            pixel at its top left corner.
+        settings: The model block, for `token_masks`. A token is of the object if more than half of
+            its area is, or if the pixel at its top left corner is.
     """
     if settings.token_masks == "sampled":
         label = token_labels(batch)[:, :, 1]
@@ -39,17 +39,17 @@ def foreground_tokens(batch: EpisodeBatch, settings: ModelConfig) -> tuple[Tenso
 def split_support(
     foreground: Tensor, valid: Tensor, padding_is_seen: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Which support tokens are foreground and which background, two (B, K, h, w) bool.
+    """The foreground and the background support tokens, (B, K, h, w) bool each.
 
-    A shot without any foreground token gives its central 2x2 tokens to the foreground, then a
-    shot without any background token its four corners to the background. A token that is not
-    valid is in neither set.
+    In a shot without foreground tokens, the central 2x2 tokens become foreground. After that, in a
+    shot without background tokens, the four corners become background. A token that is not valid
+    is in neither set.
 
     Args:
         foreground: (B, K, h, w) bool, tokens of the object.
         valid: (B, K, h, w) bool.
-        padding_is_seen: Whether centre and corners are those of the whole grid, whatever is valid,
-            as in the releases; otherwise they are those of the valid area.
+        padding_is_seen: Whether centre and corners refer to the whole grid, as in the releases, and
+            not to the valid area.
     """
     height, width = valid.shape[-2:]
     if padding_is_seen:
@@ -78,7 +78,7 @@ def split_support(
 
 
 def set_numbers(foreground: Tensor, background: Tensor) -> Tensor:
-    """(B, N) int64 set of each token of all shots: 0 foreground, 1 background, -1 neither.
+    """The set of each token of all shots, (B, N) int64: 0 foreground, 1 background, -1 neither.
 
     Args:
         foreground: (B, K, h, w) bool.
@@ -89,7 +89,7 @@ def set_numbers(foreground: Tensor, background: Tensor) -> Tensor:
 
 
 def token_priority(key: Tensor, shape: Sequence[int]) -> Tensor:
-    """(B, N) int64 random order of the support tokens, independent of the padding.
+    """A random order of the support tokens, independent of the padding, (B, N) int64.
 
     Args:
         key: (B,) int64.
@@ -112,10 +112,10 @@ def prototypes(
     pool: str = "mean",
     mask_empty: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """(B, G, d) prototypes, foreground first, and (B, G) bool which of them are attended to.
+    """Prototypes, foreground first, (B, G, d), and a mask of those to attend to, (B, G) bool.
 
-    Tokens are hashed and grouped by k-means in Hamming space, set by set (the assignment has no
-    gradient) and pooled within each group (with gradient).
+    Tokens are hashed and grouped by k-means in Hamming space, separately for each set; the
+    assignment has no gradient. Tokens are then pooled within each group, with gradient.
 
     Args:
         tokens: (B, N, d).
@@ -125,10 +125,10 @@ def prototypes(
         groups: (K_fg, K_bg).
         bits: Bits of the hash.
         iterations: Iterations of k-means.
-        pool: "mean": the mean, L2-normalised; "sum": the sum as in Eq. 5, not normalised (its
-            direction is the mean's, so normalising it would give the same prototype).
-        mask_empty: Whether groups that lost all their tokens are left out. Slots beyond the number
-            of tokens of a set always are.
+        pool: "mean": the L2-normalised mean; "sum": the sum of Eq. 5 without normalisation (the
+            normalised sum would equal the normalised mean).
+        mask_empty: Whether groups that lost all their tokens are masked. Slots beyond the number of
+            tokens of a set are always masked.
     """
     codes = hash_codes(tokens, sets, *hash_planes(key, tokens.shape[2], bits, len(groups)))
     group = hamming_kmeans(codes, sets, groups, priority, iterations)
@@ -157,8 +157,8 @@ class TokenSample:
     """Support tokens drawn for attention, foreground first.
 
     Attributes:
-        index: (B, M) int64, places in the list of all tokens.
-        there: (B, M) bool, False where an episode has fewer tokens.
+        index: (B, M) int64, rows in the list of all tokens.
+        there: (B, M) bool, False in the slots that an episode with fewer tokens does not fill.
         foreground: (B, M) bool.
     """
 
@@ -167,18 +167,19 @@ class TokenSample:
     foreground: Tensor
 
     def of(self, values: Tensor) -> Tensor:
-        """The (B, M, ...) values of the drawn tokens, from (B, N, ...)."""
+        """The values of the sampled tokens, (B, M, ...), from `values` (B, N, ...)."""
         index = self.index.view(*self.index.shape, *(1,) * (values.ndim - 2))
         return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
 
 
 @torch.no_grad()
 def sample_tokens(sets: Tensor, priority: Tensor, counts: tuple[Tensor, Tensor]) -> TokenSample:
-    """The tokens that come first in the order of priority, F of the foreground and G of the rest.
+    """Sample the first tokens in the order of priority: F of the foreground, G of the background.
 
-    Where a set has fewer tokens than asked for, the other one fills up (arXiv 2106.02320, released
-    code): fewer than F foreground tokens: all of them, and F + G less their number of the
-    background; else fewer than G background tokens: likewise.
+    If a set has too few tokens, the other set fills up, as in the released code of CyCTR
+    (arXiv:2106.02320). With f < F foreground tokens, all f are taken, and F + G - f background
+    tokens. Otherwise, with g < G background tokens, all g are taken, and F + G - g foreground
+    tokens.
 
     Args:
         sets: (B, N) int64, from `set_numbers`.

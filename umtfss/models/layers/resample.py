@@ -1,13 +1,12 @@
-"""Coarser grids of a feature map, and back.
+"""Resampling of a feature map to coarser grids, and back.
 
-`WholeScale` resamples padding like the image, as PFENet's release does.
+`WholeScale` resamples padding like the image, as in PFENet's release.
 
-`MaskedScale` leaves no trace of it. A coarse grid has square cells of 1 / scale tokens, the first
-at the top left corner, so that a cell holds the same tokens however much padding there is. If the
-side of the padded grid is a multiple of a cell, the cells are those of adaptive average pooling.
-Both directions are separable and linear: one small matrix for the rows and one for the columns of
-every image, which knows the image's valid extent. So the valid area is a rectangle at the top left,
-as that of a query is.
+`MaskedScale` excludes padding. A coarse grid has square cells of 1 / scale tokens, starting at the
+top left corner, so a cell holds the same tokens whatever the padding. If the side of the padded
+grid is a multiple of a cell, the cells equal those of adaptive average pooling. Both directions are
+linear and separable: a small matrix for the rows and one for the columns of every image, made from
+the image's valid extent. The valid area must be a rectangle at the top left, as it is for a query.
 
 Shapes: B batch, h w feature grid, n m coarse grid, d channels.
 """
@@ -19,22 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TOLERANCE = 1e-6  # of a token; a scale like 2/15 is not exact
+_TOLERANCE = 1e-6  # part of a token; a scale like 2/15 is not exact
 
 
 def cells(side: int, scale: float) -> int:
-    """How many cells cover `side` tokens."""
+    """The number of cells that cover `side` tokens."""
     return ceil(side * scale - _TOLERANCE)
 
 
 def pooling(extent: Tensor, side: int, scale: float) -> Tensor:
-    """(B, n, side) float32: a cell's mean over its valid tokens; a row of zeros without any.
+    """The matrix of means over each cell's valid tokens, (B, n, side) float32.
 
-    A token that a cell's border cuts belongs to both cells, as in adaptive average pooling.
+    The row of a cell without valid tokens is 0. A token on the border of two cells belongs to both,
+    as in adaptive average pooling.
 
     Args:
-        extent: (B,) int64, valid tokens along this axis.
-        side: All tokens along it.
+        extent: (B,) int64, number of valid tokens along this axis.
+        side: Number of all tokens along this axis.
         scale: Cells per token, at most 1.
     """
     count = cells(side, scale)
@@ -48,14 +48,14 @@ def pooling(extent: Tensor, side: int, scale: float) -> Tensor:
 
 
 def upsampling(extent: Tensor, side: int, scale: float) -> Tensor:
-    """(B, side, n) float32: linear interpolation between the centres of the cells in use.
+    """The matrix of linear interpolation between the centres of used cells, (B, side, n) float32.
 
-    Beyond the centre of the last cell that holds a valid token, and before that of the first, the
-    nearest cell counts. Padding gets some value of the valid cells.
+    Tokens before the centre of the first used cell, and behind the centre of the last, have the
+    value of this cell. A cell is used if it holds a valid token. Padding gets values of used cells.
 
     Args:
-        extent: (B,) int64, valid tokens along this axis.
-        side: All tokens along it.
+        extent: (B,) int64, number of valid tokens along this axis.
+        side: Number of all tokens along this axis.
         scale: Cells per token, at most 1.
     """
     count = cells(side, scale)
@@ -67,12 +67,12 @@ def upsampling(extent: Tensor, side: int, scale: float) -> Tensor:
 
 
 def resample(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """(B, n, m, d) of a (B, h, w, d) grid.
+    """Resample a grid by two matrices, (B, n, m, d).
 
     Args:
         grid: (B, h, w, d).
-        rows: (B, n, h).
-        columns: (B, m, w).
+        rows: (B, n, h), matrix for the rows.
+        columns: (B, m, w), matrix for the columns.
     """
     batch, _, width, channels = grid.shape
     rows, columns = rows.to(grid.dtype), columns.to(grid.dtype)
@@ -81,7 +81,7 @@ def resample(grid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class Scale(Protocol):
-    """One coarse grid of a pyramid, and the ways to it and back.
+    """One coarse grid of a pyramid, with resampling to this grid and back.
 
     Attributes:
         inside: (B, n, m, 1) bool, cells that hold a part of the image.
@@ -90,21 +90,21 @@ class Scale(Protocol):
     inside: Tensor
 
     def pool(self, grid: Tensor) -> Tensor:
-        """(B, n, m, d) means of the cells of a (B, h, w, d) grid."""
+        """Average the tokens of each cell, (B, h, w, d) -> (B, n, m, d)."""
 
     def shrink(self, grid: Tensor) -> Tensor:
-        """(B, n, m, d) of a (B, h, w, d) grid that is smooth."""
+        """Resample a smooth grid, (B, h, w, d) -> (B, n, m, d)."""
 
     def grow(self, grid: Tensor) -> Tensor:
-        """(B, h, w, d) of a (B, n, m, d) grid."""
+        """Resample back to tokens, (B, n, m, d) -> (B, h, w, d)."""
 
 
 class MaskedScale:
-    """A coarse grid of square cells that knows of the valid tokens alone.
+    """A coarse grid of square cells that excludes padding.
 
     Args:
-        rows: (B,) int64, valid rows of each image.
-        columns: (B,) int64, valid columns.
+        rows: (B,) int64, number of valid rows of each image.
+        columns: (B,) int64, number of valid columns of each image.
         grid: (h, w).
         scale: Cells per token.
     """
@@ -117,7 +117,7 @@ class MaskedScale:
         self.inside = (used[0][:, :, None] & used[1][:, None])[..., None]
 
     def pool(self, grid: Tensor) -> Tensor:
-        """(B, n, m, d) means over the valid tokens of each cell."""
+        """Average the valid tokens of each cell, (B, h, w, d) -> (B, n, m, d)."""
         return resample(grid, *self.down)
 
     def shrink(self, grid: Tensor) -> Tensor:
@@ -125,20 +125,20 @@ class MaskedScale:
         return self.pool(grid)
 
     def grow(self, grid: Tensor) -> Tensor:
-        """(B, h, w, d) interpolated between the centres of the cells in use."""
+        """Interpolate between the centres of used cells, (B, n, m, d) -> (B, h, w, d)."""
         return resample(grid, *self.up)
 
 
 class WholeScale:
     """A coarse grid of the whole token grid, padding included, as in PFENet's release.
 
-    Means are adaptive average pooling; the other ways interpolate with corners aligned.
-    The number of cells is rounded down.
+    `pool` is adaptive average pooling; `shrink` and `grow` interpolate with aligned corners. The
+    number of cells is rounded down.
 
     Args:
         grid: (h, w).
         scale: Cells per token.
-        like: A tensor of the batch, for its size and device.
+        like: A tensor of the batch, which gives batch size and device.
     """
 
     def __init__(self, grid: tuple[int, int], scale: float, like: Tensor) -> None:
@@ -147,20 +147,20 @@ class WholeScale:
         self.inside = like.new_ones(len(like), *self.coarse, 1, dtype=torch.bool)
 
     def pool(self, grid: Tensor) -> Tensor:
-        """(B, n, m, d) means of the cells."""
+        """Average the tokens of each cell, (B, h, w, d) -> (B, n, m, d)."""
         return F.adaptive_avg_pool2d(grid.permute(0, 3, 1, 2), self.coarse).permute(0, 2, 3, 1)
 
     def shrink(self, grid: Tensor) -> Tensor:
-        """(B, n, m, d) interpolated."""
+        """Interpolate, (B, h, w, d) -> (B, n, m, d)."""
         return self._interpolated(grid, self.coarse)
 
     def grow(self, grid: Tensor) -> Tensor:
-        """(B, h, w, d) interpolated."""
+        """Interpolate, (B, n, m, d) -> (B, h, w, d)."""
         return self._interpolated(grid, self.grid)
 
     @staticmethod
     def _whole_cells(side: int, scale: float) -> int:
-        """Cells of `side` tokens, rounded down; 1 where the release would have none."""
+        """The number of cells of `side` tokens, rounded down, at least 1 (the release: 0)."""
         return max(1, floor(side * scale + _TOLERANCE))
 
     @staticmethod
