@@ -20,6 +20,14 @@ from umtfss.plan.cost import cheaper_features, estimate, training_features, warn
 from umtfss.plan.plan import Plan, table_names
 from umtfss.plan.run import RunSpec
 
+RunOption = Annotated[
+    str,
+    typer.Option(
+        help="a path that `plan` prints, or `prototype` (training-free, of every experiment); "
+        "default: the trained run that most cells share"
+    ),
+]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
@@ -82,13 +90,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("predictions"),
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
-    run: Annotated[
-        str,
-        typer.Option(
-            help="a path that `plan` prints, or `prototype` (training-free, of every experiment); "
-            "default: the trained run that most cells share"
-        ),
-    ] = "",
+    run: RunOption = "",
     mask_value: Annotated[
         int | None,
         typer.Option(help="the object's value in the masks; default: all that is not black"),
@@ -108,8 +110,7 @@ def predict(
                 fix="add what is missing",
             )
         chosen = _plan(experiment)
-        runs = {"": chosen.runs.main_run, "prototype": matcher_run(chosen.experiment)}
-        spec = runs[run] if run in runs else chosen.runs.run_at(run)
+        spec = _run_named(run, chosen)
         supports = list(zip(support_image, support_mask, strict=True))
         found = find_queries(queries, out, supports)
         try:
@@ -135,6 +136,44 @@ def predict(
             console.print(line, markup=False, highlight=False)
 
 
+@app.command()
+def show(
+    fold: Annotated[int, typer.Option(help="fold tested")],
+    episode: Annotated[int | None, typer.Option(min=0, help="number of the episode")] = None,
+    all_episodes: Annotated[
+        bool, typer.Option("--all", help="the best and the worst episodes, in place of one")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="episode seed")] = 0,
+    shots: Annotated[int, typer.Option(min=1, help="supports of an episode")] = 1,
+    dataset: Annotated[str, typer.Option(help="default: the first that tables test it on")] = "",
+    count: Annotated[int, typer.Option(min=1, help="episodes that --all shows at most")] = 48,
+    run: RunOption = "",
+    experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
+    out: Annotated[Path, typer.Option(help="picture, .png or .pdf")] = Path("show.png"),
+) -> None:
+    """Draw test episodes: supports, query, truth, predictions, and their IoU."""
+    from umtfss.common.device import prepare_process
+    from umtfss.evaluation.weights import check_weights
+    from umtfss.figures.show import default_dataset, show_episode, show_extremes
+    from umtfss.figures.tested import EpisodeSet
+
+    if all_episodes == (episode is not None):
+        raise typer.BadParameter("give either --episode NUMBER or --all")
+    if out.suffix not in (".png", ".pdf"):
+        raise typer.BadParameter(f"--out is {out}: name a file that ends in .png or .pdf")
+    with _errors_as_text():
+        chosen = _plan(experiment)
+        spec = _run_named(run, chosen)
+        check_weights(chosen, spec)
+        tested = EpisodeSet(dataset or default_dataset(chosen, spec), shots, fold, seed)
+        device = prepare_process(os.cpu_count() or 1)
+        if episode is None:
+            show_extremes(chosen, spec, tested, count, out, device)
+        else:
+            show_episode(chosen, spec, tested, episode, out, device)
+    Console(soft_wrap=True).print(str(out), markup=False, highlight=False)
+
+
 def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
     """Of every table and of all: cells, trainings, trainings if cells shared none, and saved ones.
 
@@ -151,6 +190,12 @@ def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
     cells, alone = sum(row[1] for row in rows), sum(row[3] for row in rows)
     count = len(chosen.runs.trained_runs)
     return [*rows, ("all", cells, count, alone, alone - count)]
+
+
+def _run_named(name: str, chosen: Plan) -> RunSpec:
+    if name == "prototype":
+        return matcher_run(chosen.experiment)
+    return chosen.runs.run_at(name) if name else chosen.runs.main_run
 
 
 def _plan(experiment: str, tables: list[str] | None = None) -> Plan:

@@ -5,10 +5,9 @@ No data set, index or cache is needed: features are computed when they are read.
 Shapes: H W pixels, K shots.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +15,17 @@ from PIL import Image
 
 from umtfss.common.errors import DataError, StoreError
 from umtfss.common.files import atomic_path
-from umtfss.common.manifests import read_manifest
 from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.data.images import read_image, read_object_mask
 from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.scores import ScoringOptions, predicted_scores
 from umtfss.evaluation.trained import live_features, on_trained_scale, trained_model
+from umtfss.evaluation.weights import check_weights
 from umtfss.figures.overlay import PREDICTED, overlay
-from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels
-from umtfss.training.checkpoint import MANIFEST
 
 OBJECT = 1  # the class id of what the masks show
 
@@ -171,7 +168,7 @@ def segment(
 
     Raises:
         DataError: A photo or mask cannot be used.
-        StoreError: The run has not been trained.
+        StoreError: The run has not been trained, or was trained with other settings.
         WeightsError: Weights are missing or altered.
     """
     masks = {str(image): mask for image, mask in supports}
@@ -186,18 +183,7 @@ def segment(
     for image in masks:  # before the backbone is loaded
         catalog.mask(image)
     _check_photos(queries)
-    manifest = Path(plan.paths.training_folder(run)) / MANIFEST
-    if run.is_trained and not manifest.is_file():
-        name = plan.experiment.name
-        raise StoreError(
-            f"the run {run.path} of experiment {name} has not been trained here",
-            expected=manifest.resolve(),
-            fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
-            f"{manifest}\n"
-            "            or --run prototype, which needs no training",
-        )
-    if run.is_trained:
-        _check_settings(plan, run, read_manifest(manifest, "training")["settings"])
+    check_weights(plan, run)
     diffusion_map = plan.paths.diffusion_map(plan.features.run_features(run))
     if plan.features.diffuses(run) and not Path(diffusion_map).is_file():
         name = plan.experiment.name
@@ -208,7 +194,8 @@ def segment(
             f"{diffusion_map}",
         )
     device, settings = torch.device(device), plan.experiment.evaluation
-    read, weights = plan.features.model_features(run), str(manifest) if run.is_trained else None
+    read = plan.features.model_features(run)
+    weights = next(iter(plan.paths.training_manifest(run)), None)
     model = trained_model(run.model, plan.runs.model_settings(run), read, weights)
     options = ScoringOptions(
         read.mid, read.high, settings.batch_size, device, settings.amp, settings.refine
@@ -246,32 +233,6 @@ def _check_photos(paths: Sequence[Path]) -> None:
             + "\n  ".join(broken),
             fix="mend them or leave them out, then run again",
         )
-
-
-def _check_settings(plan: Plan, run: RunSpec, made_with: Mapping[str, Any]) -> None:
-    """Refuse weights that other settings made than those the experiment has today."""
-    name, today = plan.experiment.name, _flat(TrainModel.of_run(plan, run).made_with())
-    then = _flat(made_with)
-    changed = sorted(key for key in {*today, *then} if today.get(key) != then.get(key))
-    if changed:
-        shown = changed[:5]
-        raise StoreError(
-            f"the run {run.path} was trained before the settings of experiment {name} changed",
-            expected=", ".join(f"{key} {then.get(key)}" for key in shown),
-            found=", ".join(f"{key} {today.get(key)}" for key in shown)
-            + (f", and {len(changed) - len(shown)} more" if len(changed) > len(shown) else ""),
-            fix=f"change them back, or train again: snakemake --cores all "
-            f"--config experiment={name} -- {plan.paths.training_folder(run)}/{MANIFEST}",
-        )
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The settings with keys such as "features.model.backbone"."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        inner = isinstance(value, Mapping) and bool(value)
-        flat |= _flat(value, f"{above}{key}.") if inner else {f"{above}{key}": value}
-    return flat
 
 
 def write_prediction(mask: np.ndarray, query: Query, folder: Path) -> None:

@@ -9,9 +9,16 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from umtfss.common.digests import digest_file
+from umtfss.evaluation.results import load_result
+from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
+from umtfss.experiment.load import load_experiment
+from umtfss.figures.tested import EpisodeSet, TestedRun
+from umtfss.plan.cells import floor_run
+from umtfss.plan.plan import Plan
 
 pytestmark = pytest.mark.slow
 
@@ -138,3 +145,23 @@ def test_the_users_own_photos_are_segmented(finished, tmp_path, run):
     assert refused.returncode == 1
     assert "nothing.jpg is no photo" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("asked", [("--episode", "3"), ("--all", "--count", "4")])
+def test_test_episodes_are_shown(finished, tmp_path, asked):
+    picture = tmp_path / "show.png"
+    finished.run("python", "-m", "umtfss", "show", "--fold", "1", *asked, "--out", str(picture))
+    assert Image.open(picture).width > 600
+
+
+def test_the_iou_that_is_shown_is_that_of_the_evaluation(finished, monkeypatch):
+    monkeypatch.chdir(finished.root)
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, "")  # it is set by what is tested; undone afterwards
+    plan = Plan(load_experiment("experiments/tiny.yaml"))
+    for run in (plan.runs.main_run, floor_run(plan.experiment)):
+        tested = TestedRun(plan, run, EpisodeSet("shapes", 2, 1, 0), (), torch.device("cpu"))
+        file = f"results/tiny/evaluation/{run.path}/shapes-2shot.json"
+        counts = load_result(file).folds[1].seeds[0]
+        found = [one.iou for one in tested.find(range(len(counts)))]
+        np.testing.assert_array_equal(found, counts.intersection / counts.union)
+        np.testing.assert_array_equal(tested.ious, found)

@@ -3,19 +3,20 @@
 Shapes: H W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
 from umtfss.figures.picture import save_picture
 
 SHEET_COLUMNS = 8
+PANEL_INCHES, TILE_INCHES = 2.4, 1.6  # width of a picture in an episode and in a sheet
 
 
 @dataclass(frozen=True)
@@ -38,73 +39,98 @@ class EpisodeView:
     """One episode with what models find in it.
 
     Attributes:
-        title: Number and class.
+        number: Its number among the test episodes of its fold and seed.
+        class_name: Its class.
         supports: Image (H, W, 3) uint8 and mask (H, W) uint8 in {0, 1, 255} of each shot.
         query: (H, W, 3) uint8.
         truth: (H, W) uint8 in {0, 1, 255}.
         predictions: One or more; the last is the model that is looked at.
     """
 
-    title: str
+    number: int
+    class_name: str
     supports: tuple[tuple[np.ndarray, np.ndarray], ...]
     query: np.ndarray
     truth: np.ndarray
     predictions: tuple[Prediction, ...]
 
 
-def draw_episode(view: EpisodeView, path: str | Path) -> None:
-    """Draw an episode in one row: supports, query, truth, each prediction with its IoU.
+def draw_episode(view: EpisodeView, title: str, path: str | Path) -> None:
+    """Draw an episode: supports, query, truth, each prediction with its IoU.
+
+    One support stands in the row of the query; several have a row of their own.
 
     Args:
         view: The episode.
+        title: Of the picture.
         path: Picture.
     """
-    panels = [
-        (f"support {shot}" if len(view.supports) > 1 else "support", overlay(image, mask, TRUE))
+    several = len(view.supports) > 1
+    supports = [
+        (f"support {shot}" if several else "support", overlay(image, mask, TRUE))
         for shot, (image, mask) in enumerate(view.supports, 1)
     ]
-    panels += [("query", view.query), ("truth", overlay(view.query, view.truth, TRUE))]
-    panels += [
-        (f"{one.title}\nIoU {100 * one.iou:.1f} %", _predicted(view, one))
+    found = [("query", view.query), ("query, true mask", overlay(view.query, view.truth, TRUE))]
+    found += [
+        (f"{one.title}: IoU {100 * one.iou:.1f} %", _predicted(view, one))
         for one in view.predictions
     ]
-    tall = max(picture.shape[0] / picture.shape[1] for _, picture in panels)
-    figure = Figure(figsize=(2.2 * len(panels), 0.9 + 2.2 * tall), layout="constrained")
-    for axes, (title, picture) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        _show(axes, picture, title)
-    figure.suptitle(view.title, fontsize=10)
+    rows = [supports, found] if several else [supports + found]
+    columns = max(map(len, rows))
+    tall = max(picture.shape[0] / picture.shape[1] for row in rows for _, picture in row)
+    size = (PANEL_INCHES * columns, 0.5 + len(rows) * (0.3 + PANEL_INCHES * tall))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for places, row in zip(grid, rows, strict=True):
+        _fill(places, row)
+    figure.suptitle(title, fontsize=9)
     save_picture(figure, path)
 
 
-def draw_contact_sheet(views: Sequence[EpisodeView], title: str, path: str | Path) -> None:
+def draw_contact_sheet(
+    sections: Mapping[str, Sequence[EpisodeView]], title: str, path: str | Path
+) -> None:
     """Draw the queries of many episodes: the truth's outline, the prediction in colour, the IoU.
 
     Args:
-        views: The episodes, in the order in which they are shown.
-        title: What they have in common.
+        sections: Title of a section -> its episodes, one or more, in the order in which they are
+            drawn.
+        title: What all have in common.
         path: Picture.
     """
-    rows = ceil(len(views) / SHEET_COLUMNS)
-    tall = max(view.query.shape[0] / view.query.shape[1] for view in views)
-    size = (1.6 * SHEET_COLUMNS, 0.5 + rows * (0.3 + 1.6 * tall))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, SHEET_COLUMNS, squeeze=False).ravel()
-    for axes in grid[len(views) :]:
-        axes.set_axis_off()
-    for axes, view in zip(grid, views, strict=False):
-        shown = view.predictions[-1]
-        _show(axes, _predicted(view, shown), f"{view.title}: {100 * shown.iou:.0f} %")
+    rows = [ceil(len(views) / SHEET_COLUMNS) for views in sections.values()]
+    queries = [view.query for views in sections.values() for view in views]
+    tall = max(query.shape[0] / query.shape[1] for query in queries)
+    heights = [0.4 + count * (0.3 + TILE_INCHES * tall) for count in rows]
+    figure = Figure(figsize=(TILE_INCHES * SHEET_COLUMNS, 0.6 + sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, count, (name, views) in zip(parts, rows, sections.items(), strict=True):
+        _draw_section(part, count, name, views)
+    figure.suptitle(f"{title}\ngreen outline: truth; in colour with a red border: predicted")
+    save_picture(figure, path)
+
+
+def _draw_section(part: SubFigure, rows: int, title: str, views: Sequence[EpisodeView]) -> None:
+    places = list(part.subplots(rows, SHEET_COLUMNS, squeeze=False).flat)
+    shown = [(view, view.predictions[-1]) for view in views]
+    labels = [f"{view.number} {view.class_name}: {100 * one.iou:.0f} %" for view, one in shown]
+    pictures = [_predicted(view, one) for view, one in shown]
+    _fill(places, list(zip(labels, pictures, strict=True)))
+    for axes, view in zip(places, views, strict=False):
         if (view.truth == 1).any():
             axes.contour(view.truth == 1, [0.5], colors=[TRUE], linewidths=0.8)
-    figure.suptitle(title, fontsize=10)
-    save_picture(figure, path)
+    part.suptitle(title, fontsize=10)
 
 
 def _predicted(view: EpisodeView, prediction: Prediction) -> np.ndarray:
     return overlay(view.query, prediction.mask.astype(np.uint8), PREDICTED)
 
 
-def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
-    axes.imshow(picture)
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=8)
+def _fill(places: Sequence[Axes] | np.ndarray, pictures: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Show titled pictures, one a place; what is left over stays empty."""
+    for axes in places[len(pictures) :]:
+        axes.set_axis_off()
+    for axes, (title, picture) in zip(places, pictures, strict=False):
+        axes.imshow(picture)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, fontsize=8)
