@@ -1,4 +1,4 @@
-"""One evaluation: a run tested on a data set with K shots, every fold and seed."""
+"""One evaluation: a run tested on a data set with K shots, on every fold and seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class EvaluationFiles:
     """The files that an evaluation reads.
 
     Attributes:
-        weights: Manifest of the weights, which lie beside it; one or none.
-        features: Manifests of the features; none if they are live.
-        superpixels: Superpixels of the test images; none if no step asks for them.
-        episodes: The episodes of every fold, of every seed.
+        weights: Manifest of the weights, which lie beside it; empty: training-free.
+        features: Manifests of the features; empty if the features are live.
+        superpixels: Superpixels of the test images; empty if no step reads them.
+        episodes: The episode files of every fold and, within a fold, of every seed.
     """
 
     weights: Sequence[str]
@@ -41,7 +41,7 @@ class EvaluationFiles:
 
     @property
     def manifest(self) -> str | None:
-        """The manifest of the weights, if there is one."""
+        """The manifest of the weights; None: training-free."""
         return next(iter(self.weights), None)
 
 
@@ -51,7 +51,7 @@ def tested_model(job: EvaluateRun, files: EvaluationFiles) -> MetaLearner:
 
 
 def tested_images(job: EvaluateRun, files: EvaluationFiles, device: torch.device) -> EpisodeImages:
-    """The test images' labels, and their features as the run reads them."""
+    """The test images: labels, and features as the run reads them."""
     catalog = Catalog({job.dataset.name: open_dataset(job.dataset)})
     features: FeatureSource
     if job.features.live is None:
@@ -65,13 +65,13 @@ def tested_images(job: EvaluateRun, files: EvaluationFiles, device: torch.device
 
 
 def scoring_options(job: EvaluateRun, batch_size: int, device: torch.device) -> ScoringOptions:
-    """How the run is scored."""
+    """The options of scoring the run."""
     features = job.features
     return ScoringOptions(features.mid, features.high, batch_size, device, job.amp, job.refine)
 
 
 def tested_episodes(job: EvaluateRun, files: EvaluationFiles) -> dict[tuple[int, int], str]:
-    """(fold, episode seed) -> the file of its episodes."""
+    """(fold, episode seed) -> episode file."""
     return dict(zip(product(job.folds, range(job.seeds)), files.episodes, strict=True))
 
 
@@ -86,10 +86,10 @@ def evaluate_run(
     """Test the run on every fold and seed, and write the counts to `path`.
 
     Args:
-        job: All that decides the counts, beside the files.
-        files: What is read.
-        path: The result.
-        batch_size: Episodes per forward pass; it decides no count.
+        job: Everything but the files that decides the counts.
+        files: The files to read.
+        path: The result file.
+        batch_size: Episodes per forward pass; no effect on counts.
         device: Where the model runs.
     """
     model, images = tested_model(job, files), tested_images(job, files, device)
@@ -107,7 +107,7 @@ def evaluate_run(
     classes: dict[int, Sequence[int]] = {
         fold: novel_classes(job.dataset.kind, fold) for fold in job.folds
     }
-    if job.rare_classes == "leave_out":  # what was drawn is what can be tested
+    if job.rare_classes == "leave_out":  # only classes with episodes can be tested
         for fold in job.folds:
             drawn = [episodes[fold, seed].class_id.tolist() for seed in range(job.seeds)]
             classes[fold] = sorted(set().union(*drawn))

@@ -14,16 +14,16 @@ Read = TypeVar("Read")
 
 
 class EpisodeImages:
-    """Features and labels of test images, each read once for as long as it fits memory.
+    """Features and labels of test images, with a cache in memory.
 
-    Make one and test every fold and seed with it. It serves as feature source and as catalog.
+    One object serves all folds and seeds, as feature source and as catalog.
 
     Args:
         catalog: Labels by qualified image id.
-        store: Features by qualified image id: a `FeatureStore` or `LiveFeatures`.
-        memory_mb: What is kept, the most recently used.
-        read_superpixels: Gives the superpixels of an image, (H, W) int; only where a step of
-            `RefineConfig` reads them.
+        store: Features by qualified image id.
+        memory_mb: Size of the cache, MB; the least recently used values are dropped first.
+        read_superpixels: Reads the superpixels of an image, (H, W) int; None if no step of
+            `RefineConfig` reads superpixels.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class EpisodeImages:
         self.align_corners = store.align_corners
         self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._room = memory_mb * 2**20
-        self._lock = RLock()  # a reading thread and the evaluation share it
+        self._lock = RLock()  # a reading thread and the evaluation share this object
 
     def grid(self, image_id: str) -> tuple[int, int]:
         """The image's un-padded grid (h, w)."""
@@ -54,7 +54,7 @@ class EpisodeImages:
         return self._get((image_id, level), lambda: self.store.read(image_id, level))
 
     def image(self, qualified: str) -> np.ndarray:
-        """The image, (H, W, 3) uint8 RGB; not kept."""
+        """The image, (H, W, 3) uint8 RGB; not cached."""
         return self.catalog.image(qualified)
 
     def mask(self, qualified: str) -> np.ndarray:
@@ -64,7 +64,7 @@ class EpisodeImages:
     def superpixels(self, qualified: str) -> np.ndarray:
         """The superpixel of every pixel, (H, W) int."""
         read = self._read_superpixels
-        assert read is not None  # whoever makes the images knows what is refined
+        assert read is not None  # given whenever a step reads superpixels
         return self._get((qualified, "superpixels"), lambda: read(qualified))
 
     def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:

@@ -7,20 +7,20 @@ folds of the metric, is
 
     y_s = mu + e + t_s + i_s
 
-with e what the draw of episodes does to all trainings alike, t_s what the seed does to a training,
-and i_s what the draw of episodes does to this training alone. The reported mean over s has the
-variance Var(e) + (Var(t) + Var(i)) / n, and both parts are estimated on their own:
+where e is the common effect of the drawn episodes on all trainings, t_s the effect of the seed on
+training s, and i_s the effect of the drawn episodes on training s alone. The reported mean over s
+has the variance Var(e) + (Var(t) + Var(i)) / n. The two terms are estimated separately:
 
-* The spread of the y_s over the seeds estimates Var(t) + Var(i). It holds i_s and lacks e. Its
+* The variance of y_s over the seeds estimates Var(t) + Var(i); the common effect e cancels out. The
   half-width is Student's, with n - 1 degrees of freedom.
-* The bootstrap resamples the episodes of every class of every fold with replacement among
-  themselves, so that no class vanishes, and alike for all trainings. The covariance of two
-  trainings over the resamples estimates Var(e). It lacks i_s, so that nothing counts twice. Its
-  half-widths are the percentiles of the resampled mean, brought to that variance.
+* The bootstrap resamples the episodes with replacement, separately in every class of every fold, so
+  no class vanishes. All trainings have the same resamples. The covariance of two trainings over the
+  resamples estimates Var(e); the effects i_s are not part of it, so no variance counts twice. The
+  half-widths are the percentiles of the resampled mean, scaled to the variance Var(e).
 
-The two half-widths are added as squares (Howe, 1974, Approximate confidence limits on the mean of
-X + Y where X and Y are two tabled independent random variables). With one training the interval
-is the bootstrap's, and covers the draw of episodes alone.
+The two half-widths are added in squares (Howe, 1974, Approximate confidence limits on the mean of
+X + Y where X and Y are two tabled independent random variables). With one training the interval is
+the bootstrap's alone, and covers the draw of episodes but not the training.
 """
 
 from collections.abc import Sequence
@@ -36,18 +36,18 @@ from umtfss.experiment.evaluation import Metric
 RESAMPLES = 1000
 COVERAGE = 0.95
 CHUNK = 4_000_000
-NOT_COUNTED = -1  # no class
+NOT_COUNTED = -1  # marks an episode that belongs to no class
 Trainings = Sequence[Sequence[EpisodeScores]]  # training seed -> fold -> episode seeds pooled
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its interval, fractions.
+    """A value and its interval, as fractions.
 
     Attributes:
         value: The estimate from all episodes, the mean over training seeds.
-        low: Lower end.
-        high: Upper end.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
     """
 
     value: float
@@ -60,10 +60,11 @@ class Term:
     """One summand of a contrast.
 
     Attributes:
-        weight: Its factor.
-        trainings: What was measured; one entry where nothing is trained, the same for all seeds.
-        tested: What it was tested on. Terms of one name share their episodes, which are resampled
-            alike; those of two names are resampled independently.
+        weight: Factor of the term.
+        trainings: Counts of every training; a single entry, used for all seeds, if nothing is
+            trained.
+        tested: Name of the test. Terms with the same name share their episodes and resamples; terms
+            with different names are resampled independently.
     """
 
     weight: float
@@ -78,13 +79,13 @@ def miou_interval(
     coverage: float = COVERAGE,
     metric: Metric = "miou",
 ) -> Interval:
-    """The mean over training seeds and folds of the mIoU (or of another metric), and its interval.
+    """The mean of a metric over training seeds and folds, with its interval.
 
     Args:
-        trainings: Of every training seed the folds, episode seeds pooled.
+        trainings: For every training seed, the counts of every fold, with episode seeds pooled.
         resamples: R.
-        coverage: Of the interval, e.g. 0.95.
-        metric: "miou", or "class_means": the mean over classes of their episodes' mean IoU.
+        coverage: Coverage of the interval, e.g. 0.95.
+        metric: "miou", or "class_means": the mean over classes of the mean IoU of their episodes.
     """
     terms = [Term(1, trainings)]
     return contrast_interval(terms, resamples=resamples, coverage=coverage, metric=metric)
@@ -97,16 +98,16 @@ def contrast_interval(
     coverage: float = COVERAGE,
     metric: Metric = "miou",
 ) -> Interval:
-    """A weighted sum of several models' metric, and the sum's interval.
+    """A weighted sum of the metrics of several models, with its interval.
 
-    The sum is taken for every training seed, on the same resampled episodes for all models, so
-    that what the models have in common, of episodes or of seeds, cancels out.
+    The sum is computed for every training seed, on the same resampled episodes for all models. So
+    effects of episodes or seeds that the models share cancel out.
 
     Args:
         terms: The models with their weights.
         resamples: R.
-        coverage: Of the interval.
-        metric: As of `miou_interval`.
+        coverage: Coverage of the interval.
+        metric: As in `miou_interval`.
 
     Raises:
         ValueError: Folds, episodes or the numbers of trainings differ.
@@ -137,13 +138,13 @@ def contrast_interval(
 
 
 def _weights(term: Term, count: int) -> np.ndarray:
-    """(n, models of the term): the weight of each of its models in the sum of every seed."""
+    """The weights of the term's models in the sum of every seed, (n, models of the term)."""
     one = len(term.trainings) == 1
     return term.weight * (np.ones((count, 1)) if one else np.eye(count))
 
 
 def _same_episodes(one: EpisodeScores, other: EpisodeScores) -> bool:
-    """Whether classes and labelled pixels agree, episode by episode."""
+    """Whether classes and labelled pixels are equal, episode by episode."""
     return np.array_equal(one.class_id, other.class_id) and np.array_equal(
         one.bg_intersection + one.union, other.bg_intersection + other.union
     )
@@ -152,16 +153,16 @@ def _same_episodes(one: EpisodeScores, other: EpisodeScores) -> bool:
 def _resampled(
     models: Sequence[EpisodeScores], random: np.random.Generator, resamples: int, metric: Metric
 ) -> np.ndarray:
-    """The fold's metric in every resample, (models, R); all models see the same resamples."""
+    """The fold's metric in every resample, (models, R); all models share the resamples."""
     class_id = models[0].class_id
-    if metric == "class_means":  # it leaves out episodes whose union is 0
+    if metric == "class_means":  # this metric leaves out episodes with union 0
         class_id = np.where(models[0].union > 0, class_id, NOT_COUNTED)
     classes = np.setdiff1d(class_id, NOT_COUNTED)
     total = np.zeros((len(models), resamples))
     for label in classes:
         rows = np.flatnonzero(class_id == label)
         parts = [part[rows] for scores in models for part in _parts(scores, metric)]
-        columns = np.stack(parts, axis=1)  # numerators and denominators in turn
+        columns = np.stack(parts, axis=1)  # numerators and denominators alternate
         step = max(1, CHUNK // len(rows))
         for start in range(0, resamples, step):
             stop = min(start + step, resamples)
@@ -174,14 +175,14 @@ def _resampled(
 
 
 def _parts(scores: EpisodeScores, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """What a class's score is the sum of, and what the sum is divided by, (E,) float64 each."""
+    """Per-episode terms of a class's numerator and of its denominator, (E,) float64 each."""
     if metric == "miou":
         return scores.intersection.astype(float), scores.union.astype(float)
     return scores.intersection / scores.union, np.ones(len(scores))
 
 
 def _interval(values: np.ndarray, drawn: np.ndarray, coverage: float) -> Interval:
-    """From the values of n training seeds, (n,), and what they are in R resamples, (n, R)."""
+    """The interval from the values of n training seeds, (n,), and of R resamples, (n, R)."""
     count, value, mean = len(values), float(values.mean()), drawn.mean(axis=0)
     low, high = np.quantile(mean, [(1 - coverage) / 2, (1 + coverage) / 2])
     if count == 1:

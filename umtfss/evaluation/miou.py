@@ -1,8 +1,8 @@
 """Intersection over union of few-shot episodes (protocol section 6).
 
-Shapes: E episodes, H W pixels. What is kept of an episode are four integers: its class, the
-foreground's intersection and union, and the background's intersection. Everything reported is
-computed from them.
+Shapes: E episodes, H W pixels. Four integers are kept of an episode: the class, the foreground's
+intersection and union, and the background's intersection. All reported numbers follow from these
+integers.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ class EpisodeScores:
 
     Attributes:
         class_id: (E,) int64.
-        intersection: (E,) int64, px that are foreground and predicted as such.
-        union: (E,) int64, px that are foreground or predicted as such.
-        bg_intersection: (E,) int64, px that are background and predicted as such.
+        intersection: (E,) int64, px that are foreground and predicted foreground.
+        union: (E,) int64, px that are foreground or predicted foreground.
+        bg_intersection: (E,) int64, px that are background and predicted background.
     """
 
     class_id: np.ndarray
@@ -35,7 +35,7 @@ class EpisodeScores:
 
     @property
     def bg_union(self) -> np.ndarray:
-        """(E,) int64, px that are background or predicted as such: all but the foreground hits."""
+        """px that are background or predicted background, (E,) int64: all but `intersection`."""
         return self.bg_intersection + self.union - self.intersection
 
     @classmethod
@@ -51,10 +51,10 @@ class Score:
     """The score of one fold, fractions in [0, 1].
 
     Attributes:
-        class_iou: Class id -> intersection over union, each accumulated over its episodes.
-        miou: Mean over the classes.
-        fb_iou: Mean of the foreground's and the background's IoU, accumulated over all episodes.
-        class_means: As of `class_means`.
+        class_iou: Class id -> summed intersection over summed union of the class's episodes.
+        miou: Mean of `class_iou` over the classes.
+        fb_iou: Mean of the foreground's and the background's IoU, summed over all episodes.
+        class_means: Result of `class_means`.
     """
 
     class_iou: dict[int, float]
@@ -66,7 +66,7 @@ class Score:
 def class_means(scores: EpisodeScores) -> float:
     """The mean over classes of the mean IoU of a class's episodes (MaskSplit, arXiv:2110.12207).
 
-    An episode whose union is 0 is left out, and so is a class that has no other.
+    Episodes with union 0 are left out, and so is a class without other episodes.
     """
     counted = scores.union > 0
     iou = scores.intersection[counted] / scores.union[counted]
@@ -77,7 +77,7 @@ def class_means(scores: EpisodeScores) -> float:
 
 
 def summarise(scores: EpisodeScores) -> Score:
-    """The score of a fold's episodes, over the classes that they hold."""
+    """The score of a fold's episodes, over the classes of these episodes."""
     classes, place = np.unique(scores.class_id, return_inverse=True)
     intersection = np.bincount(place, scores.intersection)
     union = np.bincount(place, scores.union)
@@ -97,7 +97,7 @@ class SegmentationScore:
     """Collects the counts of a fold's episodes.
 
     Args:
-        classes: The fold's classes; each must be tested by an episode.
+        classes: The fold's classes; each needs at least one episode.
 
     Example:
         >>> score = SegmentationScore([7])
@@ -113,7 +113,7 @@ class SegmentationScore:
         """Check one episode.
 
         Raises:
-            ValueError: A shape, a value or the class is not as `update` expects it.
+            ValueError: A shape, a value or the class does not fit the arguments of `update`.
         """
         if prediction.shape != label.shape or label.ndim != 2:
             raise ValueError(
@@ -136,7 +136,7 @@ class SegmentationScore:
 
         Args:
             prediction: (H, W) in {0, 1} or bool.
-            label: (H, W) in {0, 1, 255}; 255 is left out.
+            label: (H, W) in {0, 1, 255}; 255 is ignored.
             class_id: The episode's class.
 
         Raises:
@@ -156,7 +156,7 @@ class SegmentationScore:
         """The score of the episodes so far.
 
         Raises:
-            ValueError: A class of the fold has no episode, so that there is no mean over them.
+            ValueError: A class of the fold has no episode.
         """
         missing = sorted(set(self.classes) - {count[0] for count in self._counts})
         if missing:

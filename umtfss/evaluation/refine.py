@@ -1,4 +1,4 @@
-"""What is done to a score before its sign is taken: a chain score -> score.
+"""Refinement of a score before its sign is taken: a chain of steps score -> score.
 
 Shapes: H W pixels.
 """
@@ -13,7 +13,7 @@ from umtfss.pseudo_masks.superpixels import blend_means
 
 
 class QueryImages(Protocol):
-    """What a step may ask of the query; `EpisodeImages` has it."""
+    """The inputs of steps; `EpisodeImages` implements it."""
 
     def superpixels(self, qualified: str) -> np.ndarray:
         """The superpixel of every pixel, (H, W) int."""
@@ -30,8 +30,8 @@ def refine(
     Args:
         score: (H, W) float32; positive is foreground.
         query: Qualified id of the query.
-        images: What the steps read of it.
-        settings: Step -> its strength.
+        images: Further inputs of the steps.
+        settings: Strength of every step.
     """
     for name in settings.steps:
         score = STEPS[name](score, query, images, getattr(settings, name))

@@ -1,8 +1,8 @@
-"""The file of one model tested on one data set with one K: every episode's counts.
+"""The result file of an evaluation: the counts of every episode.
 
-Shapes: E episodes. The file is JSON with one line per array, small enough for git, and holds
-neither time nor host: equal counts give equal bytes. It keeps, for every fold and episode seed,
-the arrays of `EpisodeScores`, so that every interval can be computed later.
+Shapes: E episodes. The file is JSON with one line per array, small enough for git. It holds neither
+time nor host, so equal counts give equal bytes. The file keeps the arrays of `EpisodeScores` for
+every fold and episode seed, from which any interval can be computed.
 """
 
 import json
@@ -29,14 +29,14 @@ class FoldResult:
 
     Attributes:
         fold: Fold tested.
-        seeds: Episode seed -> its counts.
+        seeds: Episode seed -> counts.
     """
 
     fold: int
     seeds: Mapping[int, EpisodeScores]
 
     def pooled(self, seeds: int | None = None) -> EpisodeScores:
-        """The episodes of seeds 0 .. `seeds` - 1 together; of all seeds if None.
+        """The episodes of seeds 0 .. `seeds` - 1 together; None: of all seeds.
 
         Raises:
             StoreError: A seed was not tested.
@@ -55,10 +55,10 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """All that was measured of one model on one data set with one K.
+    """The results of one model on one data set with one K.
 
     Attributes:
-        facts: What was tested and with what: model, digests, versions.
+        facts: Description of the test: model, digests, versions.
         folds: Fold -> result.
     """
 
@@ -78,8 +78,9 @@ def save_results(
     Args:
         path: A `.json` path.
         scores: Fold -> episode seed -> counts.
-        classes: Fold -> its classes; each must have been tested.
-        facts: JSON-able: model, data set, shot, digests of weights and episodes, versions.
+        classes: Fold -> classes; each needs an episode.
+        facts: JSON-able description: model, data set, shot, digests of weights and episodes,
+            versions.
 
     Raises:
         StoreError: A class of a fold has no episode in any seed.
@@ -108,7 +109,7 @@ def save_results(
 
 
 def load_result(path: str | Path) -> RunResult:
-    """What the file holds.
+    """Read a result file.
 
     Raises:
         StoreError: The file is missing, broken or of another version.
@@ -141,7 +142,7 @@ def _percent(score: Score) -> dict[str, Any]:
 
 
 def _lines(value: Any, indent: str = "") -> str:
-    """JSON with one key a line; an array stays on its line."""
+    """JSON with one key per line and every array on one line."""
     if not isinstance(value, Mapping):
         return json.dumps(value, separators=(",", ":"))
     if not value:

@@ -2,7 +2,7 @@
 
 Shapes: B batch, H W original pixels of the query, h w its un-padded grid, g g padded grid.
 
-A thread reads features and labels of the next batches while the model works on this one.
+A thread reads the features and labels of the next batches while the model runs on the current one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,15 +32,15 @@ BATCHES_AHEAD = 2
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How episodes are tested.
+    """The options of testing episodes.
 
     Attributes:
         mid: Levels of the mid feature.
         high: Level of the prior mask.
         batch_size: Episodes per forward pass.
-        device: Where the model runs; it is moved there.
+        device: Device that the model is moved to.
         amp: Mixed precision.
-        refine: What is done to the score.
+        refine: Refinement of the score.
     """
 
     mid: Sequence[str]
@@ -58,13 +58,13 @@ def evaluate(
     options: ScoringOptions,
     progress: bool = True,
 ) -> EpisodeScores:
-    """The counts of every episode.
+    """Test a model and return the counts of every episode.
 
     Args:
-        model: A `MetaLearner`; it is left in evaluation mode.
+        model: A `MetaLearner`, which is left in evaluation mode.
         episodes: Test episodes.
-        images: Features and labels of their images.
-        options: Batches, precision and what is done to the score.
+        images: Features and labels of the episodes' images.
+        options: Batch size, precision and refinement.
         progress: Whether to show a bar.
     """
     masks = GroundTruthMasks(images)
@@ -87,11 +87,11 @@ def predicted_scores(
     """The scores of queries, (H, W) float32 each: positive is foreground.
 
     Args:
-        model: As of `evaluate`, like all but the last.
+        model: A `MetaLearner`, which is left in evaluation mode.
         episodes: Episodes.
-        images: Features of their images, and labels of the supports.
-        options: Batches, precision and what is done to the score.
-        rows: Which episodes, in this order; none: all.
+        images: Features of the episodes' images, and labels of the supports.
+        options: Batch size, precision and refinement.
+        rows: Rows of the episodes to predict, in order; None: all.
     """
     rows = range(len(episodes)) if rows is None else rows
     dataset = CachedEpisodes(episodes, images, options.mid, options.high, GroundTruthMasks(images))
@@ -115,7 +115,7 @@ def predicted_scores(
 def _ahead(
     read: Callable[[Sequence[int]], Read], batches: Iterable[Sequence[int]]
 ) -> Iterator[Read]:
-    """`read` of every batch, in order, read by a thread a few ahead of their use."""
+    """The results of `read` for every batch, in order; a thread reads a few batches in advance."""
     with ThreadPoolExecutor(1) as thread:
         todo = iter(batches)
         waiting = [thread.submit(read, batch) for batch in islice(todo, BATCHES_AHEAD)]
@@ -129,9 +129,10 @@ def _ahead(
 def _foreground_minus_background(
     model: torch.nn.Module, batch: EpisodeBatch, device: torch.device | str, amp: str
 ) -> Tensor:
-    """The difference of the logits, (B, g, g) float32 on the CPU.
+    """The foreground logit minus the background logit, (B, g, g) float32 on the CPU.
 
-    Upsampling is linear: the difference's sign at a pixel is the argmax of the upsampled logits.
+    As upsampling is linear, the sign of the upsampled difference is the argmax of the upsampled
+    logits.
     """
     with autocast(device, amp):
         logits = model(batch.to(device)).float()
@@ -141,7 +142,7 @@ def _foreground_minus_background(
 def _at_original_size(
     difference: Tensor, grid: Sequence[int], size: tuple[int, ...], align_corners: bool
 ) -> np.ndarray:
-    """The (g, g) logit differences at the image's size, (H, W) float32."""
+    """The (g, g) logit differences upsampled to the image's size, (H, W) float32."""
     h, w = grid
     upsampled = nnf.interpolate(
         difference[None, None, :h, :w], size, mode="bilinear", align_corners=align_corners

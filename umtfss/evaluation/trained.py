@@ -1,4 +1,4 @@
-"""A trained model and the features that it reads, as evaluation and prediction need them."""
+"""Trained models and their features, for evaluation and prediction."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def trained_model(
     name: str, settings: ModelConfig, features: ModelFeatures, manifest: str | None
 ) -> MetaLearner:
-    """A meta-learner with its trained weights, if it has any.
+    """Build a meta-learner and load its weights, if it is trained.
 
     Args:
-        name: The meta-learner.
-        settings: Its settings.
-        features: The features that it reads.
-        manifest: Manifest of the weights, which lie beside it; none: training-free.
+        name: Name of the meta-learner.
+        settings: Settings of the meta-learner.
+        features: The features that the meta-learner reads.
+        manifest: Manifest of the weights, which lie beside it; None: training-free.
     """
     model = build_model(name, settings, features.mid_channels)
     if manifest is not None:
@@ -37,11 +37,11 @@ def trained_model(
 
 
 def on_trained_scale(features: FeatureSource, manifest: str | None) -> FeatureSource:
-    """The features on the scale that a model was trained at, if it was trained.
+    """The features at the scale of a model's training; unchanged for a training-free model.
 
     Args:
-        features: As the backbone gives them.
-        manifest: Manifest of the weights; none: training-free.
+        features: The unscaled features.
+        manifest: Manifest of the weights; None: training-free.
     """
     if manifest is None:
         return features
@@ -57,15 +57,15 @@ def live_features(
     """The features of images, computed when they are read.
 
     Args:
-        settings: Backbone and image size.
+        settings: Settings of the features.
         images: The images.
         device: Where the backbone runs.
-        diffusion_map: The map that diffuses the features; none: as the backbone gives them.
+        diffusion_map: File of the diffusion map; None: features are not diffused.
 
     Raises:
-        StoreError: The map has not been made.
+        StoreError: The map does not exist.
     """
-    # Imported here: libraries that take a second to load, and only live features need.
+    # Imported here: these libraries take a second to load, and only live features need them.
     from umtfss.features.live import LiveFeatures
 
     features: FeatureSource = LiveFeatures(

@@ -1,1 +1,1 @@
-"""Pictures of what was found."""
+"""Pictures of results: clusters, tables and predictions."""

@@ -9,11 +9,11 @@ from umtfss.common.errors import TableError
 
 
 def read_cells(table: str | Path, keys: Iterable[str]) -> pd.DataFrame:
-    """The cells of a table, one a line: titles, numbers in percent, and the columns of the key.
+    """The cells of a table, one per line: titles, numbers in percent, and the columns of the key.
 
     Args:
         table: The table's CSV.
-        keys: Names that the cells' keys must have, e.g. "model".
+        keys: Required names in the cells' keys, e.g. "model".
 
     Raises:
         TableError: The file lacks a column.

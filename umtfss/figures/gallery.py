@@ -1,4 +1,4 @@
-"""A picture of the clusters: what each of them groups together.
+"""A picture of the most central regions of every cluster.
 
 Shapes: N clusters, H W pixels, S side of a tile.
 """
@@ -19,7 +19,7 @@ from umtfss.pseudo_masks.store import PseudoMaskStore
 
 TILE = 200  # px
 GAP = 8  # px between tiles
-MARGIN = 0.12  # of the region's longer side, left around it
+MARGIN = 0.12  # margin around a region, over the region's longer side
 OUTLINE = np.array([255, 176, 0])
 DPI = 100
 
@@ -30,7 +30,7 @@ def central_regions(store: PseudoMaskStore, cluster: int, count: int) -> np.ndar
     Args:
         store: The pseudo-masks.
         cluster: The cluster.
-        count: How many at most.
+        count: Largest number of rows.
     """
     feature = store.regions.cluster_features(cluster)
     cosine = feature @ feature.mean(0) if len(feature) else np.empty(0)
@@ -39,7 +39,7 @@ def central_regions(store: PseudoMaskStore, cluster: int, count: int) -> np.ndar
 
 
 def region_tile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A square cut around a region, the rest dimmed and its border drawn, (S, S, 3) uint8.
+    """A square tile around a region, with border drawn and surroundings dimmed, (S, S, 3) uint8.
 
     Args:
         image: (H, W, 3) uint8.
@@ -61,7 +61,7 @@ def region_tile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def gallery_title(clusters: int, shown: int, regions: int, images: int) -> str:
-    """What the picture shows, and how many of the clusters have no region."""
+    """The title: what the picture shows, and how many clusters have no region."""
     title = f"{clusters} clusters, {regions:,} regions in {images:,} images"
     return title if shown == clusters else f"{title}\nclusters without a region: {clusters - shown}"
 
@@ -71,11 +71,11 @@ def cluster_gallery(
 ) -> None:
     """Draw each cluster's most central regions, one cluster a row, largest cluster first.
 
-    Clusters without a valid region have no row; the title says how many they are.
+    Clusters without a valid region have no row; the title gives their number.
 
     Args:
         store: The pseudo-masks.
-        catalog: Where the images are read.
+        catalog: Source of the images.
         path: The picture (.png or .pdf), written atomically.
         per_cluster: Regions per cluster.
     """

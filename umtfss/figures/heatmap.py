@@ -16,10 +16,10 @@ LEAST_SPAN = 5.0  # mIoU points from the darkest to the lightest colour
 
 
 def table4_heatmap(table: str | Path, path: str | Path) -> None:
-    """Draw the grid of prototype numbers, ours and the paper's side by side.
+    """Draw the grid over the numbers of prototypes, ours beside the paper's.
 
     Args:
-        table: `table4.csv`: a line per cell, with the keys k_bg and k_fg.
+        table: `table4.csv`: one line per cell, with the keys k_bg and k_fg.
         path: Picture.
 
     Raises:
@@ -47,7 +47,7 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
 
 
 def _span(grid: pd.DataFrame) -> float:
-    """The distance of the greatest and the smallest number, 0 if there is none."""
+    """The largest number minus the smallest number; 0 without numbers."""
     values = grid.to_numpy(dtype=float)
     known = values[np.isfinite(values)]
     return float(np.ptp(known)) if known.size else 0.0
@@ -56,9 +56,10 @@ def _span(grid: pd.DataFrame) -> float:
 def _heatmap(
     axes: Axes, grid: pd.DataFrame, texts: Sequence[Sequence[str]], title: str, span: float
 ) -> None:
-    """Draw one grid, in colours that span `span` about the middle of its numbers.
+    """Draw one grid; colours span the range `span`, centred at the middle of the grid's numbers.
 
-    A step of colour is the same difference in both grids, and noise does not look like an effect.
+    With one span, a step of colour is the same difference in both grids. With a wide enough span,
+    noise does not look like an effect.
     """
     values = grid.to_numpy(dtype=float)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.9")

@@ -12,11 +12,11 @@ from umtfss.figures.picture import save_picture
 def label_ratio_curves(table: str | Path, path: str | Path) -> None:
     """Draw mIoU over the label ratio: a colour for each model, a line for each start.
 
-    Ratios are evenly spaced, as 5, 10, 20 and 100 % are nearly so on a logarithmic axis, which
-    has no 0 %. Models are drawn side by side, so that their intervals do not cover each other.
+    Ratios are evenly spaced. A logarithmic axis would space 5, 10, 20 and 100 % similarly, but has
+    no 0 %. Models are drawn side by side, so that their intervals do not cover each other.
 
     Args:
-        table: `table2.csv`: a line per cell, with the keys model, start and ratio.
+        table: `table2.csv`: one line per cell, with the keys model, start and ratio.
         path: Picture.
 
     Raises:

@@ -10,9 +10,15 @@ PREDICTED, TRUE = (1.0, 0.15, 0.2), (0.15, 0.85, 0.3)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
-    """The image in grey, its foreground in its own colours with a border, (H, W, 3) in [0, 1].
+    """The image in grey, with the foreground in colour and a border, (H, W, 3) in [0, 1].
 
-    Grey and not a tint alone: a tint is lost on what has its colour. Ignored pixels are grey too.
+    A tint alone would be invisible on an object of the same colour, so the rest is grey. Ignored
+    pixels are grey, too.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) in {0, 1, 255}.
+        colour: RGB of the border, in [0, 1].
     """
     foreground = mask == 1
     picture = image.astype(np.float32) / 255

@@ -20,7 +20,7 @@ class PanelItem:
     """One episode of the panel.
 
     Attributes:
-        title: E.g. the class.
+        title: Title, e.g. the class.
         support_image: (H, W, 3) uint8.
         support_mask: (H, W) uint8 in {0, 1, 255}.
         query_image: (H, W, 3) uint8.
@@ -37,7 +37,7 @@ class PanelItem:
 
     @property
     def iou(self) -> float:
-        """The prediction's IoU, label 255 ignored; 0 if nothing is predicted and nothing true."""
+        """The prediction's IoU, label 255 ignored; 0 without true and predicted foreground."""
         intersection, union = foreground_overlap(self.prediction, self.query_mask)
         return float(intersection / max(1, union))
 

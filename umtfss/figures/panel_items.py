@@ -25,11 +25,11 @@ CLASSES_PER_FOLD = 2
 def panel_items(
     job: EvaluateRun, files: EvaluationFiles, *, batch_size: int, device: torch.device
 ) -> list[PanelItem]:
-    """The first 1-shot episode of the first two classes of every fold: nothing is picked by hand.
+    """The first 1-shot episode of the first two classes of every fold; none is picked by hand.
 
     Args:
         job: The evaluation whose predictions are drawn.
-        files: What the evaluation reads.
+        files: The files that the evaluation reads.
         batch_size: Episodes per forward pass.
         device: Where the model runs.
     """

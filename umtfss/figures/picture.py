@@ -10,7 +10,7 @@ DPI = 150
 
 
 def save_picture(figure: Figure, path: str | Path) -> None:
-    """Write the picture atomically, without the time, so that equal pictures are equal files."""
+    """Write the picture atomically, without a time stamp, so equal pictures give equal bytes."""
     with atomic_path(path) as temporary:
         metadata = {"Software": None} if Path(path).suffix == ".png" else None
         figure.savefig(temporary, dpi=DPI, metadata=metadata)

@@ -1,4 +1,4 @@
-"""How well clusters agree with labels: reported beside the results, never used by them.
+"""Agreement of clusters with labels, for the report alone; no result depends on it.
 
 Shapes: N clusters, L labels.
 """
@@ -19,15 +19,15 @@ from umtfss.pseudo_masks.store import PseudoMaskStore
 def cluster_purity(store: PseudoMaskStore, catalog: Catalog, ids: Sequence[str]) -> dict[str, Any]:
     """Purity of the clusters' valid regions against ground truth, JSON-able.
 
-    The purity of a cluster is the part of its labelled pixels that its most common label holds;
-    background is a label like the others, and labels of two data sets are different labels.
-    `purity` weighs clusters by their pixels, `mean_purity` counts each cluster once.
+    The purity of a cluster is the part of its labelled pixels with its most common label.
+    Background is a label like the others, and labels of different data sets are different labels.
+    `purity` weights clusters by their pixels; `mean_purity` counts each cluster once.
     `object_purity` leaves the background pixels out.
 
     Args:
         store: The pseudo-masks.
-        catalog: Where the masks are read.
-        ids: Qualified ids of images that have ground truth.
+        catalog: Source of the true masks.
+        ids: Qualified ids of images with ground truth.
 
     Raises:
         DataError: The images hold no labelled pixel of a valid region.

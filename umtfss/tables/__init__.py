@@ -1,1 +1,1 @@
-"""Tables and figures."""
+"""Tables and claims: from results to numbers, LaTeX, CSV and Markdown."""

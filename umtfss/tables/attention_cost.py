@@ -1,4 +1,4 @@
-"""The multiplications of cross-attention, counted: vanilla beside prototype-aware.
+"""The number of multiplications of cross-attention: vanilla and prototype-aware.
 
 Legend: N tokens of an image, K shots, d model width, b hash bits, r iterations of Hamming k-means.
 """
@@ -10,15 +10,14 @@ from umtfss.experiment.model import ModelConfig
 
 @dataclass(frozen=True)
 class AttentionCost:
-    """Multiplications of one cross-attention layer and what it needs, for one episode.
+    """The multiplications of all cross-attention layers for one episode.
 
     Attributes:
         shot: K.
-        tokens: Tokens of an image.
-        vanilla: 2 N (K N) d: every query token looks at every support token.
-        prototype: 2 N (K_fg + K_bg) d, and once for all layers the hashing, K N b d, and the
-            Hamming k-means, r K N (K_fg + K_bg) b, whose operations on bits count as
-            multiplications here.
+        tokens: N, tokens of an image.
+        vanilla: 2 N (K N) d per layer: every query token attends to every support token.
+        prototype: 2 N (K_fg + K_bg) d per layer, and once for all layers the hashing, K N b d, and
+            the Hamming k-means, r K N (K_fg + K_bg) b. Operations on bits count as multiplications.
     """
 
     shot: int
@@ -28,7 +27,7 @@ class AttentionCost:
 
 
 def attention_cost(model: ModelConfig, tokens: int, shot: int) -> AttentionCost:
-    """The count of the paper's section on prototype-aware attention, with the grouping included.
+    """Count multiplications as in the paper's section on prototype-aware attention, plus grouping.
 
     Args:
         model: The model block; all its cross-attention layers are counted.

@@ -1,9 +1,9 @@
 """The ledger: every claim of the paper judged on the experiment's own numbers.
 
-A comparison is a difference of cells on the same episodes and the same training seeds, with its
-interval (`umtfss/evaluation/intervals.py`). A claim is supported if the interval of every
-comparison lies above zero, not supported if one lies below, undecided otherwise. Whether attention
-is cheaper is counted, not measured.
+A comparison is a difference of cells on the same episodes and training seeds, with its interval
+(`umtfss/evaluation/intervals.py`). A claim is supported if the intervals of all comparisons lie
+above zero, not supported if an interval lies below zero, and undecided otherwise. The cost of
+attention is counted, not measured.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ class Effect:
     """The outcome of a comparison.
 
     Attributes:
-        name: What is compared.
-        effect: mIoU points.
-        low: Lower end of the interval.
-        high: Upper end.
-        verdict: Of this comparison alone.
+        name: Description of the comparison.
+        effect: Difference, mIoU points.
+        low: Lower end of the interval, mIoU points.
+        high: Upper end of the interval, mIoU points.
+        verdict: Verdict on this comparison alone.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Judgement:
     """A claim with its outcome.
 
     Attributes:
-        key: Of the claim.
-        claim: What the paper claims.
-        test: What was tested.
-        effects: One per comparison.
-        verdict: Of the claim: that of its weakest comparison.
-        note: What the reader should know.
+        key: Key of the claim.
+        claim: The paper's claim.
+        test: The condition that was tested.
+        effects: One effect per comparison.
+        verdict: Verdict on the claim, that of its weakest comparison.
+        note: Note for the reader.
     """
 
     key: str
@@ -69,13 +69,13 @@ def judge(
     resamples: int,
     coverage: float,
 ) -> Judgement:
-    """The claim's outcome.
+    """Judge a claim by its comparisons.
 
     Args:
         claim: The claim.
-        results: The evaluations, by path.
-        resamples: Of the bootstrap.
-        coverage: Of the intervals.
+        results: Path -> evaluation.
+        resamples: Number of bootstrap resamples.
+        coverage: Coverage of the intervals.
     """
     effects = [
         effect_of(comparison, results, resamples=resamples, coverage=coverage)
@@ -92,26 +92,26 @@ def effect_of(
     resamples: int,
     coverage: float,
 ) -> Effect:
-    """A comparison's outcome; arguments as of `judge`."""
+    """The outcome of a comparison; arguments as in `judge`."""
     interval = contrast(comparison.terms, results, resamples=resamples, coverage=coverage)
     low, high = 100 * interval.low, 100 * interval.high
     return Effect(comparison.name, 100 * interval.value, low, high, verdict_of(low, high))
 
 
 def verdict_of(low: float, high: float) -> Verdict:
-    """The verdict on a difference that is claimed to be positive, from its interval."""
+    """The verdict, from its interval, on a difference that should be positive."""
     return "supported" if low > 0 else "not supported" if high < 0 else "undecided"
 
 
 def weakest(effects: Sequence[Effect]) -> Verdict:
-    """The verdict on a claim all of whose comparisons must hold."""
+    """The verdict on a claim that needs all of its comparisons."""
     found = {effect.verdict for effect in effects}
     order: tuple[Verdict, ...] = ("not supported", "undecided", "supported")
     return next((verdict for verdict in order if verdict in found), "not tested")
 
 
 def judge_cost(job: WriteClaims) -> Judgement:
-    """Whether prototype-aware attention needs fewer multiplications, counted."""
+    """Judge by counting whether prototype-aware attention needs fewer multiplications."""
     effects = []
     for shot in job.shots:
         cost = attention_cost(job.model, job.tokens, shot)
@@ -136,11 +136,11 @@ def write_claims(job: WriteClaims, stem: str | Path) -> None:
     """Judge every claim and write `stem`.md and `stem`.json.
 
     Args:
-        job: The claims, and where their numbers lie.
+        job: The claims, and the files of their numbers.
         stem: Path without suffix.
 
     Raises:
-        TableError: An evaluation or a fold of it is missing.
+        TableError: An evaluation, or a fold of an evaluation, is missing.
     """
     results = load_results((m for claim in job.claims for m in claim.measurements), "the ledger")
     judged = [

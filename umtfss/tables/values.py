@@ -1,4 +1,4 @@
-"""From evaluation files to the numbers of a table, each with its interval."""
+"""From evaluation files to the numbers of a table, with intervals."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ class Value:
     """A number of a table.
 
     Attributes:
-        value: Percent, of the cell's metric; the mean over the cell's folds and training seeds.
-        low: Percent, lower end of the interval.
-        high: Percent, upper end of the interval.
-        episodes: Episodes per fold and seed.
-        seeds: Episode seeds pooled.
-        coverage: Of the interval, e.g. 0.95.
-        fb_iou: Percent, mean IoU of foreground and background; the same mean.
-        trainings: Training seeds; 0 where nothing is trained.
-        collapsed: Whether a training behind it found nothing on its own tasks (`TaskIoU`).
+        value: The cell's metric, mean over folds and training seeds, percent.
+        low: Lower end of the interval, percent.
+        high: Upper end of the interval, percent.
+        episodes: Number of episodes per fold and seed.
+        seeds: Number of pooled episode seeds.
+        coverage: Coverage of the interval, e.g. 0.95.
+        fb_iou: Mean IoU of foreground and background, mean over folds and training seeds, percent.
+        trainings: Number of training seeds; 0 if nothing is trained.
+        collapsed: Whether a training of the number collapsed (see `TaskIoU`).
     """
 
     value: float
@@ -43,11 +43,11 @@ Results = Mapping[str, RunResult]  # by the path of the evaluation file
 
 
 def load_results(files: Iterable[FoldFile], purpose: str) -> Results:
-    """What the evaluation files hold, by their paths.
+    """Read evaluation files: path -> result.
 
     Args:
-        files: The measurements wanted.
-        purpose: What lacks them, if they are missing.
+        files: The measurements to read.
+        purpose: What the files are read for, e.g. a table; for messages.
 
     Raises:
         TableError: An evaluation is missing; the message names every missing file.
@@ -65,16 +65,16 @@ def load_results(files: Iterable[FoldFile], purpose: str) -> Results:
 
 
 def table_values(table: Table[FoldFile], *, resamples: int, coverage: float) -> Values:
-    """(row title, column title) -> value, of every cell of the table that is measured.
+    """(row title, column title) -> value of every measured cell of a table.
 
     Args:
         table: The table.
-        resamples: Of the bootstrap.
-        coverage: Of the intervals.
+        resamples: Number of bootstrap resamples.
+        coverage: Coverage of the intervals.
 
     Raises:
-        TableError: An evaluation or a fold of it is missing, or a mean does not cover the
-            table's folds.
+        TableError: An evaluation, or a fold of an evaluation, is missing, or a mean does not cover
+            the table's folds.
     """
     results = load_results(table.measurements, table.name)
     return {
@@ -94,18 +94,18 @@ def cell_value(
     resamples: int,
     coverage: float,
 ) -> Value:
-    """The mean over the cell's measurements, or how much it is above another, and its interval.
+    """The mean over a cell's measurements, or a difference of two means, with its interval.
 
     Args:
-        cell: One fold, or each of `folds`, of every training seed.
-        results: The evaluations.
+        cell: The cell, with measurements of one fold or of all `folds`, for every training seed.
+        results: Path -> evaluation.
         folds: The folds that a mean of this table covers.
-        resamples: Of the bootstrap.
-        coverage: Of the interval.
+        resamples: Number of bootstrap resamples.
+        coverage: Coverage of the interval.
 
     Raises:
-        TableError: The cell is a mean over some of the folds only, or an evaluation lacks its
-            fold.
+        TableError: The cell covers more than one fold but not all of `folds`, or an evaluation
+            lacks a fold.
     """
     found = list(dict.fromkeys(file.fold for file in cell.measurements))
     if len(found) > 1 and sorted(found) != sorted(folds):
@@ -158,19 +158,19 @@ def contrast(
     resamples: int,
     coverage: float,
 ) -> Interval:
-    """A sum of cells with signs, and its interval; in fractions.
+    """A signed sum of cells with its interval, as fractions.
 
-    Cells of one data set and one K are tested on the same episodes: what the episodes do to all
-    of them cancels out. So does what a training seed does to all of them.
+    Cells of one data set and one K are tested on the same episodes, so effects of episodes that the
+    cells share cancel out, and so do shared effects of training seeds.
 
     Args:
-        terms: (sign, cell); all of the same folds and of one metric.
-        results: The evaluations.
-        resamples: Of the bootstrap.
-        coverage: Of the interval.
+        terms: (sign, cell) of every term, with the same folds and metric.
+        results: Path -> evaluation.
+        resamples: Number of bootstrap resamples.
+        coverage: Coverage of the interval.
 
     Raises:
-        TableError: An evaluation lacks its fold.
+        TableError: An evaluation lacks a fold.
     """
     seeds = min(file.seeds for _, cell in terms for file in cell.measurements)
     (metric,) = {cell.metric for _, cell in terms}
@@ -182,15 +182,15 @@ def contrast(
 
 
 def cell_trainings(cell: Cell[FoldFile], results: Results, seeds: int) -> list[list[EpisodeScores]]:
-    """What was measured of every training seed, of every fold, the episode seeds pooled.
+    """The counts of every training seed and every fold, with episode seeds pooled.
 
     Args:
         cell: The cell.
-        results: The evaluations.
-        seeds: Episode seeds pooled, the first ones.
+        results: Path -> evaluation.
+        seeds: Number of episode seeds to pool: seeds 0 .. seeds - 1.
 
     Raises:
-        TableError: An evaluation lacks its fold.
+        TableError: An evaluation lacks a fold.
     """
     trainings: dict[int, dict[int, EpisodeScores]] = {}
     for file in cell.measurements:

@@ -1,4 +1,4 @@
-"""A table as LaTeX, CSV and Markdown: our number with its interval, the paper's beside it."""
+"""A table as LaTeX, CSV and Markdown: our numbers with intervals, beside the paper's numbers."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ COLUMNS = (
     *PERCENT,
     "paper",
     *COUNTS,
-)  # of a CSV; other programs read it
+)  # of the CSV, which other programs read
 COLLAPSED = (
     "† A training of this row found nothing on its own tasks (IoU below 0.05 over a tenth of its "
     "steps, in its second half)."
@@ -44,11 +44,11 @@ SPECIAL = {
 
 
 def write_table(table: Table[FoldFile], values: Values, stem: str | Path) -> None:
-    """Write `stem`.tex (a document of its own), `stem`.csv (one cell a line) and `stem`.md.
+    """Write `stem`.tex (a complete document), `stem`.csv (one cell per line) and `stem`.md.
 
     Args:
         table: The layout.
-        values: (row title, column title) -> number, of every cell.
+        values: (row title, column title) -> number of every measured cell.
         stem: Path without suffix.
 
     Raises:
@@ -73,7 +73,7 @@ def write_table(table: Table[FoldFile], values: Values, stem: str | Path) -> Non
 
 
 def latex(table: Table[FoldFile], values: Values) -> str:
-    """A document that holds the table alone, cropped to it."""
+    """A LaTeX document with the table alone, cropped to the table."""
     environment = templates(
         block_start_string="<%",
         block_end_string="%>",
@@ -94,7 +94,7 @@ def markdown(table: Table[FoldFile], values: Values) -> str:
 
 
 def templates(**delimiters: str) -> Environment:
-    """The templates of this package; each template escapes what it prints."""
+    """The templates of this package; each template escapes its values."""
     return Environment(
         loader=PackageLoader("umtfss", "tables/templates"),
         trim_blocks=True,
@@ -106,14 +106,14 @@ def templates(**delimiters: str) -> Environment:
 
 
 def tidy_csv(table: Table[FoldFile], values: Values) -> str:
-    """One line per cell: `COLUMNS`, numbers in percent, then the cell's key."""
+    """A CSV with one line per cell: `COLUMNS`, numbers in percent, then the cell's key."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, (*COLUMNS, *table.key_names), lineterminator="\n")
     writer.writeheader()
     for cell in table.cells:
         line: dict[str, Any] = {**cell.key, "row": cell.row, "column": cell.column.name}
         line |= {"metric": cell.metric, "paper": cell.paper}
-        value = values.get(cell.place)  # none: quoted
+        value = values.get(cell.place)  # None: quoted from the paper
         if value is not None:
             line |= {name: f"{getattr(value, name):.3f}" for name in PERCENT}
             line |= {name: int(getattr(value, name)) for name in COUNTS}
@@ -164,14 +164,14 @@ def _interval(values: Sequence[Value]) -> str:
 
 
 def development(splits: Sequence[str]) -> str:
-    """The sentence that says that other than official test images were tested, if so."""
+    """The sentence that names tested splits other than the official test split; empty if none."""
     if not splits:
         return ""
     return f"Development: tested on {', '.join(splits)}, not on the test split."
 
 
 def column_groups(columns: Iterable[Column]) -> list[tuple[str, list[str]]]:
-    """(group, the titles of its columns) of neighbouring columns."""
+    """(group, titles of the columns) for neighbouring columns of one group."""
     groups = groupby(columns, lambda column: column.group)
     return [(group, [column.title for column in members]) for group, members in groups]
 

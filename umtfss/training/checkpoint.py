@@ -1,6 +1,7 @@
-"""What a training leaves on disk: the checkpoint while it runs, the weights when it is done.
+"""The files of a training: a checkpoint while it runs, weights at its end.
 
-Both are written under a temporary name and renamed, so a killed process leaves the last good one.
+Both files are written under a temporary name and renamed, so a killed process leaves the last
+complete file.
 """
 
 import logging
@@ -28,19 +29,23 @@ logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: Path, identity: str, state: Mapping[str, Any]) -> None:
-    """Write the state of a training (tensors, numbers, text, lists and dicts of them)."""
+    """Write the state of a training: tensors, numbers, texts, and lists and dicts of these."""
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, "identity": identity, **state}, temporary)
 
 
 def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
-    """The state to go on from, on the CPU; None where training starts anew.
+    """The state in a checkpoint, on the CPU; None if the training starts anew.
 
-    A file that cannot be read, or that another training wrote, is set aside under another name,
-    never used and never overwritten; the log says so.
+    A file that cannot be read, or that another training wrote, is renamed, never used and never
+    overwritten; the log says so.
+
+    Args:
+        path: The checkpoint.
+        identity: Digest of everything that decides the training's result.
     """
     for leftover in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
-        leftover.unlink()  # of a process that was killed while it saved
+        leftover.unlink()  # from a process that was killed while saving
     if not path.is_file():
         return None
     state = _read(path)
@@ -70,7 +75,7 @@ def _set_aside(path: Path, suffix: str, problem: str) -> None:
 
 
 def check_finite(model: nn.Module, step: int) -> None:
-    """Refuse to save weights that are not finite.
+    """Check that all weights are finite, before they are saved.
 
     Raises:
         TrainingError: A weight is infinite or not a number.
@@ -95,7 +100,7 @@ DIVERGED = (
 
 
 def save_weights(path: Path, model: nn.Module) -> str:
-    """Write the weights as safetensors; returns the file's sha256, equal for equal weights."""
+    """Write the weights as safetensors, and return the file's sha256, equal for equal weights."""
     tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
@@ -103,7 +108,7 @@ def save_weights(path: Path, model: nn.Module) -> str:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Fill the model with the weights of a finished training.
+    """Load the weights of a finished training into a model.
 
     Raises:
         StoreError: The training has not finished.
@@ -129,7 +134,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def is_finished(folder: Path, identity: str) -> bool:
-    """Whether this very training has already ended here, its weights intact."""
+    """Whether the training with this identity has finished in the folder, with intact weights."""
     manifest, weights = folder / MANIFEST, folder / WEIGHTS
     if not manifest.is_file() or not weights.is_file():
         return False

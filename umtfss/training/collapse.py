@@ -1,4 +1,4 @@
-"""The notice of a training that finds nothing on its own tasks."""
+"""Detection of collapsed trainings, which find nothing on their own tasks."""
 
 from dataclasses import dataclass, field
 
@@ -8,11 +8,12 @@ TENTHS = 10
 
 @dataclass
 class TaskIoU:
-    """The IoU on training tasks by tenths of the training.
+    """The IoU on training tasks in each tenth of the training.
 
-    A tenth is low if its mean IoU is below `COLLAPSED_IOU`. The first low tenth after the first
-    tenth is noticed at once. A training collapsed if a tenth of its second half is low: it never
-    started, or it has lost what it had. In a short training the second tenth may still be low.
+    A tenth is low if its mean IoU is below `COLLAPSED_IOU`. The first low tenth, apart from the
+    first tenth of the training, is logged at once. A training collapsed if a tenth of its second
+    half is low: it never learned, or it has forgotten. A low second tenth may be normal in a short
+    training.
 
     Attributes:
         steps: Steps of the training.
@@ -25,7 +26,7 @@ class TaskIoU:
     counts: list[int] = field(default_factory=lambda: [0] * TENTHS)
 
     def add(self, step: int, iou: float) -> bool:
-        """Count a step, from 0; whether it completes the first low tenth after the first tenth."""
+        """Count a step, from 0, and return whether it completes the first low tenth to log."""
         before = self._low_since(1)
         tenth = TENTHS * step // self.steps
         self.sums[tenth] += iou
@@ -45,7 +46,7 @@ class TaskIoU:
         )
 
     def _size(self, tenth: int) -> int:
-        """Number of steps s with TENTHS * s // steps equal to the tenth."""
+        """The number of steps s with TENTHS * s // steps equal to the tenth."""
         ends = (-(-edge * self.steps // TENTHS) for edge in (tenth, tenth + 1))
         start, stop = ends
         return stop - start

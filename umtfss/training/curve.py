@@ -1,4 +1,4 @@
-"""The training curve: `log.csv`, which equal trainings write to the same bytes, and its picture."""
+"""The training curve: `log.csv`, with equal bytes for equal trainings, and its picture."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,11 @@ class Curve:
     """Loss and IoU of every step, averaged over `every` steps into one line of `log.csv`.
 
     Attributes:
-        path: The csv file; `start` begins it, every full line is appended at once.
-        every: Steps averaged into one line.
+        path: The CSV file; `start` writes it anew, and every full line is appended at once.
+        every: Number of steps that one line averages.
         lines: The lines so far.
         window: (loss, IoU) of the steps since the last line.
-        step: Steps so far.
+        step: Number of steps so far.
     """
 
     path: Path
@@ -30,18 +30,18 @@ class Curve:
     step: int = 0
 
     def start(self) -> None:
-        """Write the header and the lines so far, which drops what an interrupted run had added."""
+        """Write the header and the lines so far; later lines of an interrupted run are dropped."""
         self.path.write_text("\n".join([HEADER, *self.lines]) + "\n")
 
     def add(self, loss: float, iou: float, rate: float) -> None:
-        """Count a step; `rate` is printed for the last step of a line."""
+        """Count a step; a line has the learning rate of its last step."""
         self.step += 1
         self.window.append((loss, iou))
         if len(self.window) == self.every:
             self._close_window(rate)
 
     def finish(self, rate: float) -> None:
-        """Write what is left of the window as the last line."""
+        """Write the rest of the window as the last line."""
         if self.window:
             self._close_window(rate)
 
@@ -61,7 +61,7 @@ class Curve:
 
 def draw_curve(log: Path, picture: Path) -> None:
     """Draw loss and IoU of a `log.csv` over the steps, smoothed over a twentieth of its lines."""
-    # numpy reads it: pandas would take as long to load as a short training's reading of features
+    # read by numpy: importing pandas takes as long as reading the features of a short training
     table = np.genfromtxt(log, delimiter=",", names=True, ndmin=1)
     width, ends = max(1, len(table) // 20), range(1, len(table) + 1)
     figure = Figure(figsize=(8, 3.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""Training in several processes, started by torchrun; without torchrun everything here is a no-op.
+"""Training in several processes, started by torchrun; without torchrun, no function has an effect.
 
 Each process takes its equal slice of every batch, so `batch_size` means the same for any number of
 processes. Process 0 alone logs and saves.
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 @contextmanager
 def process_group(device: str | torch.device) -> Iterator[torch.device]:
-    """The device of this process, which belongs to a process group for the block's duration.
+    """The device of this process, which is in a process group within the block.
 
-    NCCL joins processes on "cuda", one device each; gloo joins those on "cpu".
+    NCCL connects processes on "cuda", with one device each; gloo connects processes on "cpu".
     """
     device = torch.device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -52,7 +52,7 @@ def world_size() -> int:
 def wrap(module: nn.Module) -> nn.Module:
     """The module with gradients averaged over the processes.
 
-    Parameters without a gradient are allowed: the paper's released model has some.
+    Parameters without gradient are allowed, because the paper's released model has some.
     """
     if world_size() == 1:
         return module
@@ -76,10 +76,10 @@ def from_first(value: T) -> T:
 
 
 def batch_slices(start: int, steps: int, batch_size: int) -> list[range]:
-    """This process's episodes of the steps `start` .. `steps - 1`; a position is its step's.
+    """The rows of this process's episodes, for each of the steps `start` .. `steps - 1`.
 
     Raises:
-        TrainingError: The batch does not divide among the processes.
+        TrainingError: The batch size is not a multiple of the number of processes.
     """
     if batch_size % world_size():
         raise TrainingError(

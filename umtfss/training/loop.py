@@ -1,13 +1,13 @@
-"""The training loop: it reads top to bottom.
+"""The training loop.
 
-Shapes: B batch, h w grid of the logits, S S target. Step s trains on the episodes at s * B to
-(s + 1) * B - 1 of the list, so an interrupted training goes on exactly where it was.
+Shapes: B batch, h w grid of the logits, S S target. Step s trains on the episodes s * B to
+(s + 1) * B - 1 of the list, so an interrupted training resumes exactly where it stopped.
 
-Dropout draws from torch's generator, which every step seeds from (seed, step, process): a
-checkpoint needs no generator state, and loader processes change nothing. On a CPU the weights are
-the same to the bit for one installation, one number of threads and one number of processes,
-interrupted or not. On a GPU some backward passes, that of bilinear upsampling for one, add in no
-fixed order, so two trainings agree up to rounding.
+Dropout draws from torch's generator, which every step seeds from (seed, step, process). So a
+checkpoint needs no generator state, and loader processes have no effect. On a CPU the weights are
+equal to the bit for one installation, one number of threads and one number of processes, whether
+the training is interrupted or not. On a GPU some backward passes, such as that of bilinear
+upsampling, sum in no fixed order, so two trainings agree up to rounding.
 """
 
 import logging
@@ -64,33 +64,33 @@ def train(
     made_with: Mapping[str, Any] | None = None,
     mid_scales: Mapping[str, float] | None = None,
 ) -> None:
-    """Train a meta-learner and leave weights, manifest, log.csv and curve.png in `folder`.
+    """Train a meta-learner and write weights, manifest, log.csv and curve.png to `folder`.
 
-    Run again after an interruption, it goes on from the last checkpoint; run again after its end,
-    it does nothing. It belongs to the process's main thread, whose signals it handles: after
-    SIGTERM or SIGINT it saves and exits with 128 + the signal's number.
+    An interrupted training resumes from the last checkpoint, and a finished training is left alone.
+    The function must run in the process's main thread, whose signals it handles. After SIGTERM or
+    SIGINT it saves a checkpoint and exits with 128 + the signal's number.
 
     Args:
         model: The meta-learner, initialised by the caller.
-        episodes: At least steps * batch_size episodes; position decides the step.
+        episodes: At least steps * batch_size episodes; the position decides the step.
         folder: The run's folder.
-        settings: The stage's settings.
-        identity: Digest of what decides the result (settings, code, episodes); a checkpoint of
-            another identity is set aside.
+        settings: The training's settings.
+        identity: Digest of everything that decides the result (settings, code, episodes); a
+            checkpoint of another identity is set aside.
         seed: Keys the dropout.
-        device: Where to train, this process's own (`distributed.process_group`).
-        images_per_epoch: Images of the pool, which give an epoch its length.
-        collate: Turns a list of episodes into an `EpisodeBatch`, or into the dataclass of tensors
-            that `featuriser` takes.
-        featuriser: Turns what `collate` gives, on the device, into an `EpisodeBatch`.
-        made_with: Settings to note in the manifest; none: those of the stage.
-        mid_scales: Level -> number that the episodes' mid features are multiplied by, to note in
-            the manifest for the tests.
+        device: Device of this process (`distributed.process_group`).
+        images_per_epoch: Number of images of an epoch.
+        collate: Makes an `EpisodeBatch` of a list of episodes, or the dataclass of tensors that
+            `featuriser` takes.
+        featuriser: Makes an `EpisodeBatch`, on the device, of the result of `collate`.
+        made_with: Settings for the record in the manifest; None: `settings`.
+        mid_scales: Level -> factor on the episodes' mid features; the manifest passes the factors
+            on to tests.
 
     Raises:
         TrainingError: The settings do not fit the device or the episodes, or the loss diverged.
     """
-    # 1. What is done, or cannot be done, is not begun.
+    # 1. Stop early if the training is finished or impossible.
     is_first = distributed.rank() == 0
     if distributed.from_first(checkpoint.is_finished(folder, identity)):
         logger.info("%s holds this training already", folder)
@@ -98,27 +98,27 @@ def train(
     steps = total_steps(settings, images_per_epoch)
     _check(settings, device, steps, len(episodes))  # type: ignore[arg-type]  # map-style, has one
 
-    # 2. The state is new, or that of the last checkpoint.
+    # 2. Make a new state, or load the last checkpoint.
     saved_to = folder / checkpoint.CHECKPOINT
     state = TrainingState.new(model, settings, steps, device, folder / "log.csv")
     state.load(saved_to, identity)
     _announce(state, settings, device, folder)
 
-    # 3. The steps that are left.
+    # 3. Run the remaining steps.
     objective = distributed.wrap(Objective(model, lambda: autocast(device, settings.amp)))
     loader = _loader(episodes, collate, state, settings, device)
-    quiet = None if is_first else True  # None: unless it is a terminal
+    quiet = None if is_first else True  # None: shown in terminals alone
     bar = tqdm(total=steps, initial=state.step, desc="training", unit="step", disable=quiet)
     report, saved_at = Report(settings.batch_size), time.monotonic()
     package = logging.getLogger("umtfss")  # its handlers write to the terminal
     with _reproducible(device), logging_redirect_tqdm([package]), bar, stop_request() as stop:
         for loaded in loader:
-            # 4. A batch, whose features are computed now if they are live.
+            # 4. Take a batch, and compute live features.
             report.loaded()
             torch.manual_seed(seed64("dropout", seed, state.step, distributed.rank()))
             batch = _on_device(loaded, device, featuriser, settings.amp)
 
-            # 5. A step.
+            # 5. Take a step.
             rate = main_rate(state.step, settings, images_per_epoch)
             result = train_step(
                 state,
@@ -129,7 +129,7 @@ def train(
                 asked_to_stop=stop.number > 0,
             )
 
-            # 6. The log and, every few minutes and before a stop, a checkpoint.
+            # 6. Log, and save a checkpoint every few minutes and before a stop.
             if is_first:
                 _record(state, result, rate, bar, report)
                 minutes = (time.monotonic() - saved_at) / 60
@@ -139,7 +139,7 @@ def train(
             if result.stopping and state.step < steps:
                 _stop(state, signal.Signals(stop.number or signal.SIGTERM))
 
-    # 7. The weights, and what is said of them.
+    # 7. Write the weights and their manifest.
     if is_first:
         last_rate = main_rate(steps - 1, settings, images_per_epoch)
         facts = {
@@ -158,7 +158,7 @@ def train(
 def _announce(
     state: TrainingState, settings: TrainingConfig, device: torch.device, folder: Path
 ) -> None:
-    """Begin the log, in process 0."""
+    """Start the log, in process 0."""
     if state.step:
         logger.info("going on after step %d of %d", state.step, state.steps)
     if distributed.rank() == 0:
@@ -180,7 +180,7 @@ def _loader(
     settings: TrainingConfig,
     device: torch.device,
 ) -> DataLoader[Any]:
-    """This process's part of the batches of the steps that are left."""
+    """The loader of this process's part of the remaining batches."""
     batches = distributed.batch_slices(state.step, state.steps, settings.batch_size)
     return DataLoader(
         episodes,
@@ -198,7 +198,7 @@ def _on_device(
     featuriser: Callable[[Any], EpisodeBatch] | None,
     amp: str,
 ) -> EpisodeBatch:
-    """What the loader gave as a batch on the device."""
+    """The loaded batch on the device, with live features computed."""
     if featuriser is None:
         batch: EpisodeBatch = loaded.to(device)
         return batch
@@ -210,7 +210,7 @@ def _on_device(
 def _record(
     state: TrainingState, result: StepResult, rate: float, bar: "tqdm[Any]", report: Report
 ) -> None:
-    """Add a step to the curve, the bar and the log; say so once if the training seems collapsed."""
+    """Add a step to the curve, the bar and the log; warn once if the training seems collapsed."""
     state.curve.add(result.loss, result.iou, rate)
     if state.task_iou.add(state.step - 1, result.iou):
         logger.warning(COLLAPSED, state.step, state.steps, COLLAPSED_IOU)
@@ -220,7 +220,7 @@ def _record(
 
 
 def _stop(state: TrainingState, by: signal.Signals) -> None:
-    """End the process as one does that a signal ended."""
+    """End the process with the exit status of a process that a signal ended."""
     logger.warning(
         "stopped by %s after step %d of %d, which is saved: run again to go on",
         by.name,
@@ -258,18 +258,18 @@ def _finish(state: TrainingState, folder: Path, last_rate: float, facts: Mapping
 
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
-    """Leave torch's generators and switches as they were, and be deterministic on a CPU.
+    """Make torch deterministic on a CPU, and restore torch's generators and switches at the end.
 
-    Not on a GPU, where it would cost time, and operations without an ordered backward pass would
-    be refused.
+    On a GPU torch stays as it is: determinism would cost time, and torch would refuse operations
+    without a deterministic backward pass.
     """
     before = torch.are_deterministic_algorithms_enabled()
-    switches: Any = torch.utils.deterministic  # torch does not declare its one attribute
+    switches: Any = torch.utils.deterministic  # torch does not declare its attribute
     fill = switches.fill_uninitialized_memory
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.use_deterministic_algorithms(device.type == "cpu" or before)
-        switches.fill_uninitialized_memory = False  # it writes to every new tensor, for debugging
+        switches.fill_uninitialized_memory = False  # for debugging alone: fills every new tensor
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""The optimisers of a meta-learner: one for all its parameters, or a second for its transformer."""
+"""The optimisers of a meta-learner: one for all parameters, or a second for the transformer."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,21 +15,21 @@ TRANSFORMER = "transformer"  # the optimiser of constant rate
 def build_optimisers(
     model: nn.Module, transformer: Iterable[nn.Parameter], settings: TrainingConfig
 ) -> dict[str, Optimizer]:
-    """The optimisers by name, "main" and "transformer"; an optimiser without work is left out.
+    """The optimisers by name, "main" and "transformer"; one without parameters is left out.
 
-    * `sgd_adamw` (protocol section 5): SGD is "main" and takes all but the transformer, AdamW
-      takes the transformer at a constant rate.
-    * `adamw`: AdamW is "main" and takes all parameters.
-    * `adam`: Adam with L2 decay in the gradient is "main" and takes all parameters, as MaskSplit's
-      released training does (arXiv:2110.12207).
+    * `sgd_adamw` (protocol section 5): "main" is SGD for all parameters but the transformer's;
+      "transformer" is AdamW at a constant rate.
+    * `adamw`: "main" is AdamW for all parameters.
+    * `adam`: "main" is Adam with L2 decay in the gradient for all parameters, as in MaskSplit's
+      released training (arXiv:2110.12207).
 
     Weight decay of biases and norms follows the releases. AdamW decays no parameter of fewer than
     two dimensions; SGD and Adam decay every parameter.
 
     Args:
-        model: Its trainable parameters are optimised.
-        transformer: Those of them that AdamW takes with `sgd_adamw`.
-        settings: The optimiser, its rates and weight decays.
+        model: The model whose trainable parameters are optimised.
+        transformer: The parameters that AdamW optimises with `sgd_adamw`.
+        settings: The optimiser, rates and weight decays.
 
     Raises:
         TrainingError: The model has no trainable parameter.
@@ -62,7 +62,7 @@ def build_optimisers(
 
 
 def _adamw(parameters: Sequence[nn.Parameter], settings: TrainingConfig) -> AdamW:
-    """AdamW with decay on weights of two dimensions or more alone."""
+    """AdamW with weight decay only on parameters of two or more dimensions."""
     groups = [
         {
             "params": [parameter for parameter in parameters if parameter.ndim > 1],
@@ -77,7 +77,7 @@ def _adamw(parameters: Sequence[nn.Parameter], settings: TrainingConfig) -> Adam
 
 
 def set_main_rate(optimisers: dict[str, Optimizer], rate: float) -> None:
-    """Set the rate of the main optimiser, where there is one."""
+    """Set the learning rate of the main optimiser, if there is one."""
     if MAIN in optimisers:
         for group in optimisers[MAIN].param_groups:
             group["lr"] = rate

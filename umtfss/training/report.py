@@ -1,4 +1,4 @@
-"""How fast a training is, in its log."""
+"""The speed of a training in its log."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 class Report:
-    """Says now and then how fast training is; speed stays out of log.csv, which is reproducible.
+    """Logs the speed of a training from time to time; log.csv is reproducible and has no speed.
 
     Args:
         batch_size: Episodes of a step, over all processes.
@@ -25,7 +25,7 @@ class Report:
         self.waited += time.monotonic() - self.ended
 
     def stepped(self, step: int, steps: int, loss: float, iou: float) -> None:
-        """Count a step; every half minute, log the speed since the last time."""
+        """Count a step; every half minute, log the speed since the last log."""
         self.ended = time.monotonic()
         self.steps += 1
         seconds = self.ended - self.said

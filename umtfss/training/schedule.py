@@ -1,4 +1,4 @@
-"""How long a training is and which rate a step has; needs no torch, so that the plan can ask too.
+"""The length of a training and the rate of each step, without torch, so that the plan can use it.
 
 Legend: E steps of an epoch, T steps of the training, W steps of warm-up.
 """
@@ -10,12 +10,12 @@ from umtfss.experiment.training import TrainingConfig
 
 
 def total_steps(settings: TrainingConfig, images_per_epoch: int) -> int:
-    """T, the optimiser steps of a training; it needs T * batch_size episodes."""
+    """T, the number of optimiser steps of a training, which reads T * batch_size episodes."""
     return settings.length.total_steps(images_per_epoch)
 
 
 def warmup_steps(settings: TrainingConfig, images_per_epoch: int) -> int:
-    """W: `warmup_steps`, else the first epoch, which is capped to half of a short training.
+    """W, the number of warm-up steps: `warmup_steps`, else an epoch, at most half of the training.
 
     Raises:
         TrainingError: `warmup_steps` leaves no step at the full rate.
@@ -34,22 +34,22 @@ def warmup_steps(settings: TrainingConfig, images_per_epoch: int) -> int:
 
 
 def peak_rate(settings: TrainingConfig) -> float:
-    """The rate of the main optimiser before warm-up and decay."""
+    """The learning rate of the main optimiser before warm-up and decay."""
     if settings.optimiser == "sgd_adamw":
         return settings.sgd_lr * settings.lr_multiplier
     return settings.adamw_lr
 
 
 def main_rate(step: int, settings: TrainingConfig, images_per_epoch: int) -> float:
-    """The rate of the main optimiser at a step counted from 0 (protocol section 5).
+    """The learning rate of the main optimiser at a step, from 0 (protocol section 5).
 
-    `peak_rate * decay * min(1, (step + 1) / W)` with t = step / T and the decay
+    The rate is `peak_rate * decay * min(1, (step + 1) / W)` with t = step / T and the decay
 
     * `poly`: (1 - t) ** poly_power,
     * `cosine`: (1 + cos(pi t)) / 2 (arXiv:1608.03983, without restarts),
     * `constant`: 1.
 
-    The decay runs over all steps, the warm-up included, so the rate has no jump.
+    The decay runs over all steps including the warm-up, so the rate has no jump.
     """
     total = total_steps(settings, images_per_epoch)
     warmup = warmup_steps(settings, images_per_epoch)

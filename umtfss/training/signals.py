@@ -1,4 +1,4 @@
-"""A polite end: SIGTERM and SIGINT let the step finish, so that the training can be saved."""
+"""Handling of SIGTERM and SIGINT: the step finishes, and the training is saved."""
 
 import signal
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass
 class StopRequest:
-    """Whether somebody asked the training to stop.
+    """A request to stop the training.
 
     Attributes:
-        number: The first signal, 0 as long as there was none.
+        number: Number of the first signal; 0: no request.
     """
 
     number: int = 0
@@ -22,10 +22,10 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Notes the first SIGTERM or SIGINT of the block, instead of letting the process die of it.
+    """Record the first SIGTERM or SIGINT within the block, instead of ending the process.
 
-    To be entered in the main thread, as Python demands of signal handlers. The training loop asks
-    once a step; what must end it at once is SIGKILL or SIGQUIT.
+    The block must run in the main thread, as Python requires for signal handlers. The training loop
+    reads the request once per step. SIGKILL and SIGQUIT still end the process at once.
     """
     request = StopRequest()
 
@@ -41,10 +41,10 @@ def stop_request() -> Iterator[StopRequest]:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Make a loader process deaf to both signals: the training process ends it when it is done.
+    """Ignore both signals in a loader process, which the training process ends.
 
-    Ctrl-C and schedulers signal the whole process group; a loader that died of it would take the
-    training down in the middle of a step.
+    Ctrl-C and schedulers signal the whole process group. A loader process that ended would make the
+    training fail in the middle of a step.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

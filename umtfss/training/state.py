@@ -1,4 +1,4 @@
-"""The state of a training: all that a step changes, and so all that a checkpoint holds."""
+"""The state of a training: everything that a step changes and a checkpoint holds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +19,17 @@ from umtfss.training.optimisers import build_optimisers
 
 @dataclass
 class TrainingState:
-    """Where a training stands.
+    """The state of a training.
 
     Attributes:
         model: The meta-learner, on its device.
-        optimisers: By name.
-        scaler: Scales the loss where precision is fp16; elsewhere it does nothing.
-        average: The moving average of the weights; process 0 alone has it, if it is asked for.
+        optimisers: Name -> optimiser.
+        scaler: Scales the loss in fp16; has no effect in other precisions.
+        average: The moving average of the weights, in process 0 alone; None: no average.
         curve: Loss and IoU of the steps so far.
-        task_iou: The IoU by tenths of the training, which tells whether it collapsed.
-        steps: Steps of the whole training.
-        step: Steps so far.
+        task_iou: The IoU in each tenth of the training, which shows a collapse.
+        steps: Number of steps of the whole training.
+        step: Number of steps so far.
     """
 
     model: MetaLearner
@@ -67,7 +67,7 @@ class TrainingState:
 
     @property
     def trained(self) -> torch.nn.Module:
-        """The model whose weights the training leaves."""
+        """The model whose weights the training writes: the average, if there is one."""
         return self.model if self.average is None else self.average.module
 
     def save(self, path: Path, identity: str) -> None:
@@ -80,7 +80,7 @@ class TrainingState:
         checkpoint.save_checkpoint(path, identity, self._contents())
 
     def load(self, path: Path, identity: str) -> None:
-        """Take over the last checkpoint of the same training, in every process; none: stay new."""
+        """Load the last checkpoint of the same training in every process, if there is one."""
         is_first = distributed.rank() == 0
         saved = checkpoint.load_checkpoint(path, identity) if is_first else None
         saved = distributed.from_first(saved)

@@ -1,4 +1,4 @@
-"""One step of a training: a batch in, weights changed.
+"""One step of a training: from a batch to changed weights.
 
 Shapes: B batch, h w grid of the logits, S S target.
 """
@@ -21,11 +21,11 @@ from umtfss.training.state import TrainingState
 
 
 class Objective(nn.Module):
-    """Loss and logits in one forward, so that the gradients of several processes can be averaged.
+    """Loss and logits in one forward pass, as averaging gradients over processes requires.
 
     Args:
         model: The meta-learner.
-        autocast: Makes the context of the forward pass; the loss is taken in float32 outside it.
+        autocast: Makes the context of the forward pass; the loss is computed outside, in float32.
     """
 
     def __init__(self, model: MetaLearner, autocast: Callable[[], torch.autocast]) -> None:
@@ -36,7 +36,7 @@ class Objective(nn.Module):
         """The loss, a scalar, and the logits, (B, 2, h, w) float32.
 
         Raises:
-            TrainingError: The logits do not fill the square grid that the target shows.
+            TrainingError: The logits do not fill the square grid of the target.
         """
         with self.autocast():
             outputs = self.model.outputs(batch)
@@ -54,10 +54,10 @@ class Objective(nn.Module):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step, the same in every process.
+    """The result of a step, equal in every process.
 
     Attributes:
-        loss: Mean over the processes.
+        loss: Loss, mean over the processes.
         iou: Foreground IoU of the batch's episodes, mean over the processes.
         stopping: Whether a process was asked to stop.
     """
@@ -76,25 +76,25 @@ def train_step(
     clip_norm: float | None,
     asked_to_stop: bool,
 ) -> StepResult:
-    """Take one step of all optimisers, and of the average of the weights.
+    """Take one step of all optimisers and of the weights' average.
 
     Args:
-        state: Where the training stands; its step is counted on.
+        state: The state, which the step changes.
         objective: An `Objective` of the state's model, wrapped for several processes.
         batch: This process's part of the batch, on the device.
-        rate: Of the main optimiser.
-        clip_norm: Bound on the norm of all gradients; None: none.
-        asked_to_stop: Whether this process was asked to.
+        rate: Learning rate of the main optimiser.
+        clip_norm: Largest norm of all gradients together; None: no clipping.
+        asked_to_stop: Whether this process was asked to stop.
 
     Raises:
         TrainingError: The loss is not finite; no weight was changed.
     """
-    # 1. Forward and backward.
+    # 1. Forward and backward pass.
     set_main_rate(state.optimisers, rate)
     loss, logits = objective(batch)
     state.scaler.scale(loss).backward()
 
-    # 2. What all processes agree on.
+    # 2. Average loss, IoU and requests to stop over the processes.
     iou = foreground_iou(logits, batch.target)
     own = torch.stack([loss.detach(), iou, iou.new_full((), asked_to_stop)])
     mean_loss, mean_iou, stopping = distributed.mean(own)
@@ -105,7 +105,7 @@ def train_step(
             fix=checkpoint.DIVERGED,
         )
 
-    # 3. The weights.
+    # 3. Change the weights.
     _optimise(state, clip_norm)
     if state.average is not None:
         state.average.update_parameters(state.model)
@@ -114,7 +114,7 @@ def train_step(
 
 
 def _optimise(state: TrainingState, clip_norm: float | None) -> None:
-    """Step every optimiser, with clipped gradients if asked; fp16 skips what overflowed."""
+    """Step every optimiser, with clipping if `clip_norm` is given; fp16 skips overflows."""
     optimisers, scaler = state.optimisers.values(), state.scaler
     overflowed = False
     if clip_norm is not None:
@@ -129,10 +129,10 @@ def _optimise(state: TrainingState, clip_norm: float | None) -> None:
 
 
 def _clip(model: nn.Module, limit: float) -> bool:
-    """Clip the gradients together; if one is not finite, leave all as they are and return False.
+    """Clip all gradients together; if a gradient is not finite, return False and change nothing.
 
-    The scaler of fp16 leaves out the step of an optimiser whose gradients overflowed when they
-    were unscaled. Clipped by a norm that is not finite, the other's would be no numbers either.
+    The scaler of fp16 skips the step of an optimiser whose gradients overflowed. Clipping by a norm
+    that is not finite would turn the gradients of the other optimiser into NaN.
     """
     parameters = [one for one in model.parameters() if one.grad is not None]
     norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
@@ -145,7 +145,7 @@ def _clip(model: nn.Module, limit: float) -> bool:
 def foreground_iou(logits: Tensor, target: Tensor | None) -> Tensor:
     """The mean foreground IoU of the episodes at the logits' resolution, a scalar; for the log.
 
-    Label 255 is ignored; an episode with no foreground, neither predicted nor true, counts 1.
+    Label 255 is ignored. An episode without predicted and without true foreground counts 1.
 
     Args:
         logits: (B, 2, h, w).

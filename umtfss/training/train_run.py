@@ -1,4 +1,4 @@
-"""One training job: from a job and its files to weights, in one process or under torchrun."""
+"""Training of one run: from a job and its files to weights, in one process or under torchrun."""
 
 import json
 import os
@@ -41,10 +41,10 @@ class TrainingFiles:
 
     Attributes:
         episodes: Manifest of the episodes, which lie beside it.
-        masks: Manifests of the masks, which lie beside them; none if tasks are made of labels.
-        features: Manifests of the features; none if they are live.
-        indexes: Lists of the images, if images or labels are read.
-        initial: Manifest of the weights that training starts from, one or none.
+        masks: Manifests of the masks, which lie beside them; empty for tasks from labels.
+        features: Manifests of the features; empty if the features are live.
+        indexes: Indexes of the images; empty if neither images nor labels are read.
+        initial: Manifest of the weights that training starts from; empty: from scratch.
     """
 
     episodes: str
@@ -56,12 +56,12 @@ class TrainingFiles:
 
 @dataclass(frozen=True)
 class TrainingResources:
-    """How a training runs; none of it decides a weight.
+    """The resources of a training; no weight depends on them.
 
     Attributes:
         threads: CPU threads of a process.
-        gpus: More than one: torchrun starts that many processes.
-        workers: Loader processes of each of them.
+        gpus: Number of GPUs; torchrun starts a process for each if there are two or more.
+        workers: Loader processes of each process.
         checkpoint_minutes: Minutes between checkpoints.
         log: Log file of the first process.
     """
@@ -79,10 +79,10 @@ def train_run(
     """Train one run.
 
     Args:
-        job: All that decides the weights, beside the files.
-        files: What is read.
-        folder: Where weights, manifest and curve go.
-        resources: How it runs; several GPUs replace this process by torchrun.
+        job: Everything but the files that decides the weights.
+        files: The files to read.
+        folder: Folder for weights, manifest and curve.
+        resources: Resources; with several GPUs, torchrun replaces this process.
     """
     if resources.gpus > 1 and "WORLD_SIZE" not in os.environ:
         _become_torchrun(job, files, folder, resources)
@@ -118,20 +118,19 @@ def train_run(
 def _become_torchrun(
     job: TrainModel, files: TrainingFiles, folder: str, resources: TrainingResources
 ) -> None:
-    """Replace this process, so that signals reach torchrun, which lets its processes save."""
+    """Replace this process by torchrun; signals then reach torchrun, whose processes save."""
     call = {"files": asdict(files), "folder": folder, "resources": asdict(resources)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(resources.gpus), "-m", "umtfss.training.train_run"]
     command.append(json.dumps({"job": job.params(), **call}))
-    # The package need not be installed (conda environments lack it): it may be on this process's
-    # path alone.
+    # The package may not be installed, as in conda environments, but be on this process's path.
     path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     os.execve(sys.executable, command, environment)
 
 
 def _called_by_torchrun(text: str) -> None:
-    """Train as one of torchrun's processes; the text is that of `_become_torchrun`."""
+    """Train as one of torchrun's processes; `text` comes from `_become_torchrun`."""
     call = json.loads(text)
     resources = TrainingResources(**call["resources"])
     with job_log(resources.log if os.environ.get("RANK", "0") == "0" else None):
@@ -141,9 +140,9 @@ def _called_by_torchrun(text: str) -> None:
 
 
 def mid_scales(job: TrainModel, files: TrainingFiles) -> dict[str, float]:
-    """Level -> number that brings the mid features to one scale; those of the weights.
+    """Level -> factor that scales the mid features to one standard deviation.
 
-    A run that starts from other weights takes their numbers.
+    A run that starts from the weights of another training uses the factors of that training.
     """
     if job.features.mid_std is None:
         return {}
@@ -171,7 +170,7 @@ def _beside(manifest: str) -> Path:
 
 
 def _masks(job: TrainModel, files: TrainingFiles, catalog: Catalog) -> MaskSource:
-    """Where the masks of the episodes come from."""
+    """The source of the episodes' masks."""
     if job.tasks is TaskSource.LABELS:
         return GroundTruthMasks(catalog)
     masks = PseudoMasks(PseudoMaskStore([_beside(path) for path in files.masks]))
@@ -185,7 +184,7 @@ def _episodes(
     scales: Mapping[str, float],
     support_target: bool,
 ) -> dict[str, Any]:
-    """What `train` takes of the episodes: cached, or live with the backbone in the loop."""
+    """The arguments of `train` for episodes: cached, or live with the backbone in the loop."""
     features, settings = job.features, job.training
     episodes = EpisodeList.load(_beside(files.episodes))
     catalog = Catalog(open_datasets(job.sources))
@@ -205,7 +204,7 @@ def _episodes(
             support_target=support_target,
         )
         return {"episodes": cached, "collate": collate}
-    # Imported here: libraries that take a second to load, and only live features need.
+    # Imported here: these libraries take a second to load, and only live features need them.
     from umtfss.backbones.build import build_live_extractor
     from umtfss.episodes.live import Featuriser, LiveEpisodes, collate_live
 
