@@ -27,12 +27,12 @@ try:
 except UmtfssError as error:
     raise WorkflowError(str(error)) from None
 
-# Where raw data lie, for the scripts. It is no parameter, so moved files make nothing stale; jobs
-# on a cluster read this file again and so have it, too.
+# The folder of raw data, for the scripts. The folder is no parameter, so moved files make no result
+# stale. Jobs on a cluster read this file again, and so have the variable, too.
 os.environ[DATA_ROOT_VARIABLE] = str(experiment.raw_data_root)
 
-# The conda environment of every rule, used with --sdm conda. It holds what the package needs, not
-# the package: Snakemake has scripts import from the Snakefile's folder, so it is always this one.
+# The conda environment of every rule, used with --sdm conda. The environment holds the package's
+# dependencies. Scripts import the package from the Snakefile's folder.
 if config.get("device") not in ("cpu", "gpu"):
     raise WorkflowError(
         f"device is {config.get('device')!r} in the configuration: write cpu or gpu"
@@ -59,8 +59,8 @@ wildcard_constraints:
     table="|".join(TABLES),
 
 
-# Tables and evaluations are in git. The lists of images are not: asking for them too makes a fresh
-# clone compute its tables, instead of taking the committed ones as made with these settings.
+# Tables and evaluations are in git; the indexes of images are not. Requesting the indexes makes a
+# fresh clone compute its tables, instead of accepting the committed tables.
 rule all_tables:
     input:
         plan.paths.settings,

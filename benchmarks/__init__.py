@@ -1,1 +1,1 @@
-"""What is fast, measured against what a user would otherwise run."""
+"""Measurements of speed, against the code that a user would otherwise run."""

@@ -1,7 +1,7 @@
 """CPU time, memory and growth of a call.
 
-CPU-seconds are those of this process, so they hardly depend on what else the machine does; the
-caches and the memory bus are shared, though, which the median of the repeats does not undo.
+CPU-seconds of this process are measured, so other programs on the machine affect them little. The
+caches and the memory bus are shared, though, and the median of the repeats does not correct this.
 """
 
 import ctypes
@@ -22,12 +22,12 @@ from umtfss.common.onednn import linear
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a call cost.
+    """The cost of a call.
 
     Attributes:
         seconds: Median CPU-seconds per item.
-        megabytes: What the first call's memory peaked at, above what was there before; not a
-            number where the system does not tell.
+        megabytes: Peak memory of the first call above the memory before the call, MB; NaN if the
+            system does not report the memory.
     """
 
     seconds: float
@@ -35,12 +35,12 @@ class Measurement:
 
 
 def measure(call: Callable[[], Any], items: int = 1, repeats: int = 5) -> Measurement:
-    """The cost of a call after a first one that warms up and is watched for memory.
+    """Measure a call: memory in a first call, which also warms up, then time in further calls.
 
     Args:
-        call: What is measured.
-        items: What it treats, e.g. episodes.
-        repeats: Timed calls.
+        call: The call.
+        items: Number of items that the call processes, e.g. episodes.
+        repeats: Number of timed calls.
     """
     before = _start_peak()
     call()
@@ -54,7 +54,7 @@ def measure(call: Callable[[], Any], items: int = 1, repeats: int = 5) -> Measur
 
 
 def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """P of the power law seconds = c * size ** p that fits best."""
+    """The exponent p of the best fit of the power law seconds = c * size ** p."""
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 

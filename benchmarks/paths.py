@@ -1,4 +1,4 @@
-"""The hot paths, and what a user would otherwise run: simulated inputs, real package code.
+"""The hot paths of the package and their plain alternatives, on simulated inputs.
 
 Shapes: B batch, K shots, C channels, D channels of the high feature, g g grid, N = g * g tokens,
 P P image, H W pixels, T points per head, V vectors.
@@ -61,7 +61,7 @@ class Setting:
         align: Whether the grid aligns corners.
         model: The model block.
         label_size: (H, W) of the test images.
-        refine: What is done to test scores.
+        refine: Refinement of test scores.
     """
 
     channels: dict[str, int]
@@ -115,7 +115,7 @@ VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml
 
 
 class DiscImages:
-    """Labelled images with a disc of the class on a fifth of their area.
+    """Labelled images with a disc of foreground on a fifth of their area.
 
     Args:
         ids: Image ids.
@@ -177,7 +177,7 @@ def draw_episodes(ids: Sequence[str], count: int, shot: int) -> EpisodeList:
 
 
 class CachedRun:
-    """Training steps and test episodes from cached features, as the package does them.
+    """Training steps and test episodes from cached features, by the package's code.
 
     Args:
         setting: Sizes.
@@ -238,7 +238,7 @@ class Learning:
         self.optimisers = build_optimisers(model, model.transformer_parameters(), settings)
 
     def step(self, batch: EpisodeBatch, amp: str = "off") -> None:
-        """One step of the optimisers; the gradients stay for whoever wants to compare them."""
+        """One step of the optimisers; the gradients are kept for comparisons."""
         self.model.train()
         for one in self.optimisers.values():
             one.zero_grad(set_to_none=True)
@@ -286,7 +286,7 @@ class PlainRun:
     One forward pass of the backbone per image, one of the model per episode, a loop over both.
 
     Args:
-        setting: Sizes; its levels are those of a dilated ResNet-50, whose weights are random.
+        setting: Sizes, with the levels of a dilated ResNet-50; its weights are random.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -335,7 +335,7 @@ class PlainRun:
 
 
 class SimulatedTokens:
-    """A feature store that makes the tokens of an image up when asked; none is ever held.
+    """A feature store that simulates the tokens of an image when they are read, and holds none.
 
     Args:
         images: Number of images.
@@ -363,7 +363,7 @@ class SimulatedTokens:
 
 
 def photo() -> np.ndarray:
-    """A photograph of 375 x 500 px, (375, 500, 3) uint8: the one that scikit-image brings."""
+    """A photograph from scikit-image, (375, 500, 3) uint8."""
     return np.ascontiguousarray(data.astronaut()[:375, :500])
 
 

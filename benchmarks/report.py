@@ -1,4 +1,4 @@
-"""What was measured, as tables, CSV and a plot."""
+"""The measurements as tables, CSV and a plot."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,12 +17,12 @@ class Row:
     """One way of doing a task.
 
     Attributes:
-        task: What is done, and to how much of it the seconds belong.
-        path: How: "umtfss", or what a user would otherwise run.
+        task: The task, with the unit of work that the seconds refer to.
+        path: The code: "umtfss", or a plain alternative.
         seconds: CPU-seconds.
-        megabytes: Peak memory on top of what was there before.
-        peak_share: Part of the measured peak of an fp32 matrix product that the arithmetic of the
-            matrix products reached; bf16 may exceed 1. None where products do not dominate.
+        megabytes: Peak memory above the memory before the task, MB.
+        peak_share: Achieved rate of the matrix products over the measured peak rate in fp32; bf16
+            may exceed 1. None if matrix products do not dominate.
     """
 
     task: str
@@ -34,14 +34,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Goal:
-    """A goal of the project, and whether it is met.
+    """A goal of the project with its measurement.
 
     Attributes:
         what: The quantity, with its unit.
         goal: The largest value allowed, or the smallest if `at_least`.
-        measured: None if it was not measured here.
+        measured: The measured value; None: not measured here.
         at_least: Whether more is better.
-        reason: Where the number comes from, and why it is missed if it is.
+        reason: Source of the goal and, if the goal is missed, the reason.
     """
 
     what: str
@@ -52,7 +52,7 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        """Whether the goal is met, in a word."""
+        """The verdict on the goal, in a word."""
         if self.measured is None:
             return "not measured"
         is_met = self.measured >= self.goal if self.at_least else self.measured <= self.goal
@@ -70,7 +70,7 @@ class Curve:
 
     @property
     def exponent(self) -> float:
-        """P of seconds = c * size ** p."""
+        """The exponent p of seconds = c * size ** p."""
         return growth_exponent(self.sizes, self.seconds)
 
 

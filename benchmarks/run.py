@@ -1,4 +1,4 @@
-"""`make bench`: every hot path against what a user would otherwise run, in one process run.
+"""`make bench`: every hot path against a plain alternative, in one process.
 
 python -m benchmarks.run            # the goals' sizes, a few minutes on one core
 python -m benchmarks.run --quick    # tiny sizes, seconds: shows that everything runs
@@ -58,7 +58,7 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured at which size."""
+    """The sizes of the measurements."""
 
     model: Setting = RESNET
     voc: Setting = VOC_CPU
@@ -94,7 +94,7 @@ QUICK = Sizes(
 
 @dataclass
 class Bench:
-    """Collects what is measured."""
+    """Collects measurements."""
 
     sizes: Sizes
     rows: list[Row] = field(default_factory=list)
@@ -122,7 +122,7 @@ class Bench:
     def goal(
         self, what: str, goal: float, measured: float | None, reason: str, at_least: bool = False
     ) -> None:
-        """Keep a goal; at other sizes than the goals' nothing is judged."""
+        """Keep a goal; goals are judged at their own sizes alone."""
         measured = measured if self.sizes.judges_goals else None
         self.goals.append(Goal(what, goal, measured, at_least, reason))
 
@@ -150,7 +150,7 @@ class Bench:
         model, replica = setting.learner(), plain_layers(setting.learner())
         learning, plain_learning = Learning(model), Learning(replica)
         tokens, channels = setting.grid**2, sum(setting.channels[level] for level in setting.mid)
-        # estimate.episode_gflop leaves the prior mask out: a fifth of the tokens are foreground
+        # cost.episode_gflop leaves out the prior mask, for which a fifth of tokens is foreground
         prior = 0.4e-9 * tokens**2 * setting.channels[setting.high]
         forward = episode_gflop(setting.model, tokens, channels)
 
@@ -264,7 +264,7 @@ class Bench:
 
     @torch.inference_mode()
     def attention(self) -> None:
-        """Cross-attention to prototypes against that to all support tokens."""
+        """Cross-attention to prototypes against cross-attention to all support tokens."""
         side, settings = self.sizes.model.grid, ModelConfig()
         tokens, sets, key, priority = _support(side)
         layer = CrossAttention(settings.width, settings.heads).eval()
@@ -282,7 +282,7 @@ class Bench:
         self.add(task, "vanilla, all tokens", lambda: layer(query, tokens, sets >= 0))
 
     def assignment(self) -> None:
-        """Vectors to their nearest centre, against the bare matrix product of that shape."""
+        """Assignment of vectors to centres, against the bare matrix product of the same shape."""
         random, channels, count = np.random.default_rng(0), 2048, self.sizes.vectors
         vectors = random.standard_normal((count, channels), np.float32)
         centroids = vectors[:50].copy()
@@ -424,9 +424,9 @@ def _product(vectors: np.ndarray, centroids: np.ndarray) -> Tensor:
 
 
 def _cluster(store: SimulatedTokens, vectors: int) -> np.ndarray:
-    """Every image is clustered; memory holds `vectors` of their vectors."""
+    """Cluster all images of a store with `vectors` vectors in memory."""
     settings = ClusteringConfig(subset_images=len(store.ids), memory_vectors=vectors)
-    features = cast(FeatureStore, store)  # it has what clustering asks of one
+    features = cast(FeatureStore, store)  # implements what clustering reads
     return fit_centroids(features, "level", store.ids, CLUSTERS, settings, seed=0)
 
 

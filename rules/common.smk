@@ -1,7 +1,7 @@
-# The functions that rules take inputs and parameters from; each asks the plan.
+# Functions for the parameters of rules.
 
 
-# What a rule's script is given: its job, and the digest of the code that does it.
+# The parameter `job` of a rule: the fields of the job, and the digest of the script's code.
 def job(rule):
     def params(wildcards):
         one = job_class(rule).of(plan, wildcards)

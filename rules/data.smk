@@ -1,7 +1,7 @@
 # data: raw files on disk -> a verified list of images for each split.
 
 
-# What the experiment says, whole. DVC watches this file, as one that extends another lacks blocks.
+# The experiment with all defaults. DVC watches this file: a file that extends another lacks blocks.
 rule write_settings:
     output:
         "results/{experiment}/settings.yaml",

@@ -1,5 +1,5 @@
-# features: images -> HDF5 caches of named frozen features, in shards that can be separate jobs;
-# those of a pool -> a map that makes caches of diffused features out of others.
+# features: images -> HDF5 caches of named frozen features, one job per shard; caches of a pool ->
+# a diffusion map; caches and the map -> caches of diffused features.
 
 
 rule all_features:
@@ -11,8 +11,8 @@ rule extract_features:
     input:
         "results/{experiment}/data/{dataset}/{split}.json",
     output:
-        # The big part files lie beside the manifest. They are no outputs, because Snakemake
-        # would delete them before a restart, and a restart goes on where the last one stopped.
+        # The big part files lie beside the manifest. They are no outputs: Snakemake would delete
+        # outputs before a restart, and a restart resumes from the parts.
         "results/{experiment}/features/{extracted}/{dataset}/{split}/shard{shard}/manifest.json",
     log:
         "results/{experiment}/logs/features/{extracted}-{dataset}-{split}-shard{shard}.log",

@@ -1,5 +1,5 @@
-# pseudo_masks: centroids -> a label map of every image and its valid regions; or, for MaskSplit,
-# the salient region of every image, which depends on the image alone. Of test images, superpixels.
+# pseudo_masks: centroids -> label map and valid regions of every image; for MaskSplit, the salient
+# region of every image, which depends on the image alone; for test images, superpixels.
 
 
 rule all_pseudo_masks:

@@ -1,4 +1,4 @@
-# record: one digest an arrow, of all its jobs. DVC watches them.
+# record: one digest for each arrow, over all of its jobs. DVC watches these digests.
 
 
 rule digest_arrows:

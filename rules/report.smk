@@ -1,5 +1,4 @@
-# report: pictures of what was found: clusters, curves of Table 2, the heat map of Table 4,
-# predictions.
+# report: pictures of clusters, of Table 2 (curves), of Table 4 (heat map) and of predictions.
 
 
 rule all_figures:

@@ -35,7 +35,7 @@ rule train_model:
     resources:
         mem_mb=6000,
         gpus=0,
-        # What decides no weight is no parameter: a change of it trains nothing again.
+        # Resources, not parameters: they decide no weight, so a change makes no training stale.
         workers=lambda wildcards: plan.runs.training_settings(
             plan.runs.run_at(wildcards.run)
         ).workers,

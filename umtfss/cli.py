@@ -1,4 +1,4 @@
-"""The command line beside Snakemake: what an experiment will cost, and its models at work."""
+"""The command line beside Snakemake: the cost of an experiment, and predictions of its models."""
 
 import os
 from collections.abc import Iterator
@@ -115,7 +115,7 @@ def predict(
         found = find_queries(queries, out, supports)
         try:
             out.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=out):  # before anything is computed
+            with TemporaryFile(dir=out):  # fail before the computation
                 pass
         except OSError as error:
             raise DataError(
@@ -175,9 +175,9 @@ def show(
 
 
 def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
-    """Of every table and of all: cells, trainings, trainings if cells shared none, and saved ones.
+    """Rows (table, cells, trainings, trainings without sharing, saved trainings), and a total.
 
-    The last row counts a training once that several tables need.
+    The total counts a training once, however many tables need it.
     """
     rows: list[tuple[str, int, int, int, int]] = []
     for table in chosen.runs.tables:
@@ -205,7 +205,7 @@ def _plan(experiment: str, tables: list[str] | None = None) -> Plan:
 
 @contextmanager
 def _errors_as_text() -> Iterator[None]:
-    """A user's error is printed without our call stack, and the status is 1."""
+    """Print a user's error without a call stack, and exit with status 1."""
     try:
         yield
     except UmtfssError as error:

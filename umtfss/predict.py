@@ -1,6 +1,6 @@
-"""Segmenting a user's own images: K photos with masks show an object, other photos are searched.
+"""Segmentation of a user's own photos: K photos with masks show an object to find in others.
 
-No data set, index or cache is needed: features are computed when they are read.
+No data set, index or cache is needed, as features are computed when they are read.
 
 Shapes: H W pixels, K shots.
 """
@@ -27,7 +27,7 @@ from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels
 
-OBJECT = 1  # the class id of what the masks show
+OBJECT = 1  # class id of the object in the masks
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Query:
 
     Attributes:
         path: The photo.
-        name: Its name below the output folder, without suffix.
+        name: Name of the results below the output folder, without suffix.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Query:
 
 
 class SupportImages:
-    """Photos by path, with the masks of some of them: what `EpisodeImages` asks of a catalog.
+    """Photos by path, some with masks; the catalog of `EpisodeImages`.
 
     Args:
         masks: Photo -> its mask file.
@@ -62,7 +62,7 @@ class SupportImages:
         """The mask of a support photo, (H, W) uint8: 0 or `OBJECT`, 255 ignored.
 
         Raises:
-            DataError: It is of another size than the photo, or shows nothing or everything.
+            DataError: The mask has another size than the photo, or is empty or full.
         """
         path = self.masks[qualified]
         mask = read_object_mask(path, self.value)
@@ -90,17 +90,17 @@ class SupportImages:
 def find_queries(
     paths: Sequence[Path], folder: Path, supports: Sequence[tuple[Path, Path]] = ()
 ) -> list[Query]:
-    """The photos to segment, each with results of its own below `folder`.
+    """Find the photos to segment, each with its own results below `folder`.
 
     Args:
-        paths: Photos, or folders that are searched with their sub-folders. Where `folder` lies
-            in one of them, what is in it are results, and left out.
-        folder: Where the results go; no photo or mask is overwritten.
-        supports: Photos and masks that are read, too.
+        paths: Photos, or folders that are searched with their sub-folders. Files in `folder` are
+            results and are left out.
+        folder: Folder of the results; no photo or mask is overwritten.
+        supports: Photos and masks of the supports.
 
     Raises:
-        DataError: A path does not exist, a folder holds no photo, two photos would be written to
-            one file, or a result would overwrite what is read.
+        DataError: A path does not exist, a folder holds no photo, two photos would have the same
+            result file, or a result would overwrite an input.
     """
     queries: list[Query] = []
     for path in paths:
@@ -141,7 +141,7 @@ def find_queries(
 
 
 def output_paths(folder: Path, query: Query) -> tuple[Path, Path]:
-    """Where a photo's mask and its overlay go."""
+    """The paths of a photo's mask and overlay."""
     return folder / f"{query.name}.png", folder / f"{query.name}-overlay.png"
 
 
@@ -154,13 +154,13 @@ def segment(
     value: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[np.ndarray]:
-    """The masks of the photos, one after the other, (H, W) bool at the upright photo's size.
+    """Segment photos one after the other, (H, W) bool each, at the upright photo's size.
 
-    A photo's mask depends on the supports alone, and not on the other photos.
+    The mask of a photo does not depend on the other photos to segment.
 
     Args:
-        plan: The experiment whose features and model are used.
-        run: One of its runs; the training-free prototype needs no training.
+        plan: The plan of the experiment whose features and model are used.
+        run: A run of the experiment; the training-free matcher needs no training.
         supports: K photos and their masks.
         queries: The photos to segment.
         value: The object's pixel value in the masks; None: every value but 0.
@@ -180,7 +180,7 @@ def segment(
             fix="give a --support-image and a --support-mask for every shot",
         )
     catalog = SupportImages(masks, value)
-    for image in masks:  # before the backbone is loaded
+    for image in masks:  # fail before the backbone is loaded
         catalog.mask(image)
     _check_photos(queries)
     check_weights(plan, run)
@@ -220,7 +220,11 @@ def segment(
 
 
 def _check_photos(paths: Sequence[Path]) -> None:
-    """Name every photo that cannot be read, before any is segmented."""
+    """Check that all photos can be read, before the first is segmented.
+
+    Raises:
+        DataError: Photos cannot be read; the message names all of them.
+    """
     broken = []
     for path in paths:
         try:
@@ -236,12 +240,12 @@ def _check_photos(paths: Sequence[Path]) -> None:
 
 
 def write_prediction(mask: np.ndarray, query: Query, folder: Path) -> None:
-    """Write a photo's mask (0 or 255) and an overlay on the photo, see `output_paths`.
+    """Write a photo's mask (0 or 255) and an overlay on the photo (see `output_paths`).
 
     Args:
         mask: (H, W) bool.
         query: The photo.
-        folder: Where they go.
+        folder: Folder of the results.
     """
     picture = overlay(read_image(query.path, upright=True), mask.astype(np.uint8), PREDICTED)
     results = (mask.astype(np.uint8) * 255, (picture * 255).round().astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Write one digest an arrow, of all its jobs."""
+"""Write one digest for each arrow, over all of its jobs."""
 
 import yaml
 

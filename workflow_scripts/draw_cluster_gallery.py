@@ -1,4 +1,4 @@
-"""Draw the most central regions of every cluster, and say how pure clusters are."""
+"""Draw the most central regions of every cluster, and measure the clusters' purity."""
 
 from umtfss.common.files import write_json
 from umtfss.common.log import job_log

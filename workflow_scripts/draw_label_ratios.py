@@ -1,4 +1,4 @@
-"""Draw mIoU over the part of the labels that is read, from Table 2."""
+"""Draw mIoU over the label ratio, from Table 2."""
 
 from umtfss.common.log import job_log
 from umtfss.figures.label_ratios import label_ratio_curves

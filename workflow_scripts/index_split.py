@@ -1,4 +1,4 @@
-"""Verify every image and mask of a split and list what they hold."""
+"""Verify every image and mask of a split, and list their contents."""
 
 from umtfss.common.log import job_log
 from umtfss.data.index import build_index

@@ -1,4 +1,4 @@
-"""Write what the experiment says, whole: what it extends and every default filled in."""
+"""Write the settings of the experiment, with extended files and all defaults filled in."""
 
 import yaml
 

@@ -35,7 +35,7 @@ class EpisodeScores:
 
     @property
     def bg_union(self) -> np.ndarray:
-        """px that are background or predicted background, (E,) int64: all but `intersection`."""
+        """(E,) int64, px that are background or predicted background: all but `intersection`."""
         return self.bg_intersection + self.union - self.intersection
 
     @classmethod

@@ -36,7 +36,7 @@ def check_weights(plan: Plan, run: RunSpec) -> None:
 
 
 def _check_settings(plan: Plan, run: RunSpec, manifest: str) -> None:
-    """Refuse weights that other settings made than those the experiment has today."""
+    """Refuse weights of a training with other settings than the experiment's."""
     today = _flat(TrainModel.of_run(plan, run).made_with())
     then = _flat(read_manifest(manifest, "training")["settings"])
     changed = sorted(key for key in {*today, *then} if today.get(key) != then.get(key))
