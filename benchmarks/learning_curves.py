@@ -1,8 +1,8 @@
-"""IoU over the length of a training without labels: what its scale and its clusters bring.
+"""IoU over the length of a training without labels: the effect of feature scale and clusters.
 
-Everything is measured on the split dev of worlds of other drawing seeds than the tested one, so
-that settings of the experiment `demo` can be chosen here. A point is a whole training of that
-length, by the package's own loop, tested on all four folds.
+All numbers are measured on the split dev of worlds with other drawing seeds than the tested world,
+so settings of the experiment `demo` can be chosen here. A point is a whole training of that length,
+by the package's own loop, tested on all four folds.
 
 python -m benchmarks.learning_curves            # a quarter of an hour on one core
 python -m benchmarks.learning_curves --quick    # tiny sizes: shows that everything runs

@@ -1,4 +1,4 @@
-"""Whether a run has the weights that its experiment would train today."""
+"""Check that a run has weights from a training with the experiment's settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +14,11 @@ SHOWN_KEYS = 5  # of the changed settings, in the message
 
 
 def check_weights(plan: Plan, run: RunSpec) -> None:
-    """Refuse a run without weights, and weights that other settings made; training-free runs pass.
+    """Refuse a run without weights, or with weights of other settings; training-free runs pass.
 
     Args:
-        plan: The experiment.
-        run: One of its runs.
+        plan: The plan of the experiment.
+        run: A run of the experiment.
 
     Raises:
         StoreError: The run has not been trained, or was trained before a setting changed.

@@ -21,12 +21,12 @@ PANEL_INCHES, TILE_INCHES = 2.4, 1.6  # width of a picture in an episode and in 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one model finds in a query.
+    """The prediction of one model in a query.
 
     Attributes:
-        title: The model.
+        title: Name of the model.
         mask: (H, W) bool.
-        iou: Its IoU with the truth, in [0, 1].
+        iou: IoU of the mask with the truth, in [0, 1].
     """
 
     title: str
@@ -36,15 +36,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class EpisodeView:
-    """One episode with what models find in it.
+    """One episode with the predictions of models.
 
     Attributes:
-        number: Its number among the test episodes of its fold and seed.
-        class_name: Its class.
+        number: Number of the episode among the test episodes of its fold and seed.
+        class_name: Class of the episode.
         supports: Image (H, W, 3) uint8 and mask (H, W) uint8 in {0, 1, 255} of each shot.
         query: (H, W, 3) uint8.
         truth: (H, W) uint8 in {0, 1, 255}.
-        predictions: One or more; the last is the model that is looked at.
+        predictions: One or more predictions; the last is by the model of interest.
     """
 
     number: int
@@ -62,7 +62,7 @@ def draw_episode(view: EpisodeView, title: str, path: str | Path) -> None:
 
     Args:
         view: The episode.
-        title: Of the picture.
+        title: Title of the picture.
         path: Picture.
     """
     several = len(view.supports) > 1
@@ -95,7 +95,7 @@ def draw_contact_sheet(
     Args:
         sections: Title of a section -> its episodes, one or more, in the order in which they are
             drawn.
-        title: What all have in common.
+        title: Title of the sheet.
         path: Picture.
     """
     rows = [ceil(len(views) / SHEET_COLUMNS) for views in sections.values()]
@@ -127,7 +127,7 @@ def _predicted(view: EpisodeView, prediction: Prediction) -> np.ndarray:
 
 
 def _fill(places: Sequence[Axes] | np.ndarray, pictures: Sequence[tuple[str, np.ndarray]]) -> None:
-    """Show titled pictures, one a place; what is left over stays empty."""
+    """Show titled pictures, one per place; remaining places stay empty."""
     for axes in places[len(pictures) :]:
         axes.set_axis_off()
     for axes, (title, picture) in zip(places, pictures, strict=False):
