@@ -12,8 +12,8 @@ DIFFUSED = "diffused"  # the one level of diffused features
 MID_STD = 0.35
 MidStd = Annotated[float, Field(gt=0)] | None
 MID_STD_MEANING = (
-    "standard deviation that every mid level is scaled to, measured on the training images; null: "
-    "no scaling (paper, where a ResNet-50 has about 0.35)"
+    "standard deviation that every mid level is brought to, by the images trained on; null: as "
+    "they are (paper, whose ResNet-50 has about 0.35)"
 )
 
 
