@@ -458,7 +458,7 @@ def main(
         "demo, all six tables after installation, min on 2 cores",
         8,
         None,
-        reason="a whole workflow: `time make tables`; see docs/benchmarks.md",
+        reason="a whole workflow: `time make tables`; see benchmarks/README.md",
     )
     print(write_report(out, bench.rows, bench.goals, bench.curves))
 

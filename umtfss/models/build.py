@@ -47,6 +47,6 @@ def _meta_learner(name: str) -> Callable[[ModelConfig, int], MetaLearner]:
             f"there is no meta-learner {name!r}",
             expected=f"a file umtfss/models/{name}.py with one subclass of MetaLearner",
             found=[kind.__name__ for kind in kinds],
-            fix="correct the run's model, or add it as docs/add_a_model.md says",
+            fix="correct the run's model, or add it as docs/extending.md says",
         )
     return kinds[0]

@@ -1,4 +1,4 @@
-"""docs/add_a_model.md, followed to the letter in a copy of the project."""
+"""docs/extending.md, followed to the letter in a copy of the project."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from umtfss.common.files import PACKAGE_ROOT
 
 pytestmark = pytest.mark.slow
 
-PAGE = PACKAGE_ROOT / "docs/add_a_model.md"
+PAGE = PACKAGE_ROOT / "docs/extending.md"
 
 
 def test_the_page_adds_a_model_that_is_trained_and_tested(finished):
