@@ -6,13 +6,13 @@ import os
 
 from snakemake.utils import min_version
 
+from umtfss.common.digests import digest_code as code
+from umtfss.common.errors import UmtfssError
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
 from umtfss.experiment.load import load_experiment
-from umtfss.common.errors import UmtfssError
 from umtfss.plan.arrows import arrow_digests
 from umtfss.plan.jobs.job import job_class
 from umtfss.plan.plan import Plan, table_names
-from umtfss.common.digests import digest_code as code
 from umtfss.plan.tables.registry import TABLES
 
 min_version("9.0")
@@ -38,9 +38,6 @@ if config.get("device") not in ("cpu", "gpu"):
         f"device is {config.get('device')!r} in the configuration: write cpu or gpu"
     )
 environment = f"../envs/{config['device']}.yaml"
-
-# The blocks of the experiment, for params: a changed key reruns the rules that read its block.
-settings = experiment.model_dump(mode="json")
 
 
 wildcard_constraints:
