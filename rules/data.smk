@@ -1,8 +1,11 @@
 # data: raw files on disk -> a verified list of images for each split.
 
 
-# The experiment with all defaults. DVC watches this file: a file that extends another lacks blocks.
+# The experiment with all defaults. The file is in git, the lists of images are not: with them as input
+# a fresh clone writes it anew.
 rule write_settings:
+    input:
+        plan.indexes,
     output:
         "results/{experiment}/settings.yaml",
     log:
