@@ -34,7 +34,7 @@ docs: environment
 # The lock file pins every package; the marker is written last, so a broken install is redone.
 # faiss-cpu and faiss-gpu share a folder and must not meet: both go before either comes.
 $(VENV)/.installed-$(DEVICE): envs/$(DEVICE).lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	rm -f $(VENV)/.installed-*
 	$(BIN)/python -m pip uninstall --quiet --yes faiss-cpu faiss-gpu
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/$(DEVICE).lock
