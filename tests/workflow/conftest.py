@@ -93,7 +93,7 @@ def copy_project(target: Path) -> Project:
 def changed_project(target: Path, change: Callable[[dict[str, Any]], None]) -> Project:
     """A copy whose experiment `tiny` `change` has changed."""
     project = copy_project(target)
-    path = project.paths.root / "experiments/tiny.yaml"
+    path = project.root / "experiments/tiny.yaml"
     raw = yaml.safe_load(path.read_text())
     change(raw)
     path.write_text(yaml.safe_dump(raw))

@@ -13,7 +13,7 @@ ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "trainin
 def digests(project: Project) -> dict[str, str]:
     """Arrow -> digest."""
     project.snakemake("--config", "experiment=demo", "--", FILE)
-    return yaml.safe_load((project.paths.root / FILE).read_text())
+    return yaml.safe_load((project.root / FILE).read_text())
 
 
 @pytest.fixture(scope="module")

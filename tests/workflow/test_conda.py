@@ -79,7 +79,7 @@ def test_scripts_and_their_processes_find_the_project_that_is_not_installed(proj
     assert "Activating conda environment" in printed
     assert (project.prefix / "used").stat().st_size >= 2  # both scripts ran in the environment
     (made,) = project.environments
-    assert made.read_bytes() == (project.paths.root / "envs/cpu.yaml").read_bytes()
+    assert made.read_bytes() == (project.root / "envs/cpu.yaml").read_bytes()
     python = made.with_suffix("") / "bin/python"
     alone = subprocess.run(
         [python, "-c", "import torch, umtfss.errors"],
@@ -89,13 +89,13 @@ def test_scripts_and_their_processes_find_the_project_that_is_not_installed(proj
         text=True,
     )
     assert "No module named 'umtfss'" in alone.stderr, "the test proves nothing"
-    index = json.loads((project.paths.root / "results/tiny/data/shapes/train.json").read_text())
+    index = json.loads((project.root / "results/tiny/data/shapes/train.json").read_text())
     assert len(index["images"]) > 0
 
 
 def test_the_source_is_that_of_this_folder_and_not_of_another(project):
     """An edit reaches the environment at once, and the same environment serves it."""
-    shutil.rmtree(project.paths.root / "results/tiny", ignore_errors=True)
+    shutil.rmtree(project.root / "results/tiny", ignore_errors=True)
     with project.edited(
         "umtfss/data/shapes.py", "import json\n", "print('edited here')\nimport json\n"
     ):
@@ -109,8 +109,8 @@ def test_the_source_is_that_of_this_folder_and_not_of_another(project):
 @pytest.mark.parametrize("options", [("--config", "device=gpu"), ("--profile", "gpu")])
 def test_one_switch_chooses_the_gpu_environment(project, options):
     slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    (project.paths.root / "gpu").mkdir(exist_ok=True)  # the Slurm profile without Slurm
-    (project.paths.root / "gpu/config.yaml").write_text(
+    (project.root / "gpu").mkdir(exist_ok=True)  # the Slurm profile without Slurm
+    (project.root / "gpu/config.yaml").write_text(
         yaml.safe_dump({"configfile": slurm["configfile"]})
     )
     more = () if "--config" in options else ("--config", "seed=0")

@@ -52,7 +52,7 @@ def diffused(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def rows(project: Project, table: str) -> dict[str, float]:
     """Row title -> 1-shot mean."""
-    lines = csv.DictReader((project.paths.root / f"results/tiny/tables/{table}.csv").open())
+    lines = csv.DictReader((project.root / f"results/tiny/tables/{table}.csv").open())
     return {r["row"]: float(r["value"]) for r in lines if r["column"].endswith("mean")}
 
 
