@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 import yaml
 
+from umtfss.common.digests import PROSE, code_closure
+from umtfss.experiment.models import MODELS
+
 ROOT = Path(__file__).resolve().parents[2]
+RECORDER = Path(__file__).resolve().parent / "recorder"
+
+# The scripts that import a meta-learner's module by its name.
+BY_NAME = {
+    f"workflow_scripts/{name}.py"
+    for name in ("train_model", "evaluate_run", "draw_qualitative_panel")
+}
 
 
 @dataclass(frozen=True)
@@ -22,12 +32,14 @@ class Project:
 
     root: Path
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, record: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy, with the copy's own package."""
         result = subprocess.run(
             command,
             cwd=self.root,
-            env=self.environment,
+            env=self.recording if record else self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -46,9 +58,31 @@ class Project:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return {**os.environ, "PYTHONPATH": str(self.root), "PATH": path}
 
-    def snakemake(self, *arguments: str, check: bool = True) -> str:
+    @property
+    def recorded(self) -> dict[str, set[str]]:
+        """Script -> the files of the package that it has loaded, as `RECORDER` has noted them."""
+        folder = self.root.with_name("recorded")
+        return {
+            f"workflow_scripts/{path.name}": {
+                Path(line).relative_to(self.root).as_posix()
+                for line in path.read_text().split("\n")[:-1]
+            }
+            for path in folder.iterdir()
+        }
+
+    @property
+    def recording(self) -> dict[str, str]:
+        """The variables of a command whose scripts are recorded."""
+        return {
+            **self.environment,
+            "PYTHONPATH": os.pathsep.join([str(RECORDER), str(self.root)]),
+            "RECORDED": str(self.root.with_name("recorded")),
+            "RECORDED_PROJECT": str(self.root),
+        }
+
+    def snakemake(self, *arguments: str, check: bool = True, record: bool = False) -> str:
         """What Snakemake prints."""
-        result = self.run("snakemake", "--cores", "2", *arguments, check=check)
+        result = self.run("snakemake", "--cores", "2", *arguments, check=check, record=record)
         return result.stdout + result.stderr
 
     def planned(self, *arguments: str) -> dict[str, int]:
@@ -72,6 +106,23 @@ class Project:
             yield
         finally:
             self.edit(file, new, old)
+
+
+def check_recorded(project: Project, unused: tuple[str, ...]) -> None:
+    """What scripts have loaded is what their digests cover.
+
+    Args:
+        project: One whose scripts were recorded.
+        unused: Beginnings of paths that its experiment has no use for.
+    """
+    learners = {f"umtfss/models/{name}.py" for name in MODELS}
+    for script, loaded in project.recorded.items():
+        named = learners & loaded if script in BY_NAME else set()
+        closure = code_closure(script, *named, project=project.root)
+        covered = {path.relative_to(project.root).as_posix() for path in closure}
+        assert loaded - {*PROSE, script} <= covered, script
+        idle = {path for path in covered - loaded - {script} if not path.startswith(unused)}
+        assert idle == set(), script
 
 
 def copy_project(target: Path) -> Project:
@@ -110,5 +161,5 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy in which every table and figure of `tiny` has been made."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "umtfss")
-    project.snakemake("all_tables", "all_figures")
+    project.snakemake("all_tables", "all_figures", record=True)
     return project

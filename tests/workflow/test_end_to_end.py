@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.workflow.conftest import check_recorded
 from umtfss.common.digests import digest_file
 from umtfss.evaluation.results import load_result
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
@@ -22,6 +24,15 @@ from umtfss.plan.plan import Plan
 
 pytestmark = pytest.mark.slow
 
+# `tiny` has made-up images and cached features that are not diffused.
+UNUSED = (
+    *("umtfss/data/coco.py", "umtfss/data/folder.py", "umtfss/data/voc.py"),
+    *("umtfss/backbones/", "umtfss/features/live.py", "umtfss/features/shard.py"),
+    *("umtfss/features/diffusion.py", "umtfss/features/pool_graph.py"),
+)
+# The scripts that `tiny` has no job for: test_diffusion.py, test_arrows.py, and the network.
+ELSEWHERE = {"map_pool.py", "diffuse_features.py", "make_superpixels.py", "digest_arrows.py",
+             "download_dataset.py"}  # fmt: skip
 DEFAULT = "results/tiny/training/shapes/umtfss/unsup-all/seed0"
 
 
@@ -33,6 +44,13 @@ def test_tables_and_figures_are_there(finished):
     assert figures == {
         *("clusters-shapes.png", "label_ratios.png", "table4_heatmap.png", "qualitative.png")
     }
+
+
+def test_scripts_load_what_their_digests_cover(finished):
+    check_recorded(finished, unused=UNUSED)
+    scripts = {path.name for path in (finished.root / "workflow_scripts").glob("*.py")}
+    assert {Path(script).name for script in finished.recorded} == scripts - ELSEWHERE
+    assert not any("umtfss/models/pfenet.py" in loaded for loaded in finished.recorded.values())
 
 
 def test_a_printed_number_is_that_of_the_stored_episodes(finished):
