@@ -29,6 +29,7 @@ UNUSED = (
     *("umtfss/data/coco.py", "umtfss/data/folder.py", "umtfss/data/voc.py"),
     *("umtfss/backbones/", "umtfss/features/live.py", "umtfss/features/shard.py"),
     *("umtfss/features/diffusion.py", "umtfss/features/pool_graph.py"),
+    "umtfss/tables/templates/",  # a table loads its own template alone
 )
 # The scripts that `tiny` has no job for: test_diffusion.py, test_arrows.py, and the network.
 ELSEWHERE = {"map_pool.py", "diffuse_features.py", "make_superpixels.py", "digest_arrows.py",
