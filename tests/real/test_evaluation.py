@@ -12,10 +12,10 @@ from umtfss.data.catalog import Catalog
 from umtfss.data.voc import VocDataset
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation import evaluate_run as job
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.scores import ScoringOptions, evaluate
+from umtfss.evaluation.trained import live_features
 from umtfss.experiment.load import load_experiment
 from umtfss.features.geometry import mask_to_grid
 from umtfss.models.prototype import PrototypeMatcher
@@ -92,11 +92,14 @@ def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch
     plan = Plan(experiment.model_copy(update={"features": {"vit": vit}}))
     floor = floor_run(experiment)
     features = plan.features.model_features(floor)
+    dataset, cat = VocDataset("pascal", data_root / "voc2012"), 8
+    catalog = Catalog({"pascal": dataset})
+    assert features.live is not None
     try:
-        images = job.tested_images(plan, floor, "pascal", torch.device("cpu"))
+        live = live_features(features.live, catalog, torch.device("cpu"))
     except WeightsError as error:
         pytest.skip(str(error))
-    dataset, cat = VocDataset("pascal", data_root / "voc2012"), 8
+    images = EpisodeImages(catalog, live)
     rows = (f"pascal/{i}" for i in dataset.ids("val") if (dataset.mask(i) == cat).mean() > 0.2)
     ids = [next(rows) for _ in range(4)]
     pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 0]])

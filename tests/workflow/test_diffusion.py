@@ -10,7 +10,6 @@ from tests.workflow.conftest import Project, changed_project
 from umtfss.common.digests import digest_file
 from umtfss.experiment.load import load_experiment
 from umtfss.plan.plan import Plan
-from umtfss.plan.run import evaluation_file
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +60,7 @@ def test_the_rows_are_different_models(diffused):
     for name, count in (("headline", 3), ("ablation", 11)):
         table = plan.runs.table_named(name)
         assert list(rows(diffused, name)) == list(table.rows)
-        assert len({evaluation_file(m) for m in table.measurements}) == len(table.rows) == count
+        assert len({(m.run, m.refine) for m in table.measurements}) == len(table.rows) == count
     headline, ablation = rows(diffused, "headline"), rows(diffused, "ablation")
     floor = headline["prototype matcher (training-free)"]  # of two seeds, and of one
     assert ablation["matcher"] == pytest.approx(floor, abs=5)

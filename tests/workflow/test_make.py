@@ -1,5 +1,6 @@
 """`make`: where the virtual environment lies."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,7 +23,11 @@ def clone(tmp_path: Path) -> Path:
 def listed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The commands that `make tables` would run."""
     command = ["make", "-n", *arguments, "tables"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    # Without what `make test` hands on to the make below it.
+    plain = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))
+    }
+    return subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True)
 
 
 def test_a_space_in_the_path_of_python_is_refused_before_anything_is_installed(clone):

@@ -79,6 +79,6 @@ def test_how_a_training_runs_decides_nothing():
     changed = stage.model_copy(update={"workers": 7, "checkpoint_minutes": 9.0})
     other = Plan(plan.experiment.model_copy(update={"training": {run.pool: changed}}))
     assert TrainModel.of_run(other, run) == TrainModel.of_run(plan, run)
-    longer = stage.model_copy(update={"steps": 7})
+    longer = stage.model_copy(update={"steps": 70})
     other = Plan(plan.experiment.model_copy(update={"training": {run.pool: longer}}))
     assert TrainModel.of_run(other, run).deciding() != TrainModel.of_run(plan, run).deciding()
