@@ -116,13 +116,15 @@ def check_recorded(project: Project, unused: tuple[str, ...]) -> None:
         unused: Beginnings of paths that its experiment has no use for.
     """
     learners = {f"umtfss/models/{name}.py" for name in MODELS}
+    idle: dict[str, set[str]] = {}
     for script, loaded in project.recorded.items():
         named = learners & loaded if script in BY_NAME else set()
         closure = code_closure(script, *named, project=project.root)
         covered = {path.relative_to(project.root).as_posix() for path in closure}
         assert loaded - {*PROSE, script} <= covered, script
-        idle = {path for path in covered - loaded - {script} if not path.startswith(unused)}
-        assert idle == set(), script
+        rest = covered - loaded - {script}
+        idle[script] = {path for path in rest if not path.startswith(unused)}
+    assert not any(idle.values()), idle
 
 
 def copy_project(target: Path) -> Project:
