@@ -1,5 +1,6 @@
 """The block `tables`: which tables are filled, and their settings."""
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,9 +12,9 @@ class TableBlock(Block):
     """The settings of a table, and what the table needs from other blocks."""
 
     @property
+    @abstractmethod
     def tested(self) -> list[tuple[str, str, str]]:
         """The pairs that the table needs: (key, tested data set, unlabelled training pool)."""
-        raise NotImplementedError
 
     @property
     def labelled(self) -> list[tuple[str, str]]:

@@ -49,8 +49,8 @@ def show_episode(
         device: Where the models run.
 
     Raises:
-        ConfigError: As of `TestedRun`, as all the others.
-        StoreError: Also if there is no such episode.
+        ConfigError: The experiment does not test the fold with this run.
+        StoreError: A file is missing or was made with other files, or there is no such episode.
         DataError: The raw images are missing.
     """
     steps = plan.experiment.evaluation.refine.steps
@@ -90,7 +90,7 @@ def show_extremes(
         device: Where the model runs.
 
     Raises:
-        ConfigError: As of `TestedRun`, as all the others.
+        ConfigError: The experiment does not test the fold with this run.
         StoreError: A file is missing, or the evaluation file was made with other files.
         DataError: The raw images are missing.
     """

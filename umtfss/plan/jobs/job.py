@@ -5,6 +5,7 @@ A job holds all settings that a rule's script reads. The rule passes the job as
 that its job does not hold, so a changed setting cannot go unnoticed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,7 +20,7 @@ CODE = "code"  # key of the digest of the sources, which is passed beside the fi
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(ABC):
     """A job of one rule, whose class is defined in `umtfss/plan/jobs/<rule>.py`.
 
     Fields are numbers, texts, lists, mappings, dataclasses of these, or blocks of the experiment.
@@ -28,9 +29,9 @@ class Job:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @classmethod
+    @abstractmethod
     def of(cls, plan: "Plan", wildcards: Any) -> Self:
         """The job that a rule's wildcards name."""
-        raise NotImplementedError
 
     @property
     def modules(self) -> tuple[str, ...]:
