@@ -80,6 +80,14 @@ def test_compact_layout_keeps_the_order_of_its_lists(tmp_path):
     assert dataset.class_names[20] == "tvmonitor"
 
 
+def test_lists_beside_the_official_ones_replace_them(official):
+    write_lists(official / "VOCdevkit" / "VOC2012" / "ImageSets", train=["c"], val=["v2"])
+    dataset = VocDataset("pascal", official)
+    assert (dataset.ids("train"), dataset.ids("val")) == (["c"], ["v2"])
+    assert (dataset.mask("c") == 7).all()
+    assert (dataset.mask("v2") == 3).all()
+
+
 def test_missing_sbd_is_named(official):
     (official / "benchmark_RELEASE" / "dataset" / "train.txt").unlink()
     with pytest.raises(DataError, match=r"train\.txt does not exist(?s:.*)benchmark\.tgz"):
