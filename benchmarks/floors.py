@@ -37,7 +37,7 @@ def measured(experiment: Experiment, quick: bool, folder: Path) -> Iterator[tupl
     shapes = shapes.model_copy(update={"train_images": 1})  # val images do not depend on them
     if quick:
         shapes = shapes.model_copy(update={"val_images": 160})
-    floor = build_model("prototype", experiment.model, 1)
+    floor = build_model("prototype", experiment.model, [])
     world = World(
         experiment, shapes, folder, split=VAL, key="floors", episodes=5 if quick else None
     )

@@ -98,7 +98,7 @@ def measured(experiment: Experiment, sizes: Sizes, folder: Path) -> Iterator[dic
     own, std = demo_backbone(experiment), seen_features(experiment).mid_std
     assert chosen is not None
     variants = ((chosen, std), (chosen, None), (PAPER_CLUSTERS, std))
-    floor = build_model("prototype", ModelConfig(), 1)
+    floor = build_model("prototype", ModelConfig(), [])
     for seed in sizes.drawing_seeds:
         world = open_world(experiment, seed, sizes, folder / str(seed))
         for backbone in (own, VIT):

@@ -91,7 +91,7 @@ class Setting:
     def learner(self) -> MetaLearner:
         """An untrained UMTFSS, always the same."""
         torch.manual_seed(0)
-        mid = sum(self.channels[level] for level in self.mid)
+        mid = [self.channels[level] for level in self.mid]
         return build_model("umtfss", self.model, mid, self.align)
 
 

@@ -227,9 +227,9 @@ class Bench:
         return EpisodeImages(world.catalog, Standardised(store, scales))
 
     @property
-    def channels(self) -> int:
-        """Channels of the mid feature."""
-        return sum(self.trained.channels[level] for level in self.backbone.mid)
+    def channels(self) -> list[int]:
+        """Channels of each level of the mid feature."""
+        return [self.trained.channels[level] for level in self.backbone.mid]
 
     def untrained(self, name: str, settings: ModelConfig, seed: int) -> MetaLearner:
         """A model with the initial weights of a training seed."""

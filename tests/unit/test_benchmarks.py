@@ -226,7 +226,7 @@ def small_batch(row):
     ],
 )
 def test_the_mask_reaches_the_query_by_guidance_or_by_attention(guidance, attention, reads):
-    model = build_model("umtfss", TINY.model, 12)
+    model = build_model("umtfss", TINY.model, [12])
     model = prototypes.ablated(model, guidance, attention).eval()
     one, other = (model(small_batch(row)) for row in (0, 3))
     assert torch.equal(one, other) != reads

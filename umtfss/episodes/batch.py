@@ -26,7 +26,8 @@ class EpisodeBatch:
     """B episodes of K shots.
 
     Attributes:
-        query_mid: (B, C, h, w) float, mid feature of the query.
+        query_mid: (B, C, h, w) float, mid feature of the query. Its levels lie one after another,
+            the earliest first; a model is built with the channels of each.
         query_high: (B, D, h, w) float, high feature of the query.
         query_valid: (B, h, w) bool, False on padding.
         support_mid: (B, K, C, h, w) float.

@@ -33,7 +33,8 @@ class ExtractedConfig(Block):
     mid: Distinct[Name] = Field(
         default_factory=list,
         min_length=1,
-        description="levels that are concatenated to a meta-learner's mid feature; absent: `level`",
+        description="levels that are concatenated to a meta-learner's mid feature, from shallow to "
+        "deep; absent: `level`",
     )
     high: Name = Field("", description="level of a meta-learner's prior mask; absent: `level`")
     mirrored: bool = Field(
@@ -77,10 +78,14 @@ class ExtractedConfig(Block):
     def _check_backbone(self) -> "ExtractedConfig":
         """Refuse early what jobs would refuse after hours of other work."""
         try:
-            backbone_spec(self.backbone).deepest(self.levels)
-            backbone_spec(self.backbone).resized(1, 1, self.long_side)
+            spec = backbone_spec(self.backbone)
+            spec.deepest(self.levels)
+            spec.resized(1, 1, self.long_side)
         except ConfigError as error:
             raise ValueError(f"{error.problem}; expected {error.expected}") from error
+        ordered = sorted(self.mid, key=list(spec.channels).index)
+        if self.mid != ordered:
+            raise ValueError(f"mid {self.mid}: write levels from shallow to deep, {ordered}")
         for name in self.weights:
             known(name, parts_of(self.backbone), "weights")
         return self
@@ -170,7 +175,7 @@ class ModelFeatures(Block):
         backbone: Name of the backbone; for diffused features, the backbone of their source.
         long_side: Long side of the images that the backbone sees, px.
         mid: Levels of the mid feature.
-        mid_channels: Channels of the mid feature.
+        mid_channels: Channels of each of these levels.
         high: Level of the prior mask.
         mid_std: Standard deviation that the mid levels are scaled to; None: no scaling.
         live: Settings of live features; None: the features are cached.
@@ -179,7 +184,7 @@ class ModelFeatures(Block):
     backbone: str
     long_side: int
     mid: list[str]
-    mid_channels: int
+    mid_channels: list[int]
     high: str
     mid_std: float | None
     live: ExtractedConfig | None

@@ -1,6 +1,6 @@
 """From the name of a meta-learner to an untrained model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -11,7 +11,10 @@ from umtfss.models.base import MetaLearner
 
 
 def build_model(
-    name: str, settings: ModelConfig, mid_channels: int, align_corners: bool = False
+    name: str,
+    settings: ModelConfig,
+    mid_channels: Sequence[int],
+    align_corners: bool = False,
 ) -> MetaLearner:
     """Build an untrained meta-learner.
 
@@ -21,7 +24,7 @@ def build_model(
     Args:
         name: Name of the meta-learner's file in `umtfss/models`, without suffix.
         settings: The model block of an experiment.
-        mid_channels: Channels of the mid feature.
+        mid_channels: Channels of each level of the mid feature, from shallow to deep.
         align_corners: How the backbone's grid maps to pixels; the loss depends on it.
 
     Raises:
@@ -33,7 +36,7 @@ def build_model(
     return model
 
 
-def _meta_learner(name: str) -> Callable[[ModelConfig, int], MetaLearner]:
+def _meta_learner(name: str) -> Callable[[ModelConfig, Sequence[int]], MetaLearner]:
     """The only class of a meta-learner that `umtfss/models/<name>.py` defines."""
     path = f"umtfss.models.{name}"
     defined = vars(import_module(path)).values() if find_spec(path) else ()

@@ -4,7 +4,7 @@ Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feat
 N = h * w, M sampled support tokens, H heads, e = d / H, S S target grid.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -76,12 +76,12 @@ class CyCTR(MetaLearner):
 
     Args:
         settings: The model block of an experiment.
-        mid_channels: C.
+        mid_channels: Channels of each level of the mid feature; C is their sum.
     """
 
     reads_support_target = True
 
-    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+    def __init__(self, settings: ModelConfig, mid_channels: Sequence[int]) -> None:
         super().__init__()
         self.settings = settings
         self.ignore_in_loss = settings.ignore_in_loss

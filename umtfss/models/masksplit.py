@@ -6,6 +6,8 @@ Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feat
 N = h * w.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,14 +37,14 @@ class MaskSplit(MetaLearner):
 
     Args:
         settings: The model block of an experiment.
-        mid_channels: C.
+        mid_channels: Channels of each level of the mid feature; C is their sum.
     """
 
-    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+    def __init__(self, settings: ModelConfig, mid_channels: Sequence[int]) -> None:
         super().__init__()
         self.settings = settings
         width = settings.width
-        self.mid = projection(mid_channels, width, settings.mid_dropout)
+        self.mid = projection(sum(mid_channels), width, settings.mid_dropout)
         self.first = nn.Conv2d(2 * width + 2, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.last = nn.Conv2d(width, 2, 1)

@@ -4,6 +4,8 @@ Shapes: B batch, K shots, C channels of the mid feature, d model width, h w feat
 N = h * w, n m grid of a scale, S scales.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -48,16 +50,16 @@ class PFENet(MetaLearner):
 
     Args:
         settings: The model block of an experiment.
-        mid_channels: C.
+        mid_channels: Channels of each level of the mid feature; C is their sum.
     """
 
-    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+    def __init__(self, settings: ModelConfig, mid_channels: Sequence[int]) -> None:
         super().__init__()
         self.settings = settings
         self.scales = tuple(settings.pfenet.pyramid_scales)
         width, count = settings.width, len(self.scales)
-        self.query_mid = projection(mid_channels, width, settings.mid_dropout)
-        self.support_mid = projection(mid_channels, width, settings.mid_dropout)
+        self.query_mid = projection(sum(mid_channels), width, settings.mid_dropout)
+        self.support_mid = projection(sum(mid_channels), width, settings.mid_dropout)
         self.merge = nn.ModuleList(
             nn.Linear(2 * width + 1, width, bias=False) for _ in range(count)
         )

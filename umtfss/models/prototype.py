@@ -3,6 +3,8 @@
 Shapes: B batch, K shots, C channels, h w feature grid, N = h * w.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,7 +29,7 @@ class PrototypeMatcher(MetaLearner):
         mid_channels: Not used.
     """
 
-    def __init__(self, settings: ModelConfig, mid_channels: int = 0) -> None:
+    def __init__(self, settings: ModelConfig, mid_channels: Sequence[int] = ()) -> None:
         super().__init__()
         own = settings.prototype
         self.self_support, self.margin = own.self_support, own.margin

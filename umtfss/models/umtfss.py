@@ -4,7 +4,7 @@ Shapes: B batch, K shots, C channels of the mid feature, D of the high feature, 
 h w feature grid, N = h * w.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from torch import Tensor, nn
@@ -46,10 +46,10 @@ class UMTFSS(MetaLearner):
 
     Args:
         settings: The model block of an experiment.
-        mid_channels: C.
+        mid_channels: Channels of each level of the mid feature; C is their sum.
     """
 
-    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+    def __init__(self, settings: ModelConfig, mid_channels: Sequence[int]) -> None:
         super().__init__()
         self.settings = settings
         self.ignore_in_loss = settings.ignore_in_loss

@@ -262,7 +262,7 @@ def _episode_seconds(
     features = plan.features.model_features(run)
     tokens = backbone_spec(features.backbone).grid(features.long_side, features.long_side)[0] ** 2
     settings = plan.experiment.model.changed(dict(run.overrides))  # all models count as UMTFSS
-    model = episode_gflop(settings, tokens, features.mid_channels, shot)
+    model = episode_gflop(settings, tokens, sum(features.mid_channels), shot)
     passes = 3 if arrow == "training" else 1  # forward and backward
     seconds = _core_seconds(arrow, passes * model, rate)
     if features.live is not None:

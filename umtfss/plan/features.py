@@ -58,7 +58,7 @@ class Features:
             backbone=extracted.backbone,
             long_side=extracted.long_side,
             mid=settings.mid,
-            mid_channels=sum(channels[level] for level in settings.mid),
+            mid_channels=[channels[level] for level in settings.mid],
             high=settings.high,
             mid_std=settings.mid_std,
             live=None if settings.cache else extracted,

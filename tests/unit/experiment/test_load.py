@@ -227,6 +227,7 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
         (("features", "diffused", "from", "lite3"), r"features\.diffused\.from: 'lite3'"),
         (("features", "diffused", "from", "diffused"), "must be features of a backbone"),
         (("features", "lite2", "cache", False), "mid_std needs `cache: true`"),
+        (("features", "lite2", "mid", ["block20", "block14"]), "from shallow to deep"),
         (("pools", "shapes", "images", ["shapes/val"]), "holds the tested images shapes/val"),
     ):
 

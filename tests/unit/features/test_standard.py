@@ -79,7 +79,7 @@ def trained_scores(manifest, std):
     torch.manual_seed(0)
     small = {"width": 16, "heads": 2, "layers": 1, "k_fg": 2, "k_bg": 3}
     without = {"mid_dropout": 0, "dropout": 0, "head_dropout": 0}
-    model = build_model("umtfss", ModelConfig().changed({**small, **without}), 32)
+    model = build_model("umtfss", ModelConfig().changed({**small, **without}), [32])
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
         model.loss(model(batch), batch.target).backward()

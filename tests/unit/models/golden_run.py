@@ -114,7 +114,7 @@ def golden_model(name: str, file: Arrays, **keys: Any) -> MetaLearner:
             **keys,
         }
     )
-    model = build_model(name, settings, channels, align_corners=True)
+    model = build_model(name, settings, [channels], align_corners=True)
     own = dict(model.named_parameters())
     used = set()
     with torch.no_grad():

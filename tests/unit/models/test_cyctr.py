@@ -19,7 +19,7 @@ MakeBatch = Callable[..., EpisodeBatch]
 
 def make_model(**keys: Any) -> CyCTR:
     torch.manual_seed(0)
-    model = build_model("cyctr", ModelConfig().changed({"width": 16, "heads": 4, **keys}), 12)
+    model = build_model("cyctr", ModelConfig().changed({"width": 16, "heads": 4, **keys}), [12])
     assert isinstance(model, CyCTR)
     return model.eval()
 
@@ -206,7 +206,7 @@ def test_auxiliary_loss_trains_the_transformer(make_batch: MakeBatch) -> None:
 
 def test_parameters_are_as_many_as_the_releases() -> None:
     """7.5 million, on layers 2 and 3 of a ResNet-50; the release has a projection more, unused."""
-    model = build_model("cyctr", ModelConfig(), 1536)
+    model = build_model("cyctr", ModelConfig(), [1536])
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(7.5e6, rel=0.03)
 
 

@@ -40,7 +40,7 @@ every_trained = pytest.mark.parametrize("name", TRAINED)
 
 def make_model(name: str, **keys: Any) -> MetaLearner:
     torch.manual_seed(0)
-    model = build_model(name, ModelConfig().changed({**SMALL, **keys}), 12)
+    model = build_model(name, ModelConfig().changed({**SMALL, **keys}), [12])
     for parameter in model.parameters():  # sampling points and offsets start with zero weights
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -184,7 +184,7 @@ def test_gradient_reaches_every_parameter(
 def test_residual_adds_the_floor(make_batch: MakeBatch, name: str) -> None:
     batch = make_batch(shots=2)
     plain, residual = (make_model(name, residual=kind) for kind in ("none", "prototype"))
-    background, foreground = build_model("prototype", ModelConfig(), 12)(batch).unbind(1)
+    background, foreground = build_model("prototype", ModelConfig(), [12])(batch).unbind(1)
     added = residual(batch) - plain(batch)
     expected = torch.zeros_like(added[:, 1])
     if hasattr(residual, "residual"):
@@ -199,7 +199,7 @@ def test_a_centred_model_moves_foreground_but_adds_none(make_batch: MakeBatch, n
     if not hasattr(make_model(name, residual="centred"), "residual"):
         pytest.skip("a model may do without a residual")
     plain, centred = (make_model(name, residual=kind)(batch) for kind in ("none", "centred"))
-    background, foreground = build_model("prototype", ModelConfig(), 12)(batch).unbind(1)
+    background, foreground = build_model("prototype", ModelConfig(), [12])(batch).unbind(1)
     torch.testing.assert_close(centred[:, 0], -centred[:, 1])
     own = centred[:, 1] - 10 * (foreground - background)
     for row, valid in enumerate(batch.query_valid):

@@ -27,7 +27,7 @@ def average(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def test_equals_plain_convolutions(make_batch: MakeBatch) -> None:
     batch = make_batch(shots=2, shape=(8, 8), grid=(8, 8))
-    model = build_model("masksplit", ModelConfig(width=16, heads=4), 12).eval()
+    model = build_model("masksplit", ModelConfig(width=16, heads=4), [12]).eval()
     assert isinstance(model, MaskSplit)
     logits = model(batch)
     for row in range(3):
@@ -58,7 +58,7 @@ def test_cosine_of_nothing_is_zero_with_a_finite_gradient() -> None:
 def test_loss_is_pixel_cross_entropy(make_batch: MakeBatch) -> None:
     batch = make_batch()
     assert batch.target is not None
-    model = build_model("masksplit", ModelConfig(width=16, heads=4), 12).eval()
+    model = build_model("masksplit", ModelConfig(width=16, heads=4), [12]).eval()
     outputs = model.outputs(batch)
     large = F.interpolate(outputs[0], (40, 40), mode="bilinear", align_corners=False)
     expected = F.cross_entropy(large, batch.target, ignore_index=255)
@@ -69,7 +69,7 @@ def test_the_supports_half_is_never_counted(make_batch: MakeBatch) -> None:
     """Even where the preset of UMTFSS's release counts label 255."""
     batch = make_batch()
     assert batch.target is not None
-    model = build_model("masksplit", ModelConfig(preset="release", width=16, heads=4), 12).eval()
+    model = build_model("masksplit", ModelConfig(preset="release", width=16, heads=4), [12]).eval()
     logits = model(batch)
     assert (batch.target == 255).any()
     turned = batch.target.clone()

@@ -76,7 +76,7 @@ def test_cross_entropy_equals_torch(align_corners: bool) -> None:
 def test_loss_is_main_plus_mean_of_scales(make_batch: MakeBatch) -> None:
     batch = make_batch()
     assert batch.target is not None
-    model = build_model("pfenet", ModelConfig(width=16, heads=4), 12, align_corners=True).eval()
+    model = build_model("pfenet", ModelConfig(width=16, heads=4), [12], align_corners=True).eval()
     outputs = model.outputs(batch)
     assert [tuple(one.shape) for one in outputs] == [(3, 2, 10, 10)] * 5
     losses = [
@@ -96,7 +96,7 @@ def test_one_scale_equals_plain_convolutions(make_batch: MakeBatch) -> None:
     """On an un-padded grid, with scale 1 alone, the network is its convolutions in a row."""
     batch = make_batch(shape=(8, 8), grid=(8, 8))
     settings = ModelConfig(width=16, heads=4, pfenet=PFENetConfig(pyramid_scales=[1.0]))
-    model = build_model("pfenet", settings, 12).eval()
+    model = build_model("pfenet", settings, [12]).eval()
     assert isinstance(model, PFENet)
     query, support = model.query_mid(batch.query_mid), model.support_mid(batch.support_mid[:, 0])
     mask = batch.support_mask

@@ -29,7 +29,7 @@ def support_sums(batch: EpisodeBatch, row: int) -> torch.Tensor:
 
 def test_equals_loops(make_batch: MakeBatch) -> None:
     batch = make_batch(shots=2)
-    model = build_model("prototype", ModelConfig(), 12)
+    model = build_model("prototype", ModelConfig(), [12])
     logits = model(batch)
     assert not list(model.parameters())
     for row in range(3):
@@ -49,7 +49,7 @@ def test_finds_what_looks_alike_and_ignores_padding(make_batch: MakeBatch) -> No
     )
     noise = torch.randn(high.shape) * ~batch.support_valid[:, :, None] * 100
     batch = dataclasses.replace(batch, query_high=(high + noise)[:, 0], support_high=high - noise)
-    logits = build_model("prototype", ModelConfig(), 12)(batch)
+    logits = build_model("prototype", ModelConfig(), [12])(batch)
     found = logits.argmax(1)[batch.query_valid]
     assert torch.equal(found, (batch.support_mask[:, 0] > 0.5).long()[batch.query_valid])
 
@@ -58,12 +58,12 @@ def test_margin_and_self_support_equal_loops(make_batch: MakeBatch) -> None:
     batch = make_batch(shots=2)
     noise = torch.randn(batch.query_high.shape) * ~batch.query_valid[:, None]
     batch = dataclasses.replace(batch, query_high=batch.query_high + noise)
-    plain = build_model("prototype", ModelConfig(), 12)(batch)
-    margin = build_model("prototype", matcher(margin=0.1), 12)(batch)
+    plain = build_model("prototype", ModelConfig(), [12])(batch)
+    margin = build_model("prototype", matcher(margin=0.1), [12])(batch)
     torch.testing.assert_close(margin[:, 0] - plain[:, 0], torch.full_like(plain[:, 0], 0.05))
     torch.testing.assert_close(plain[:, 1] - margin[:, 1], torch.full_like(plain[:, 0], 0.05))
 
-    found = build_model("prototype", matcher(margin=0.1, self_support=True), 12)(batch)
+    found = build_model("prototype", matcher(margin=0.1, self_support=True), [12])(batch)
     for row in range(len(batch)):
         supports = support_sums(batch, row)
         query, own = F.normalize(batch.query_high[row], dim=0), torch.zeros(2, 10)
@@ -80,7 +80,7 @@ def test_margin_and_self_support_equal_loops(make_batch: MakeBatch) -> None:
 def test_a_query_without_foreground_leaves_the_support_prototype(make_batch: MakeBatch) -> None:
     batch = make_batch()
     settings = matcher(margin=2, self_support=True)  # no cosine is so much larger
-    found = build_model("prototype", settings, 12)(batch)
-    plain = build_model("prototype", matcher(margin=2), 12)(batch)
+    found = build_model("prototype", settings, [12])(batch)
+    plain = build_model("prototype", matcher(margin=2), [12])(batch)
     assert torch.isfinite(found).all()
     torch.testing.assert_close(found[:, 1], plain[:, 1])

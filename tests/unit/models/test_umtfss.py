@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def make_model(**keys: Any) -> UMTFSS:
     torch.manual_seed(0)
-    model = build_model("umtfss", ModelConfig().changed({**SMALL, **keys}), 12)
+    model = build_model("umtfss", ModelConfig().changed({**SMALL, **keys}), [12])
     assert isinstance(model, UMTFSS)
     # the tests must see the sampling points move with the token
     for block in (*model.query_self, *model.support_self):
@@ -123,7 +123,7 @@ def test_gradient_reaches_every_parameter(make_batch: MakeBatch, variant: str) -
 def test_residual_starts_at_the_floor(make_batch: MakeBatch) -> None:
     batch = make_batch(shots=2)
     plain, residual = make_model(), make_model(residual="prototype")
-    background, foreground = build_model("prototype", ModelConfig(), 12)(batch).unbind(1)
+    background, foreground = build_model("prototype", ModelConfig(), [12])(batch).unbind(1)
     added = residual(batch) - plain(batch)
     torch.testing.assert_close(added[:, 1], 10 * (foreground - background), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(added[:, 0], -added[:, 1], atol=1e-4, rtol=1e-4)
@@ -240,6 +240,6 @@ def test_overfits_one_batch(make_batch: MakeBatch) -> None:
 def test_alignment_reaches_the_loss(make_batch: MakeBatch) -> None:
     batch = make_batch()
     model = make_model()
-    aligned = build_model("umtfss", ModelConfig().changed(SMALL), 12, align_corners=True)
+    aligned = build_model("umtfss", ModelConfig().changed(SMALL), [12], align_corners=True)
     logits = torch.randn(3, 2, 10, 10)
     assert model.loss(logits, batch.target) != aligned.loss(logits, batch.target)

@@ -316,9 +316,9 @@ def test_a_run_may_read_other_features_than_the_model():
     floor, matcher = map(
         plan.features.model_features, map(plan.runs.run_at, (FLOOR_PATH, MATCHER_PATH))
     )
-    assert (floor.mid, floor.high, floor.mid_channels) == (["fused"], "fused", 736)
+    assert (floor.mid, floor.high, floor.mid_channels) == (["fused"], "fused", [736])
     assert (matcher.mid, matcher.high) == (["diffused"], "diffused")
-    assert matcher.mid_channels == 384  # 256 of a place, 128 of the kept part
+    assert matcher.mid_channels == [384]  # 256 of a place, 128 of the kept part
     settings = plan.runs.model_settings(plan.runs.run_at(FLOOR_PATH)).prototype
     assert (settings.self_support, settings.margin) == (False, 0)
     paper = next(run for run in plan.runs.trained_runs if run.pool == "paper")

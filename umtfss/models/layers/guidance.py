@@ -6,6 +6,7 @@ because a vector is the same at every token.
 Shapes: B batch, K shots, h w feature grid, N = h * w, d model width.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -136,15 +137,15 @@ class GuidedBranches(nn.Module):
 
     Args:
         settings: The model block of an experiment.
-        mid_channels: C, channels of the mid feature.
+        mid_channels: Channels of each level of the mid feature; C is their sum.
     """
 
-    def __init__(self, settings: ModelConfig, mid_channels: int) -> None:
+    def __init__(self, settings: ModelConfig, mid_channels: Sequence[int]) -> None:
         super().__init__()
         self.settings = settings
         width = settings.width
-        self.query_mid = projection(mid_channels, width, settings.mid_dropout)
-        self.support_mid = projection(mid_channels, width, settings.mid_dropout)
+        self.query_mid = projection(sum(mid_channels), width, settings.mid_dropout)
+        self.support_mid = projection(sum(mid_channels), width, settings.mid_dropout)
         self.query_merge = nn.Linear(2 * width + 1, width, bias=False)
         self.support_merge = nn.Linear(2 * width, width, bias=False)
 
