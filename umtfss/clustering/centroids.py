@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from umtfss.common.digests import digest_file
-from umtfss.common.files import atomic_path
 from umtfss.common.hdf5 import FileKind
 
 KIND = FileKind("umtfss-centroids", 1, "a file of cluster centres", "all_clustering")
@@ -19,8 +17,7 @@ def save_centroids(path: str | Path, centroids: np.ndarray) -> str:
         path: The HDF5 file, written atomically.
         centroids: (N, C) float32.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        KIND.mark(file)
+    with KIND.create(path) as file:
         file["centroids"] = centroids.astype(np.float32, copy=False)
     return digest_file(path)
 

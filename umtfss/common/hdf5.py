@@ -1,13 +1,18 @@
-"""HDF5 files with a format and a version, which are checked before a file is read."""
+"""HDF5 files with a format and a version, which are checked before a file is read.
+
+All HDF5 files are opened here, and none is locked: shared file systems often have no locks.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from umtfss.common.errors import StoreError
+from umtfss.common.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,20 @@ class FileKind:
     holds: str
     target: str
 
-    def mark(self, file: h5py.File) -> None:
-        """Write the format and the version into a new file."""
-        file.attrs["format"], file.attrs["version"] = self.format, self.version
+    @contextmanager
+    def create(self, path: str | Path, **layout: Any) -> Iterator[h5py.File]:
+        """A new file of this kind, open for writing; it becomes `path` if the block succeeds.
+
+        Args:
+            path: The file.
+            **layout: Options of `h5py.File`, such as `libver`.
+        """
+        with atomic_path(path) as temporary, _unlocked(temporary, "w", **layout) as file:
+            file.attrs["format"], file.attrs["version"] = self.format, self.version
+            yield file
 
     def open(self, path: str | Path) -> h5py.File:
         """A file of this kind, open for reading.
-
-        The file is not locked: shared file systems often have no locks.
 
         Raises:
             StoreError: The file is missing, not HDF5, of another format or of another version.
@@ -43,7 +54,7 @@ class FileKind:
             raise StoreError(f"{path} does not exist", expected=self.holds, fix=fix)
         fix = self._made_again(path)
         try:
-            file = h5py.File(path, "r", locking=False)
+            file = _unlocked(path, "r")
         except OSError as error:
             raise StoreError(f"{path} is not an HDF5 file ({error})", fix=fix) from error
         found = (file.attrs.get("format"), file.attrs.get("version"))
@@ -86,3 +97,7 @@ class FileKind:
 
     def _made_again(self, path: str | Path) -> str:
         return f"delete it, with its manifest if it has one, and run {self.command(path)}"
+
+
+def _unlocked(path: str | Path, mode: str, **layout: Any) -> h5py.File:
+    return h5py.File(path, mode, locking=False, **layout)

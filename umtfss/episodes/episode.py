@@ -12,7 +12,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from umtfss.common.files import atomic_path
 from umtfss.common.hdf5 import FileKind
 
 KIND = FileKind("umtfss-episodes", 1, "an episode file", "all_episodes")
@@ -94,8 +93,7 @@ class EpisodeList(Sequence[Episode]):
 
     def save(self, path: str | Path) -> None:
         """Write the episodes atomically; equal episodes give equal bytes."""
-        with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
-            KIND.mark(file)
+        with KIND.create(path, track_order=True) as file:
             file.attrs["key"] = self.key
             file["image_ids"] = np.array(self.image_ids, dtype=h5py.string_dtype())
             for name in ("query", "class_id", "supports"):

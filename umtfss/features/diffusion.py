@@ -26,7 +26,6 @@ from scipy.sparse.linalg import eigsh
 
 from umtfss.common.digests import digest_code, digest_file, digest_json
 from umtfss.common.errors import DataError, StoreError
-from umtfss.common.files import atomic_path
 from umtfss.common.hdf5 import FileKind
 from umtfss.common.manifests import read_manifest
 from umtfss.common.randomness import generator
@@ -67,8 +66,7 @@ class DiffusionMap:
 
     def save(self, path: str | Path) -> None:
         """Write the map to an HDF5 file, atomically; equal maps give equal bytes."""
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            KIND.mark(file)
+        with KIND.create(path) as file:
             file.attrs.update(level=self.level, settings=self.settings.model_dump_json())
             file.create_dataset("ids", data=list(self.ids), dtype=h5py.string_dtype())
             file["segments"] = self.segments.astype(np.float16)

@@ -25,7 +25,6 @@ import h5py
 import numpy as np
 
 from umtfss.common.errors import DataError, StoreError
-from umtfss.common.files import atomic_path
 from umtfss.common.hdf5 import FileKind
 from umtfss.common.manifests import read_manifest, write_manifest
 
@@ -109,8 +108,7 @@ def write_part(
     rows = {image_id: row for row, image_id in enumerate(ids)}
     sizes = np.zeros((len(ids), 4), dtype=np.int32)
     digests = [""] * len(ids)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        KIND.mark(file)
+    with KIND.create(path) as file:
         file.attrs.update(spec=json.dumps(asdict(spec)), origin=origin)
         for image in images:
             for level, values in image.levels.items():

@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-import h5py
 import numpy as np
 import torch
 from loky import ProcessPoolExecutor
@@ -21,7 +20,6 @@ from tqdm import tqdm
 
 from umtfss.common.device import release_freed_memory
 from umtfss.common.errors import DataError, StoreError
-from umtfss.common.files import atomic_path
 from umtfss.data.catalog import Catalog
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.store import FeatureStore, unit_tokens
@@ -33,7 +31,7 @@ from umtfss.pseudo_masks.regions import (
     valid_regions,
 )
 from umtfss.pseudo_masks.saliency import salient_pixels
-from umtfss.pseudo_masks.store import ImageRegions, ShardWriter
+from umtfss.pseudo_masks.store import KIND, ImageRegions, ShardWriter
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
 
 logger = logging.getLogger(__name__)
@@ -184,11 +182,7 @@ def _write_shard(
     masker: PseudoMasker, ids: Sequence[str], centroids: str, hint: str, path: Path, workers: int
 ) -> str:
     """Write a shard and return its content digest; `hint` is the advice if few images are used."""
-    with (
-        _one_thread(),
-        atomic_path(path) as temporary,
-        h5py.File(temporary, "w", libver="latest") as file,
-    ):
+    with _one_thread(), KIND.create(path, libver="latest") as file:
         writer = ShardWriter(
             file,
             ids,

@@ -100,7 +100,7 @@ class ShardWriter:
     """Writes one shard image by image; of earlier images, memory holds a few bytes per region.
 
     Args:
-        file: An empty HDF5 file, open for writing.
+        file: A new file of `KIND`, open for writing.
         image_ids: Qualified ids, in the order in which the images are appended.
         clusters: N.
         channels: C.
@@ -120,7 +120,6 @@ class ShardWriter:
         self._file = file
         head = {"clusters": clusters, "centroids": centroids, "settings": dict(settings)}
         self._digest = hashlib.sha256(digest_json({**head, "ids": list(image_ids)}).encode())
-        KIND.mark(file)
         file.attrs.update(
             clusters=clusters,
             centroids=centroids,
@@ -239,7 +238,7 @@ class PseudoMaskStore:
         if self._pid != os.getpid():  # a handle must not be shared with the parent process
             self._files, self._pid = {}, os.getpid()
         if shard not in self._files:
-            self._files[shard] = h5py.File(self.paths[shard], locking=False)
+            self._files[shard] = KIND.open(self.paths[shard])
         return self._files[shard]
 
     def label_map(self, image_id: str) -> np.ndarray:

@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 
 from umtfss.common.errors import StoreError
-from umtfss.common.files import atomic_path
 from umtfss.common.hdf5 import FileKind
 
 KIND = FileKind("umtfss-superpixels", 1, "a file of superpixels", "all_pseudo_masks")
@@ -94,8 +93,7 @@ def write_superpixels(
         path: The HDF5 file: `ids`, and for each row `superpixels/<row>`, (H, W) uint16 or wider.
     """
     ids = []
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        KIND.mark(file)
+    with KIND.create(path, libver="latest") as file:
         for row, (image_id, image) in enumerate(images):
             found = felzenszwalb_superpixels(image, settings)
             kind = np.promote_types(np.uint16, np.min_scalar_type(found.max()))

@@ -6,6 +6,7 @@ import h5py
 import pytest
 
 from umtfss.common.errors import StoreError
+from umtfss.common.files import PACKAGE_ROOT
 from umtfss.common.hdf5 import FileKind
 
 CENTRES = FileKind("centres", 2, "a file of cluster centres", "all_clustering")
@@ -13,9 +14,7 @@ CENTRES = FileKind("centres", 2, "a file of cluster centres", "all_clustering")
 
 def written(path: Path, kind: FileKind = CENTRES) -> Path:
     """A file of a kind that holds the data set `centres`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        kind.mark(file)
+    with kind.create(path) as file:
         file["centres"] = [1.0, 2.0]
     return path
 
@@ -23,6 +22,24 @@ def written(path: Path, kind: FileKind = CENTRES) -> Path:
 def test_a_marked_file_is_read(tmp_path):
     with CENTRES.open(written(tmp_path / "a.h5")) as file:
         assert list(file["centres"]) == [1.0, 2.0]
+
+
+def test_no_file_is_locked_as_shared_file_systems_often_have_no_locks(tmp_path):
+    with CENTRES.create(tmp_path / "a.h5") as new:
+        assert new.id.get_access_plist().get_file_locking()[0] == 0
+    with CENTRES.open(tmp_path / "a.h5") as old:
+        assert old.id.get_access_plist().get_file_locking()[0] == 0
+
+
+def test_no_other_module_opens_hdf5_files():
+    sources = {path: path.read_text() for path in (PACKAGE_ROOT / "umtfss").rglob("*.py")}
+    assert [path.name for path, text in sources.items() if "h5py.File(" in text] == ["hdf5.py"]
+
+
+def test_a_file_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), CENTRES.create(tmp_path / "a.h5"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

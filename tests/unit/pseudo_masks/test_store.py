@@ -8,7 +8,7 @@ import pytest
 from loky import ProcessPoolExecutor
 
 from umtfss.common.errors import StoreError
-from umtfss.pseudo_masks.store import ImageRegions, PseudoMaskStore, ShardWriter
+from umtfss.pseudo_masks.store import KIND, ImageRegions, PseudoMaskStore, ShardWriter
 
 
 def random_image(rng, clusters=4, channels=6):
@@ -22,7 +22,7 @@ def random_image(rng, clusters=4, channels=6):
 
 
 def write(path, ids, images, centroids="abc", **settings):
-    with h5py.File(path, "w") as file:
+    with KIND.create(path) as file:
         writer = ShardWriter(file, ids, 4, 6, centroids, settings)
         for image in images:
             writer.append(image)
