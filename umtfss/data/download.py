@@ -22,7 +22,7 @@ from backports import tarfile  # the filter is missing in Debian 12's Python 3.1
 from tqdm import tqdm
 
 from umtfss.common.errors import DataError, DiskSpaceError
-from umtfss.common.files import write_json
+from umtfss.common.files import remove_leftovers, write_json
 
 MARKER = "downloaded.json"
 CHUNK_BYTES = 1 << 16
@@ -94,8 +94,10 @@ def download(kind: str, root: Path) -> dict[str, str]:
 def fetch(archives: tuple[Archive, ...], root: Path) -> dict[str, str]:
     """Fetch and unpack archives in `root`, and return the checksum of each (see `download`)."""
     marker = root / MARKER
+    if root.is_dir():
+        remove_leftovers(root)
     if marker.is_file():
-        done = json.loads(marker.read_text())
+        done = json.loads(marker.read_text(encoding="utf-8"))
     elif root.is_dir() and any(root.iterdir()):
         logger.info("%s was not downloaded by us, so nothing is fetched into it", root)
         return {}

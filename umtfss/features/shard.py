@@ -115,8 +115,8 @@ def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[Imag
 
 
 def _remove_others(folder: Path, kept: Container[Path]) -> None:
-    """Remove parts that cannot be kept, and temporary files of a killed job."""
-    for path in [*folder.glob("part*.h5"), *folder.glob(".part*.partial.h5")]:
+    """Remove parts that cannot be kept."""
+    for path in folder.glob("part*.h5"):
         if path not in kept:
             logger.warning("removing %s: unfinished, damaged or made otherwise", path)
             path.unlink()

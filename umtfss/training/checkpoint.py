@@ -44,8 +44,6 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
         path: The checkpoint.
         identity: Digest of everything that decides the training's result.
     """
-    for leftover in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
-        leftover.unlink()  # from a process that was killed while saving
     if not path.is_file():
         return None
     state = _read(path)

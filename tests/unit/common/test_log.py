@@ -1,5 +1,6 @@
 """The log of a job: where it goes, and how an error ends."""
 
+import errno
 import logging
 
 import pytest
@@ -38,6 +39,25 @@ def test_an_unexpected_error_is_told_with_its_traceback(tmp_path):
     with pytest.raises(ValueError, match="odd"):
         fail(tmp_path / "a.log", ValueError("odd"))
     assert "Traceback" in (tmp_path / "a.log").read_text()
+
+
+def test_a_full_disk_is_told_in_a_line_and_another_error_with_its_traceback(tmp_path):
+    with pytest.raises(SystemExit):
+        fail(tmp_path / "a.log", OSError(errno.ENOSPC, "No space left on device", "x/log.csv"))
+    told = (tmp_path / "a.log").read_text()
+    assert told.count("\n") == 1
+    assert "DiskSpaceError: x/log.csv cannot be written: No space left on device" in told
+    with pytest.raises(OSError, match="denied"):
+        fail(tmp_path / "b.log", OSError(errno.EACCES, "Permission denied", "x/log.csv"))
+    assert "Traceback" in (tmp_path / "b.log").read_text()
+
+
+def test_a_log_on_a_full_disk_hides_no_line_and_no_error(capsys):
+    with pytest.raises(SystemExit):
+        fail("/dev/full", DataError("x.png is broken"))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "x.png is broken" in told
 
 
 def test_a_finished_job_leaves_no_handler(tmp_path, capsys):

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from umtfss.common.errors import DataError, DiskSpaceError
+from umtfss.common.files import host_name
 from umtfss.data import download as module
 from umtfss.data.download import ARCHIVES, MARKER, Archive, download, fetch
 
@@ -218,6 +221,14 @@ def test_folder_of_the_user_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     assert download("coco", tmp_path) == {}
     assert left(tmp_path) == ["mine.txt"]
+
+
+def test_a_marker_that_a_killed_process_left_half_written_blocks_nothing(server, archive, tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    process = int(gone.stdout)
+    (tmp_path / f".downloaded.{host_name()}-{process}-0123abcd.partial.json").touch()
+    fetch((archive,), tmp_path)
+    assert left(tmp_path) == [MARKER, "inner/a.bin"]
 
 
 def test_full_disk_is_noticed_before_writing(server, archive, tmp_path, monkeypatch):

@@ -84,13 +84,6 @@ def test_a_failed_save_leaves_the_last_good_checkpoint(path):
     assert found["step"] == 1
 
 
-def test_what_a_killed_save_left_is_removed(path):
-    leftover = path.with_name(".checkpoint.123.partial.pt")
-    leftover.write_bytes(b"half")
-    load_checkpoint(path, "one")
-    assert not leftover.exists()
-
-
 def test_weights_that_are_not_finite_are_refused():
     model = nn.Linear(2, 2)
     check_finite(model, 1)
