@@ -7,13 +7,14 @@ MODELS = {
     "cyctr": "CyCTR",
     "masksplit": "MaskSplit",
     "prototype": "PrototypeMatcher",
+    "transductive": "TransductiveMatcher",
 }
 
 
 PAPER_MODELS = ("pfenet", "cyctr", "umtfss")  # the paper's claims compare these
 
 
-TRAINING_FREE = ("prototype",)
+TRAINING_FREE = ("prototype", "transductive")
 
 
 WITH_TRANSFORMER = ("umtfss", "cyctr")  # AdamW optimises the transformer

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from umtfss.experiment.block import Block, Distinct, Name, PositiveInt, Ratio
+from umtfss.experiment.models import TRAINING_FREE
 
 
 class TableBlock(Block):
@@ -140,17 +141,28 @@ class Table5Config(PairsConfig):
 
 
 class Table6Config(PairsConfig):
-    """Table 6: UMTFSS with no, some and all labels, beside quoted supervised competitors."""
+    """Table 6: UMTFSS with no, some and all labels, beside competitors, quoted and measured."""
 
     datasets: dict[Name, Name] = Field(
         min_length=1, description="tested data set -> pool of the unsupervised weights"
     )
     ratios: Distinct[Ratio] = Field([5, 10, 20, 100], description="percent of images, besides 0")
+    models: Distinct[Name] = Field(
+        [],
+        description="competitors that are measured here, without labels and from scratch on all "
+        "labels; a training-free model once",
+    )
 
     @property
     def labelled(self) -> list[tuple[str, str]]:
-        """Training from unsupervised weights, unless 0 % is the only ratio."""
-        return [("fine_tuning", dataset) for dataset in self.datasets if self.ratios]
+        """Training from unsupervised weights, unless 0 % is the only ratio, and from scratch."""
+        blocks = ["fine_tuning"] * bool(self.ratios) + ["supervised"] * bool(self.listed_models)
+        return [(block, dataset) for dataset in self.datasets for block in blocks]
+
+    @property
+    def listed_models(self) -> list[str]:
+        """The measured competitors that are trained."""
+        return [model for model in self.models if model not in TRAINING_FREE]
 
 
 class TablesConfig(Block):

@@ -14,7 +14,7 @@ def with_folds(folds: list[int]) -> Experiment:
 
 def test_the_papers_mean_stands_beside_a_mean_of_all_folds_alone() -> None:
     printed = paper_numbers()["table6"]["UMTFSS_20"][0]
-    key = {"ratio": 20, "dataset": "pascal", "shot": 1}
+    key = {"model": "umtfss", "ratio": 20, "dataset": "pascal", "shot": 1}
     for folds in ([0, 1, 2, 3], [1, 3]):
         table = Plan(with_folds(folds)).runs.table_named("table6")
         mean, one = table.cell(key), table.cell({**key, "fold": 1})

@@ -1,7 +1,10 @@
-"""Table 6: UMTFSS with no, some and all labels, for every K, beside quoted competitors."""
+"""Table 6: UMTFSS with no, some and all labels, for every K, beside competitors."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from umtfss.experiment.block import ALL_LABELS
+from umtfss.experiment.models import MODELS, TRAINING_FREE
 from umtfss.experiment.schema import Experiment
 from umtfss.experiment.tables import Table6Config
 from umtfss.plan.cells import (
@@ -15,7 +18,8 @@ from umtfss.plan.cells import (
     measure_labelled,
     unsupervised_run,
 )
-from umtfss.plan.run import Measurement
+from umtfss.plan.run import Measurement, RunSpec
+from umtfss.plan.tables.method_notes import method_note
 from umtfss.plan.tables.paper import paper_benchmark, paper_numbers
 from umtfss.plan.tables.schedules import schedule_note
 
@@ -23,27 +27,34 @@ COMPETITORS = ("PPNet", "PFENet", "RePRI", "HSNet", "CyCTR", "CATrans", "ASNet",
 
 
 def table6(experiment: Experiment, settings: Table6Config) -> Table[Measurement]:
-    """A row for each competitor and each ratio of UMTFSS, per fold, for each data set and K.
+    """Rows of quoted and of measured competitors, and of each ratio of UMTFSS, for each K.
 
-    Keys: quoted (a competitor) or ratio (percent of the labels), dataset, shot, fold.
+    Keys: quoted (a competitor), or model and ratio (percent of the labels; a training-free model
+    has none), dataset, shot, fold.
     """
     cells: list[Cell[Measurement]] = []
     for dataset, pool in settings.datasets.items():
         for shot in experiment.evaluation.shots:
             cells += _quoted(experiment, dataset, shot)
+            for model in settings.models:
+                cells += _competitor(experiment, dataset, pool, shot, model)
             for ratio in (0, *settings.ratios):
-                cells += _measured(experiment, dataset, pool, shot, ratio)
-    stages = []
+                cells += _umtfss(experiment, dataset, pool, shot, ratio)
+    stages, trained = [], settings.listed_models
     for dataset, pool in settings.datasets.items():
-        stages.append((f"Training for {dataset} without labels", "training", pool, ["umtfss"]))
+        title = f"Training for {dataset} without labels"
+        stages.append((title, "training", pool, [*trained, "umtfss"]))
+        if trained:
+            stages.append((f"Training for {dataset} from scratch", "supervised", dataset, trained))
         if settings.ratios:
             stages.append((f"Fine-tuning for {dataset}", "fine_tuning", dataset, ["umtfss"]))
     disagreeing = "; ".join(paper_numbers()["table6"]["printed_mean_disagrees"])
     note = (
         "Quoted rows are the paper's print, measured by others on the benchmark itself "
         "(PASCAL-5i, COCO-20i); they are no measurements of this experiment. Some printed means "
-        f"are not those of their folds: {disagreeing}. {schedule_note(experiment, stages)}"
-    )
+        f"are not those of their folds: {disagreeing}. {schedule_note(experiment, stages)} "
+        f"{method_note(settings.models)}"
+    ).strip()
     title = "Supervised few-shot segmentation and UMTFSS by the part of the labels that it reads."
     return build_table(experiment, "table6", title, "labels", cells, note=note)
 
@@ -64,9 +75,28 @@ def _quoted(experiment: Experiment, dataset: str, shot: int) -> list[Cell[Measur
     return cells
 
 
-def _measured(
+def _competitor(
+    experiment: Experiment, dataset: str, pool: str, shot: int, model: str
+) -> Iterator[Cell[Measurement]]:
+    """A competitor that is measured here: without labels and from scratch on all labels."""
+    seeds, title = experiment.evaluation.seeds, MODELS[model]
+    key: Key = {"model": model, "dataset": dataset, "shot": shot}
+    group = f"{dataset} {shot}-shot"
+    if model in TRAINING_FREE:
+        measured = measure_folds(experiment, RunSpec(model), dataset, shot, seeds)
+        yield from fold_cells(f"{title}, training-free", key, measured, group=group)
+        return
+    run = unsupervised_run(experiment, pool, model=model)
+    measured = measure_folds(experiment, run, dataset, shot, seeds)
+    yield from fold_cells(f"{title}, 0 %", {**key, "ratio": 0}, measured, group=group)
+    measured = measure_labelled(experiment, dataset, model, ALL_LABELS, shot=shot, seeds=seeds)
+    key = {**key, "ratio": ALL_LABELS}
+    yield from fold_cells(f"{title}, {ALL_LABELS} %", key, measured, group=group)
+
+
+def _umtfss(
     experiment: Experiment, dataset: str, pool: str, shot: int, ratio: int
-) -> list[Cell[Measurement]]:
+) -> Iterator[Cell[Measurement]]:
     """UMTFSS with `ratio` % of the labels, from the unsupervised weights of a pool."""
     seeds = experiment.evaluation.seeds
     if ratio:
@@ -76,14 +106,12 @@ def _measured(
     else:
         run = unsupervised_run(experiment, pool)
         measured = measure_folds(experiment, run, dataset, shot, seeds)
-    return list(
-        fold_cells(
-            f"UMTFSS, {ratio} %",
-            {"ratio": ratio, "dataset": dataset, "shot": shot},
-            measured,
-            group=f"{dataset} {shot}-shot",
-            paper=_paper(experiment, dataset, shot, f"UMTFSS_{ratio}"),
-        )
+    return fold_cells(
+        f"UMTFSS, {ratio} %",
+        {"model": "umtfss", "ratio": ratio, "dataset": dataset, "shot": shot},
+        measured,
+        group=f"{dataset} {shot}-shot",
+        paper=_paper(experiment, dataset, shot, f"UMTFSS_{ratio}"),
     )
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
-from umtfss.experiment.models import MODELS, PAPER_MODELS
+from umtfss.experiment.models import MODELS, PAPER_MODELS, TRAINING_FREE
 from umtfss.experiment.tables import TablesConfig
 from umtfss.plan.plan import Plan
 from umtfss.plan.tables.registry import TABLES
@@ -79,7 +79,7 @@ def test_claims_count_the_papers_models_alone(tmp_path):
         "level": "block9",
         "long_side": 280,
     }
-    models = [name for name in MODELS if name != "prototype"]
+    models = [name for name in MODELS if name not in TRAINING_FREE]
     raw["tables"]["table1"]["models"] = raw["tables"]["table2"]["models"] = models
     (tmp_path / "all.yaml").write_text(yaml.safe_dump(raw))
     by_key = {c.key: c for c in Plan(load_experiment(str(tmp_path / "all.yaml"))).runs.claims}

@@ -1,0 +1,13 @@
+"""What a frozen backbone, or this pipeline, takes from a published method: sentences for notes."""
+
+from collections.abc import Iterable
+
+# Meta-learner -> the difference between its row and the published system.
+NOTES = {
+    "transductive": "TransductiveMatcher is RePRI's inference on features that no base class tuned",
+}
+
+
+def method_note(models: Iterable[str]) -> str:
+    """The sentences on the models of a table."""
+    return " ".join(f"{NOTES[model]}." for model in models if model in NOTES)
