@@ -25,7 +25,7 @@ from umtfss.experiment.load import load_experiment
 from umtfss.experiment.schema import Experiment
 from umtfss.models.build import build_model
 
-TESTS = "test/shapes/fold{fold}/1shot/seed0"  # as the pipeline draws the test episodes of demo
+TESTS = "test/shapes/fold{fold}/1shot/seed0"  # the name of the pipeline's draw for demo
 COLUMNS = ("backbone", "level", "mean", "low", "high")
 app = typer.Typer(add_completion=False)
 

@@ -1,8 +1,8 @@
 """IoU over the length of a training without labels: the effect of feature scale and clusters.
 
 All numbers are measured on the split dev of worlds with other drawing seeds than the tested world,
-so settings of the experiment `demo` can be chosen here. A point is a whole training of that length,
-by the package's own loop, tested on all four folds.
+so settings of the experiment `demo` can be chosen here. A point is one training of that length by
+the package's own loop, tested on all four folds.
 
 python -m benchmarks.learning_curves            # a quarter of an hour on one core
 python -m benchmarks.learning_curves --quick    # tiny sizes: shows that everything runs
@@ -44,13 +44,13 @@ from umtfss.models.build import build_model
 KEY, TESTS = "learning-curves", "learning-curves/fold{fold}"
 COLUMNS = ("drawing_seed", "backbone", "clusters", "mid_std", "steps", *map("fold{}".format, FOLDS))
 FLOOR = "floor"
-PAPER_CLUSTERS = 30  # on PASCAL, whose 20 classes are as many
+PAPER_CLUSTERS = 30  # the paper's number on PASCAL, which also has 20 classes
 app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """The sizes of the study."""
 
     drawing_seeds: tuple[int, ...] = (1,)
     steps: tuple[int, ...] = (50, 150, 300)
@@ -63,7 +63,7 @@ QUICK = Sizes(drawing_seeds=(1,), steps=(4,), dev_images=160, train_images=60, e
 
 
 def open_world(experiment: Experiment, seed: int, sizes: Sizes, folder: Path) -> World:
-    """A drawn world of another seed than the tested one."""
+    """A drawn world of another seed than the tested world."""
     shapes = experiment.datasets[DATASET].shapes
     assert shapes is not None
     count = sizes.train_images or shapes.train_images
@@ -93,7 +93,7 @@ def tested(bench: Bench, model: MetaLearner) -> list[float]:
 
 
 def measured(experiment: Experiment, sizes: Sizes, folder: Path) -> Iterator[dict[str, object]]:
-    """Every row of the CSV; of 0 steps is the training-free floor."""
+    """Every row of the CSV; the row of 0 steps is the training-free floor."""
     stage, chosen = experiment.training[DATASET], experiment.pools[DATASET].clusters
     own, std = demo_backbone(experiment), seen_features(experiment).mid_std
     assert chosen is not None
@@ -118,7 +118,7 @@ def _folds(found: Sequence[float]) -> dict[str, object]:
 
 
 def read_curves(table: Path) -> dict[str, dict[str, dict[int, float]]]:
-    """Backbone -> what was trained -> steps -> the mean over folds and drawing seeds, percent."""
+    """Backbone -> variant -> steps -> mean over folds and drawing seeds, percent."""
     found: dict[str, dict[str, dict[int, list[float]]]] = {}
     with open(table, newline="") as stream:
         for row in csv.DictReader(stream):

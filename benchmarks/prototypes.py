@@ -1,12 +1,12 @@
-"""What prototypes bring, and what hides it: one thing is changed at a time.
+"""The effect of prototypes on UMTFSS, with and without its prior mask and global vector.
 
-UMTFSS is trained without labels, as the experiment `demo` does it, on two drawn worlds: toys of two
-parts, which is demo's own, and mosaics of six unlike parts. All is measured on the split dev of a
-drawing seed that no table tests. Besides the cross-attention, the study takes away what else tells
-the query where the object is: the prior mask and the global vector.
+UMTFSS is trained without labels, with the settings of the experiment `demo`, on two drawn worlds:
+demo's toys of two parts, and mosaics of six unlike parts. Every number is measured on the split dev
+of a drawing seed that no table tests. The prior mask and the global vector also tell the query
+where the object is, which may hide the effect of prototypes. So the study also trains without both.
 
 python -m benchmarks.prototypes                          # 80 trainings, an hour of a quiet core
-python -m benchmarks.prototypes --folder DIR --seeds 2   # keeps everything in DIR, and goes on
+python -m benchmarks.prototypes --folder DIR --seeds 2   # keeps results in DIR; resumes there
 python -m benchmarks.prototypes --quick                  # tiny sizes: shows that everything runs
 """
 
@@ -61,7 +61,7 @@ ONE, FOUR, TEN = "K_fg 1", "K_fg 4", "K_fg 10"
 TEN_AS_ONE = "K_fg 10, tested with 1"  # two tests of one training
 VANILLA, NONE = "vanilla", "no cross-attention"
 GROUPS = {ONE: 1, FOUR: 4, TEN: 10}
-TRAINED = (  # in this order, so that an interrupted study has what says most
+TRAINED = (  # the most telling first, for an interrupted study
     (GUIDED, TEN),
     (GUIDED, NONE),
     (GUIDED, ONE),
@@ -84,12 +84,12 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Arm:
-    """A training, and how it is tested.
+    """A training and its test.
 
     Attributes:
         world: Key of `WORLDS`.
-        guidance: What tells the query where the object is, besides cross-attention.
-        attention: What the query gathers from the support.
+        guidance: `GUIDED` or `UNGUIDED`: whether the query has prior mask and global vector.
+        attention: Kind of cross-attention, or none.
         seed: Training seed.
     """
 
@@ -99,23 +99,23 @@ class Arm:
     seed: int
 
     def file(self, folder: Path) -> Path:
-        """Where its counts are kept."""
+        """The file of the arm's counts."""
         name = "-".join(map(str, astuple(self))).replace(",", "").replace(" ", "_")
         return folder / "scores" / f"{name}.json"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; mIoU in percent, or a difference of two in points.
+    """A line of the table: mIoU in percent, or a difference of two mIoU in points.
 
     Attributes:
         world: Key of `WORLDS`.
-        guidance: What tells the query where the object is, besides cross-attention.
-        measured: An attention, or a difference of two.
+        guidance: `GUIDED` or `UNGUIDED`: whether the query has prior mask and global vector.
+        measured: A kind of attention, or a key of `DIFFERENCES`.
         seeds: Number of training seeds.
-        mean: Over seeds and folds.
+        mean: Mean over seeds and folds.
         low: Lower end of the 95 % interval over seeds and episodes.
-        high: Upper end.
+        high: Upper end of the interval.
     """
 
     world: str
@@ -129,7 +129,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured; None: as much as the experiment has."""
+    """The sizes of the study; None: the experiment's."""
 
     steps: int | None = None
     train_images: int | None = None
@@ -143,8 +143,8 @@ QUICK = Sizes(steps=2, train_images=60, dev_images=160, episodes=5)
 class UnguidedQuery(nn.Module):
     """Branches whose query knows neither the prior mask nor the support's vector.
 
-    The support's tokens are merged with their vector as ever: so the mask reaches the query
-    through cross-attention alone.
+    The support's tokens are merged with the support's vector as always, so the mask reaches the
+    query through cross-attention alone.
 
     Args:
         guided: The branches whose layers are used.
@@ -170,7 +170,7 @@ class UnguidedQuery(nn.Module):
 
 
 class NoAttention(nn.Module):
-    """Stands where a cross-attention would: the query stays as it is."""
+    """In place of a cross-attention: returns the query unchanged."""
 
     def forward(self, query: Tensor, context: Tensor, keep: Tensor) -> Tensor:
         """(B, N, d) the query."""
@@ -178,7 +178,7 @@ class NoAttention(nn.Module):
 
 
 def untrained(bench: Bench, arm: Arm) -> UMTFSS:
-    """The model of an arm; layers that two arms share start with equal weights."""
+    """The untrained model of an arm; layers that two arms share start with equal weights."""
     settings: ModelConfig = bench.world.experiment.model
     if arm.attention in GROUPS:
         settings = settings.changed({"k_fg": GROUPS[arm.attention]})
@@ -190,7 +190,7 @@ def untrained(bench: Bench, arm: Arm) -> UMTFSS:
 
 
 def ablated(model: UMTFSS, guidance: str, attention: str) -> UMTFSS:
-    """The model, changed: without what the study takes away."""
+    """The model without the parts that the study removes; the model is changed."""
     if guidance == UNGUIDED:
         model.branches = UnguidedQuery(model.branches)  # type: ignore[assignment]
     if attention == NONE:
@@ -275,7 +275,7 @@ def _test(bench: Bench, model: UMTFSS, arm: Arm, folder: Path) -> None:
 
 
 def table(folder: Path, seeds: Sequence[int]) -> Iterator[Row]:
-    """Every attention, then every difference, over the seeds that the folder has of it."""
+    """Every attention, then every difference, over the seeds that the folder holds."""
     for world in WORLDS:
         for guidance in (GUIDED, UNGUIDED):
             found = {

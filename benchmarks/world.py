@@ -1,7 +1,7 @@
 """A drawn world for studies: images, features, tasks, trainings and tests.
 
-A study draws another world than the tested one, or tests on the split dev, so that what it chooses
-has seen no test image. Images, features and pseudo-masks are made once and kept in a folder.
+A study draws another world than the tested one, or tests on the split dev, so that no choice has
+seen a test image. Images, features and pseudo-masks are made once and kept in a folder.
 """
 
 import tempfile
@@ -81,11 +81,11 @@ def demo_backbone(experiment: Experiment) -> Backbone:
 
 @dataclass(frozen=True)
 class Tasks:
-    """What a model is trained on.
+    """The training tasks of a model.
 
     Attributes:
         episodes: The training episodes.
-        masks: Their masks.
+        masks: Masks of the episodes.
         images: Images of an epoch.
     """
 
@@ -98,12 +98,12 @@ class World:
     """A drawn world in a folder.
 
     Args:
-        experiment: The experiment whose settings hold.
-        shapes: What is drawn.
-        folder: Where everything lies.
+        experiment: The experiment with all other settings.
+        shapes: Settings of the drawing.
+        folder: Folder of all files.
         split: The split that is tested.
-        key: Names the draws of training episodes; another key draws other ones.
-        episodes: Test episodes of a fold; none: as many as the experiment has.
+        key: Names the draws of training episodes; another key draws other episodes.
+        episodes: Test episodes of a fold; None: the experiment's number.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class World:
         self._indexes: dict[str, DatasetIndex] = {}
 
     def index(self, split: str) -> DatasetIndex:
-        """What the images of a split hold."""
+        """The index of a split."""
         if split not in self._indexes:
             self._indexes[split] = build_index(self.images, split, self.dataset.expected(split), 1)
         return self._indexes[split]
@@ -195,15 +195,14 @@ class World:
 
 
 class Bench:
-    """Where models are trained and tested: a world seen through one backbone.
+    """A world seen through one backbone, in which models are trained and tested.
 
     Features stay in memory once they are read.
 
     Args:
         world: The world.
         backbone: The frozen network.
-        mid_std: Standard deviation that the mid levels of the training images are brought to;
-            none: as the network gives them.
+        mid_std: Standard deviation that the mid levels are scaled to; None: no scaling.
     """
 
     def __init__(self, world: World, backbone: Backbone, mid_std: float | None) -> None:
@@ -256,7 +255,7 @@ class Bench:
         )
 
     def train(self, model: MetaLearner, items: "KeptItems", seed: int) -> list[str]:
-        """Train a model, which then has the weights that the stage leaves.
+        """Train a model; at the end it has the weights that the stage writes.
 
         Returns:
             The lines of `log.csv`.
@@ -274,7 +273,7 @@ class Bench:
                 images_per_epoch=items.images,
                 collate=collate,
             )
-            load_weights(model, folder)  # the average, where the stage averages
+            load_weights(model, folder)  # the averaged weights, if the stage averages
             return (folder / "log.csv").read_text().splitlines()
 
     def test(
@@ -309,7 +308,7 @@ class Bench:
 
 
 class KeptItems(Dataset[EpisodeItem]):
-    """Episodes that are kept once they are made, for several trainings on the same ones.
+    """Episodes that stay in memory, for several trainings on the same episodes.
 
     Args:
         episodes: The episodes.

@@ -1,8 +1,8 @@
 # data: raw files on disk -> a verified list of images for each split.
 
 
-# The experiment with all defaults. The file is in git, the lists of images are not: with them as input
-# a fresh clone writes it anew.
+# The experiment with all defaults. The file is in git. The lists of images are not, and as inputs they
+# make a fresh clone write the file anew.
 rule write_settings:
     input:
         plan.indexes,

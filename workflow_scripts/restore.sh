@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Bring back the recorded caches of config.yaml's experiment, and tell Snakemake that they are
-# up to date. The status check stands between: without it --touch would bless stale results.
+# up to date. The status check comes first: --touch alone would bless stale results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dvc pull
 # Neither git nor DVC brings the empty folders of an experiment without tables (see record.sh).
 experiment=$(sed -n 's/^experiment: *//p' config.yaml)
 mkdir -p "results/$experiment/evaluation" "results/$experiment/tables"
-# The settings and the digests of this tree first: another experiment's file, or a comment, may have
-# changed since, which is no harm.
+# First write the settings and digests of this tree: a change of another experiment's file, or of a
+# comment, does no harm.
 dvc repro --quiet --single-item settings
 if ! dvc status -q; then
     echo "What was pulled does not fit the sources or settings of this tree (dvc status says" >&2

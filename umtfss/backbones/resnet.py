@@ -22,8 +22,7 @@ class ResNet(nn.Module):
     Args:
         levels: "layer1" .. "layer4".
         deepest: The last layer kept.
-        dilated: Whether the stride is 8: layer3 has dilation 2, layer4 dilation 4 (protocol
-            section 4).
+        dilated: Whether the stride is 8: layer3 has dilation 2, layer4 dilation 4.
     """
 
     def __init__(self, levels: Sequence[str], deepest: str, dilated: bool) -> None:

@@ -1,1 +1,1 @@
-"""From pixel embeddings to clusters: pixel k-means, its gallery, and Hamming k-means."""
+"""From pixel embeddings to clusters: pixel k-means."""

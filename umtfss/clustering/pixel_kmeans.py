@@ -1,7 +1,7 @@
 """K-means of pixel embeddings: Lloyd's iterations in memory, then running means over a stream.
 
-Protocol section 3.3. Shapes: N clusters, C channels, h w grid, V vectors. A vector is one token
-of one image, L2-normalised. The store holds un-padded grids, so no vector is padding.
+Shapes: N clusters, C channels, h w grid, V vectors. A vector is one token of one image,
+L2-normalised. The store holds un-padded grids, so no vector is padding.
 """
 
 import logging
@@ -20,7 +20,7 @@ from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.features.store import FeatureStore
 
 ASSIGN_BLOCK = 4096  # vectors
-BATCH_VECTORS = 65_536  # of a streaming update
+BATCH_VECTORS = 65_536  # vectors of a streaming update
 
 
 logger = logging.getLogger(__name__)

@@ -44,7 +44,7 @@ class FolderDataset:
             DataError: There is no such split, or the folder holds no image.
         """
         known_split(self, split)
-        walked = os.walk(self.root, followlinks=True)  # as the listing that notices new photos
+        walked = os.walk(self.root, followlinks=True)  # as `digest_listing` does
         paths = (Path(parent, name) for parent, _, names in walked for name in names)
         files = (path.relative_to(self.root) for path in paths if path.is_file())
         shown = [path for path in files if not any(part.startswith(".") for part in path.parts)]

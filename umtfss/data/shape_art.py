@@ -204,7 +204,7 @@ def surface(part: Part, placed: Placed, rng: np.random.Generator) -> np.ndarray:
 def mosaic(parts: int, placed: Placed) -> np.ndarray:
     """The part that each pixel belongs to, (H, W) int: one in the middle, the others around it.
 
-    All have about the same size: a pixel is of the part whose centre is nearest.
+    All parts have about the same size: a pixel belongs to the part with the nearest centre.
     """
     radius = 2 / math.sqrt(parts)
     turns = [2 * math.pi * part / (parts - 1) for part in range(parts - 1)]

@@ -128,14 +128,14 @@ def class_looks(seed: int, parts: int = BODY_AND_INLAY) -> list[Look]:
     """What the classes of a seed's world look like, in the order of `CLASS_NAMES`.
 
     Args:
-        seed: Of the world.
-        parts: Parts of a class.
+        seed: Seed of the world.
+        parts: Number of parts of a class.
     """
     return _bodies_and_inlays(seed) if parts == BODY_AND_INLAY else _mosaics(seed, parts)
 
 
 def _mosaics(seed: int, parts: int) -> list[Look]:
-    """Classes of many parts, of another texture each. Hues of all parts are evenly spread."""
+    """Classes of many parts, each with its own texture. Hues of all parts are evenly spread."""
     rng, names = generator("shapes-mosaics", seed, parts), list(TEXTURES)
     count = parts * len(CLASS_NAMES)
     hues, numbers = rng.permutation(count), rng.random((count, 3))
@@ -156,7 +156,7 @@ def _bodies_and_inlays(seed: int) -> list[Look]:
     """Classes of two parts.
 
     Bodies take every texture once before one comes again. An inlay's texture is never its body's.
-    The hues of all bodies are evenly spread, and so are those of the inlays.
+    The hues of all bodies are evenly spread, and so are the hues of all inlays.
     """
     rng, count = generator("shapes-looks", seed), len(CLASS_NAMES)
     names = list(TEXTURES)

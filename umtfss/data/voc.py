@@ -5,7 +5,8 @@ Two layouts are read:
 * official: `VOCdevkit/VOC2012` (or its content) and `benchmark_RELEASE/dataset`, as unpacked.
   train = (VOC segmentation train + SBD train) - VOC segmentation val, 5,953 images; val = VOC
   segmentation val, 1,449 images.
-* compact: `ImageSets/{train,val}.txt`, `JPEGImages` and `SegmentationClassAug`.
+* compact: `ImageSets/{train,val}.txt`, `JPEGImages` and `SegmentationClassAug`. The two lists also
+  replace the official lists if they lie beside them in an official folder.
 
 The mask of an image is the first file that exists among `SegmentationClass/<id>.png` (VOC's own),
 `SegmentationClassAug/<id>.png` and SBD's `cls/<id>.mat`.

@@ -1,4 +1,4 @@
-"""Augmented views of an image and its mask (protocol section 5).
+"""Augmented views of an image and its mask.
 
 Shapes: H W original pixels, P P view.
 

@@ -1,6 +1,6 @@
 """Drawing of labelled episodes: test episodes and training episodes of base classes.
 
-Protocol section 2. Shapes: E episodes, K shots.
+Shapes: E episodes, K shots.
 
 Every draw has its own generator, keyed by (key, seed, index). A draw depends on no other draw, no
 worker and no global state, and a list of 200 episodes starts with the list of 100 episodes.

@@ -1,7 +1,6 @@
 """Drawing of training episodes without labels: pseudo-episodes and split episodes of one image.
 
-Protocol sections 3.7, 3.8 and 7. Shapes: E episodes, K shots, R regions, C channels. Draws are
-keyed as in `draw_labelled.py`.
+Shapes: E episodes, K shots, R regions, C channels. Draws are keyed as in `draw_labelled.py`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

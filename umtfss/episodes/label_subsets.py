@@ -1,4 +1,4 @@
-"""The labelled images at a label ratio (protocol section 1).
+"""The labelled images at a label ratio.
 
 Subsets are nested, seeded and stratified: images that are labelled at 5 % are labelled at 10 %, and
 every base class has enough images for an episode at any ratio.

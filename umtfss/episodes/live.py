@@ -1,4 +1,4 @@
-"""Episodes on live features: augmentation (protocol section 5) and the backbone in the loop.
+"""Episodes on live features: augmentation and the backbone in the loop.
 
 Shapes: B batch, K shots, C channels, H W pixels, P P augmented image, g g grid, S S target.
 

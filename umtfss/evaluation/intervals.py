@@ -1,4 +1,4 @@
-"""Intervals of mIoU over test episodes and training seeds (protocol section 6).
+"""Intervals of mIoU over test episodes and training seeds.
 
 Shapes: R resamples, E episodes, n training seeds.
 

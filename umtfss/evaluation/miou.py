@@ -1,4 +1,4 @@
-"""Intersection over union of few-shot episodes (protocol section 6).
+"""Intersection over union of few-shot episodes.
 
 Shapes: E episodes, H W pixels. Four integers are kept of an episode: the class, the foreground's
 intersection and union, and the background's intersection. All reported numbers follow from these

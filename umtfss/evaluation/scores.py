@@ -1,4 +1,4 @@
-"""Testing a model on episodes (protocol section 6).
+"""Testing a model on episodes.
 
 Shapes: B batch, H W original pixels of the query, h w its un-padded grid, g g padded grid.
 

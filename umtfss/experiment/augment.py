@@ -8,7 +8,7 @@ from umtfss.experiment.block import Block, Fraction
 
 
 class AugmentConfig(Block):
-    """Augmentation of live training images; cached features are only flipped (protocol 5)."""
+    """Augmentation of live training images; cached features are only flipped."""
 
     scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
     scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")

@@ -6,7 +6,7 @@ from umtfss.experiment.block import Block, Name, PositiveInt
 
 
 class ClusteringConfig(Block):
-    """Pixel k-means (protocol section 3.3)."""
+    """Pixel k-means."""
 
     features: Name | None = Field(
         None, description="named features that are clustered; null: the model's features"

@@ -8,7 +8,7 @@ from umtfss.experiment.block import Block
 
 
 class EpisodesConfig(Block):
-    """How test and pseudo-episodes are drawn (protocol section 2, 3.7, 3.8)."""
+    """How test and pseudo-episodes are drawn."""
 
     draw: Literal["class_uniform", "list_order"] = Field(
         "class_uniform",

@@ -31,7 +31,7 @@ class RefineConfig(Block):
 
 
 class EvaluationConfig(Block):
-    """Testing (protocol section 6)."""
+    """Testing: shots, seeds and intervals."""
 
     shots: Distinct[PositiveInt] = Field([1, 5], description="numbers of supports K at test")
     seeds: PositiveInt = Field(5, description="episode seeds of all tables but the ablations")

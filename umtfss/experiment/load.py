@@ -48,7 +48,7 @@ REMOVED = {
     "features.clustering": "removed: features have names of your own; write `features: {NAME: "
     "{backbone: .., level: .., long_side: ..}}` and `clustering: {features: NAME}`",
     "features.assignment": "removed: features have names of your own; write pseudo_masks.features, "
-    "or delete it if they are those clustered",
+    "or delete it if the clustered features are meant",
     "features.model": "removed: features have names of your own; write `features: {NAME: "
     "{backbone: .., level: .., mid: [..], long_side: ..}}` and `model: {features: NAME}`",
     "features.diffusion": "removed: write `features: {NAME: {from: OTHER, diffuse_over: POOL}}`; "

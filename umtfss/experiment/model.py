@@ -28,7 +28,7 @@ UMTFSS_PRESETS: dict[str, dict[str, Any]] = {
 
 
 class UMTFSSConfig(Block):
-    """Keys that only UMTFSS reads (protocol section 4)."""
+    """Keys that only UMTFSS reads."""
 
     layer_order: Literal["interleaved", "self_first"] = Field(
         "interleaved",
@@ -97,7 +97,7 @@ class PrototypeConfig(Block):
 
 
 class ModelConfig(Block):
-    """The meta-learner (protocol sections 4 and 7): shared keys, and sub-blocks for some models."""
+    """The meta-learner: shared keys, and sub-blocks for some models."""
 
     preset: Literal["paper", "release"] = Field("paper", description="defaults of the other keys")
     width: PositiveInt = Field(256, description="model width d")

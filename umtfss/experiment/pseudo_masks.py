@@ -8,7 +8,7 @@ from umtfss.experiment.block import Block, Name, PositiveInt
 
 
 class PseudoMasksConfig(Block):
-    """From clusters to regions and support pools (protocol section 3.4-3.7)."""
+    """From clusters to regions."""
 
     features: Name | None = Field(
         None,

@@ -166,7 +166,7 @@ class Experiment(Block):
         if diffused is None or self.floor_features != diffused.source:
             raise ValueError(
                 "tables.ablation takes diffusion away: model.features must be diffused, and "
-                "floor.features those that they are made of"
+                "floor.features must be their source"
             )
         if not (self.model.prototype.self_support and self.model.residual != "none"):
             raise ValueError(

@@ -41,7 +41,7 @@ class TrainingLength:
 
 
 class TrainingConfig(Block):
-    """A meta-training (protocol section 5); give either epochs or steps."""
+    """A meta-training; give either epochs or steps."""
 
     epochs: PositiveInt | None = Field(None, description="passes over the pool")
     steps: PositiveInt | None = Field(None, description="optimiser steps, instead of epochs")

@@ -1,4 +1,4 @@
-"""Pictures that say why a number is what it is: one test episode, or the best and the worst."""
+"""Pictures behind a number: one test episode, or the best and the worst episodes."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def default_dataset(plan: Plan, run: RunSpec) -> str:
     """The first data set that the tables test a run on.
 
     Raises:
-        ConfigError: No table tests it.
+        ConfigError: No table tests the run.
     """
     tested = [spec.dataset for spec in plan.runs.evaluations.values() if spec.run == run]
     if not tested:
@@ -38,13 +38,13 @@ def show_episode(
     path: str | Path,
     device: torch.device,
 ) -> None:
-    """Draw one test episode with what the training-free floor and a run find in it.
+    """Draw one test episode with the predictions of the training-free floor and of a run.
 
     Args:
         plan: The experiment.
         run: One of its runs.
         tested: The episodes.
-        number: Which of them.
+        number: Number of the episode.
         path: Picture.
         device: Where the models run.
 

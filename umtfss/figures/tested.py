@@ -1,4 +1,4 @@
-"""The test episodes of one fold and seed as a run finds them: predictions, truth and IoU.
+"""The test episodes of one fold and seed with the predictions of a run, truth and IoU.
 
 Shapes: E episodes, H W pixels.
 """
@@ -55,7 +55,7 @@ class EpisodeSet:
 
 @dataclass(frozen=True)
 class Found:
-    """What a run finds in a query.
+    """The prediction of a run in a query.
 
     Attributes:
         mask: (H, W) bool.
@@ -83,7 +83,7 @@ class TestedRun:
         DataError: The raw images are missing.
     """
 
-    __test__ = False  # no test, whatever its name begins with
+    __test__ = False  # for pytest, which takes the name for a test
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class TestedRun:
         spec = EvaluationSpec(run, tested.dataset, tested.shot, folds, tested.seed + 1, refine)
         files = _files(plan, spec, tested)
         self.stored = _stored_scores(plan, spec, files, tested)
-        # As the Snakefile does for scripts: where raw data lie is no part of a job.
+        # A job does not say where raw data lie; the Snakefile sets the variable for scripts.
         os.environ[DATA_ROOT_VARIABLE] = str(plan.experiment.raw_data_root)
         job = EvaluateRun.of_spec(plan, spec)
         self.episodes = EpisodeList.load(*files.episodes)
@@ -109,7 +109,7 @@ class TestedRun:
 
     @property
     def ious(self) -> np.ndarray:
-        """The IoU of every episode, (E,): that of the evaluation file, else computed now."""
+        """The IoU of every episode, (E,), from the evaluation file, else computed now."""
         scores = self.stored or evaluate(self.model, self.episodes, self.images, self.options)
         return scores.intersection / np.maximum(scores.union, 1)
 
@@ -119,7 +119,7 @@ class TestedRun:
         return self.masks.mask(episode.query, episode.class_id)
 
     def find(self, rows: Sequence[int]) -> list[Found]:
-        """What the run finds in the queries of some episodes, in their order."""
+        """The run's predictions in the queries of some episodes, in the order of `rows`."""
         scores = predicted_scores(self.model, self.episodes, self.images, self.options, rows)
         return [
             Found(score > 0, _iou(score > 0, self.truth(row)))
@@ -133,7 +133,7 @@ def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _check_fold(plan: Plan, run: RunSpec, tested: EpisodeSet) -> None:
-    """Refuse what has no test episodes, and a run that has seen the tested classes."""
+    """Refuse a fold without test episodes, and a run trained on the tested classes."""
     experiment = plan.experiment
     if tested.dataset not in experiment.datasets:
         raise ConfigError(
@@ -157,7 +157,7 @@ def _check_fold(plan: Plan, run: RunSpec, tested: EpisodeSet) -> None:
 
 
 def _files(plan: Plan, spec: EvaluationSpec, tested: EpisodeSet) -> EvaluationFiles:
-    """What the evaluation reads, the episodes of one fold and seed alone."""
+    """The files that the evaluation reads, with the episodes of one fold and seed alone."""
     inputs = plan.inputs.evaluation_inputs(spec)
     episodes = plan.paths.test_episodes(tested.dataset, tested.fold, tested.shot, tested.seed)
     files = EvaluationFiles(
@@ -200,7 +200,7 @@ def _stored_scores(
     for name, digest in used.items():
         if stored[name] != digest:
             raise StoreError(
-                f"{path} was made with other {name} than those that lie here",
+                f"{path} was made with other {name} than the present files",
                 expected=stored[name],
                 found=digest,
                 fix="in the project's folder: snakemake --cores all --force --config "

@@ -32,7 +32,7 @@ class MaskSplit(MetaLearner):
     convolutions with group normalisation, whose statistics would include padding, and decodes to
     the image's size in steps. This network has the same inputs as every model here, one projected
     mid feature and the high feature, decodes on the token grid, and is upsampled bilinearly in the
-    loss. The cosine maps follow the protocol, and the pixel cross-entropy follows the paper.
+    loss. The pixel cross-entropy follows the paper.
     Prototypes of K shots are averaged.
 
     Args:

@@ -23,7 +23,7 @@ from umtfss.plan.run import RunSpec, TaskSource
 
 # (H, W) of a typical photo of PASCAL VOC or COCO; exact sizes are known after images are read.
 TYPICAL_SIZE = (375, 500)
-# The constants below come from one run of voc_cpu with the ViT alone, on two cores of 111 GFLOP/s
+# The constants below were measured on PASCAL with the packaged ViT, on two cores of 111 GFLOP/s
 # (AMD EPYC). Seconds exclude the start of each job.
 # Arrow -> efficiency, the achieved part of a core's matrix-product rate.
 EFFICIENCY = {
@@ -33,7 +33,7 @@ EFFICIENCY = {
 }
 # Core-seconds for the superpixels and regions of an image: 1,995 images in 4 jobs that took 170 s.
 PSEUDO_MASK_SECONDS = 0.073
-# Diffusion of a token, GFLOP of the same time, from another run of voc_cpu: 40 s for 499 images.
+# GFLOP that take as long as the diffusion of a token: 499 images took 40 s.
 DIFFUSION_GFLOP = 0.015
 # Core-seconds for the imports of a job.
 START_SECONDS = 6.0

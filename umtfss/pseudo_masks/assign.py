@@ -1,4 +1,4 @@
-"""Assignment of every pixel to its nearest cluster centre (protocol section 3.4).
+"""Assignment of every pixel to its nearest cluster centre.
 
 Shapes: H W pixels of the original image, h w grid, C channels, N clusters.
 """

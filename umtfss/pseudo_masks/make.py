@@ -1,6 +1,6 @@
 """From features to pseudo-masks, clustered or salient, for every image of a shard.
 
-Protocol section 3.4 to 3.7. Shapes: H W pixels, h w grid, C channels, N clusters.
+Shapes: H W pixels, h w grid, C channels, N clusters.
 """
 
 import logging

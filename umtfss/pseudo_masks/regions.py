@@ -1,4 +1,4 @@
-"""Regions: all pixels of one cluster in one image (protocol section 3.6 and 3.7).
+"""Regions: all pixels of one cluster in one image.
 
 Shapes: H W pixels, h w grid, C channels, N clusters, V valid regions of the image.
 """

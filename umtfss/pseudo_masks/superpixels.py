@@ -1,4 +1,4 @@
-"""Superpixels: votes (protocol section 3.5) and means that follow the edges of the image.
+"""Superpixels: votes and means that follow the edges of the image.
 
 Shapes: H W pixels, S superpixels, N clusters.
 """

@@ -17,7 +17,7 @@ def build_optimisers(
 ) -> dict[str, Optimizer]:
     """The optimisers by name, "main" and "transformer"; one without parameters is left out.
 
-    * `sgd_adamw` (protocol section 5): "main" is SGD for all parameters but the transformer's;
+    * `sgd_adamw`, as in the paper: "main" is SGD for all parameters but the transformer's;
       "transformer" is AdamW at a constant rate.
     * `adamw`: "main" is AdamW for all parameters.
     * `adam`: "main" is Adam with L2 decay in the gradient for all parameters, as in MaskSplit's

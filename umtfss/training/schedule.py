@@ -41,7 +41,7 @@ def peak_rate(settings: TrainingConfig) -> float:
 
 
 def main_rate(step: int, settings: TrainingConfig, images_per_epoch: int) -> float:
-    """The learning rate of the main optimiser at a step, from 0 (protocol section 5).
+    """The learning rate of the main optimiser at a step, from 0.
 
     The rate is `peak_rate * decay * min(1, (step + 1) / W)` with t = step / T and the decay
 

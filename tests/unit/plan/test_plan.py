@@ -67,7 +67,7 @@ def test_a_fine_tuned_run_needs_the_run_that_it_starts_from(paper):
     assert all(r.initial in paper.runs.trained_runs for r in paper.runs.trained_runs if r.initial)
 
 
-# Protocol section 5: the effective peak rates of the public releases; from scratch on PASCAL,
+# The effective peak rates of the public releases; from scratch on PASCAL,
 # UMTFSS has CyCTR's. (rate, epochs, batch)
 @pytest.mark.parametrize(
     ("model", "pool", "tasks", "init", "expected"),

@@ -17,8 +17,8 @@ def _keep_mask(x: Tensor, rate: float) -> Tensor:
     """A bool mask of the shape of `x`, True with probability 1 - rate.
 
     An element takes 16 random bits, so the rate is exact to 2^-16. On a CPU this takes a third of
-    the time of a Bernoulli number, which is a noticeable part of a training step. There the bits
-    come from numpy, four times as fast as torch, with a seed from torch's generator.
+    the time of Bernoulli numbers, a noticeable part of a training step, because the bits come from
+    numpy. Numpy is four times as fast as torch here; its seed comes from torch's generator.
     """
     count = (x.numel() + 3) // 4
     if x.is_cpu:
