@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from umtfss.episodes.overlap import foreground_overlap
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
 from umtfss.figures.picture import save_picture
+
+COLUMNS = 4  # the panel is readable on a phone
+TILE_INCHES = 1.9  # width of one picture
+FONT_SIZE = 13
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,27 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
     """Draw episodes as columns: support and mask, query and true mask, query and prediction.
 
     Args:
-        items: At least one episode.
+        items: At least one episode; every `COLUMNS` of them start a new block of rows.
         path: Picture.
     """
     shapes = [image.shape for item in items for image in (item.support_image, item.query_image)]
     tall = min(1.5, max(height / width for height, width, _ in shapes))
-    figure = Figure(figsize=(0.4 + 1.9 * len(items), 0.7 + 5.7 * tall), layout="constrained")
-    axes = figure.subplots(3, len(items), squeeze=False)
+    columns = min(COLUMNS, len(items))
+    blocks = [items[start : start + columns] for start in range(0, len(items), columns)]
+    block_inches = 0.7 + 3 * TILE_INCHES * tall
+    figure = Figure(
+        figsize=(0.4 + TILE_INCHES * columns, block_inches * len(blocks)), layout="constrained"
+    )
+    parts = figure.subfigures(len(blocks), 1, squeeze=False)[:, 0]
+    for part, block in zip(parts, blocks, strict=True):
+        _draw_block(part, block, columns)
+    save_picture(figure, path)
+
+
+def _draw_block(part: SubFigure, items: Sequence[PanelItem], columns: int) -> None:
+    axes = part.subplots(3, columns, squeeze=False)
+    for unused in axes[:, len(items) :].flat:
+        unused.set_axis_off()
     for column, item in enumerate(items):
         rows = (
             (item.support_image, item.support_mask, TRUE),
@@ -62,8 +80,7 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
         for row, (image, mask, colour) in enumerate(rows):
             axes[row, column].imshow(overlay(image, mask, colour))
             axes[row, column].set(xticks=[], yticks=[])
-        axes[0, column].set_title(item.title, fontsize=9)
-        axes[2, column].set_xlabel(f"IoU {100 * item.iou:.0f} %", fontsize=9)
-    for row, name in enumerate(("support", "query, true mask", "prediction")):
-        axes[row, 0].set_ylabel(name)
-    save_picture(figure, path)
+        axes[0, column].set_title(item.title, fontsize=FONT_SIZE)
+        axes[2, column].set_xlabel(f"IoU {100 * item.iou:.0f} %", fontsize=FONT_SIZE)
+    for row, name in enumerate(("support", "query, truth", "prediction")):
+        axes[row, 0].set_ylabel(name, fontsize=FONT_SIZE)

@@ -17,8 +17,10 @@ def test_the_iou_of_an_item_ignores_label_255() -> None:
     assert PanelItem("", empty, true, empty, true * 0, predicted & False).iou == 0
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_panel_has_a_column_per_episode(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "columns", "blocks"), [(1, 1, 1), (3, 3, 1), (5, 4, 2)])
+def test_panel_has_a_column_per_episode_four_side_by_side(
+    tmp_path: Path, count: int, columns: int, blocks: int
+) -> None:
     rng = np.random.default_rng(0)
     items = []
     for n in range(count):
@@ -35,7 +37,8 @@ def test_panel_has_a_column_per_episode(tmp_path: Path, count: int) -> None:
         )
     qualitative_panel(items, tmp_path / "p.png")
     picture = np.array(Image.open(tmp_path / "p.png").convert("RGB")).astype(int)
-    assert picture.shape[1] == pytest.approx((0.4 + 1.9 * count) * 150, abs=2)
-    third = picture.shape[0] // 3
+    assert picture.shape[1] == pytest.approx((0.4 + 1.9 * columns) * 150, abs=2)
     red = (picture[..., 0] - picture[..., 1]) > 60
-    assert red[2 * third :].mean() > 2 * red[: 2 * third].mean()  # predictions: the last row
+    for block in np.array_split(red, blocks):
+        third = len(block) // 3
+        assert block[2 * third :].mean() > 2 * block[: 2 * third].mean()  # predictions: last row
