@@ -154,12 +154,13 @@ def _interval(values: Sequence[Value]) -> str:
     trained = max((value.trainings for value in values), default=0)
     if trained > 1:
         return (
-            f"mIoU in percent, of trained models the mean over {trained} training seeds, with its "
-            f"{coverage} interval over these (Student's t) and {sample} per fold (bootstrap)."
+            f"mIoU in percent; the number of a trained model is the mean over {trained} training "
+            f"seeds. {coverage} intervals cover training seeds (Student's t) and {sample} per fold "
+            "(bootstrap)."
         )
     return (
-        f"mIoU in percent with its {coverage} bootstrap interval over {sample} per fold; "
-        "training, of one seed, is not covered."
+        f"mIoU in percent with a {coverage} interval over {sample} per fold (bootstrap). Every "
+        "model is trained once; intervals do not cover training."
     )
 
 

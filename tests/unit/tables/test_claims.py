@@ -158,4 +158,4 @@ def test_a_development_split_is_said(tmp_path, holding, name, said):
     write_claims(job_of(Plan(load_experiment(name))), tmp_path / "claims")
     text = (tmp_path / "claims.md").read_text()
     assert ("\nDevelopment: tested on pascal/train, not on the test split.\n" in text) == said
-    assert "trained once, and another seed moves it" in text
+    assert "trained once; intervals do not cover training" in text

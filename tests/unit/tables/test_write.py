@@ -97,14 +97,15 @@ def test_the_caption_says_what_the_numbers_are() -> None:
     table, values = make(note="A note.")
     text = caption(table, values.values())
     assert text == (
-        "A title. mIoU in percent with its 95 % bootstrap interval over 1,000 episodes × 5 seeds "
-        "per fold; training, of one seed, is not covered. In parentheses: the paper's number. "
-        "A note."
+        "A title. mIoU in percent with a 95 % interval over 1,000 episodes × 5 seeds per fold "
+        "(bootstrap). Every model is trained once; intervals do not cover training. In "
+        "parentheses: the paper's number. A note."
     )
     several = [Value(40, 39, 41, 100, 1, 0.95, 70, trainings=n) for n in (0, 5)]
     assert caption(replace(table, cells=()), several) == (
-        "A title. mIoU in percent, of trained models the mean over 5 training seeds, with its 95 % "
-        "interval over these (Student's t) and 100 episodes × 1 seed per fold (bootstrap). A note."
+        "A title. mIoU in percent; the number of a trained model is the mean over 5 training "
+        "seeds. 95 % intervals cover training seeds (Student's t) and 100 episodes × 1 seed per "
+        "fold (bootstrap). A note."
     )
     development = replace(table, development=("pascal/train",))
     said = "A title. Development: tested on pascal/train, not on the test split. mIoU"
