@@ -17,8 +17,8 @@ class EpisodesConfig(Block):
     )
     max_border: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="clusters that touch the images' borders more often than this many times the "
-        "average count as background and make no pseudo-episodes; null: all clusters make them",
+        description="largest share of a cluster on image borders, over the average share; clusters "
+        "above the limit count as background and make no pseudo-episodes; null: no limit",
     )
     novel_images: Literal["keep", "exclude"] = Field(
         "keep",

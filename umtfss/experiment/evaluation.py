@@ -40,7 +40,7 @@ class EvaluationConfig(Block):
     )
     batch_size: PositiveInt = Field(8, description="episodes per forward pass")
     bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")
-    interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="interval's coverage")
+    interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="coverage of intervals")
     amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
     refine: RefineConfig = Field(
         default_factory=RefineConfig, description="refinement of the scores of all models"

@@ -46,7 +46,7 @@ class ExtractedConfig(Block):
         "fp32", description="autocast precision of the backbone"
     )
     weights: dict[Name, WeightsConfig] = Field(
-        default_factory=dict, description="backbone -> weights; others have the packaged default"
+        default_factory=dict, description="backbone -> source of weights; default: packaged"
     )
     cache: bool = Field(
         True, description="store features; false: compute them whenever a meta-learner reads them"

@@ -79,7 +79,7 @@ class PFENetConfig(Block):
     pyramid_scales: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=lambda: [1.0, 1 / 2, 1 / 4, 2 / 15],
         min_length=1,
-        description="sides of the grids of feature enrichment over the token grid's, finest first",
+        description="sides of the grids of feature enrichment, over the side of the token grid",
     )
 
 

@@ -174,7 +174,7 @@ class TablesConfig(Block):
     table3: TableConfig | None = Field(None, description="vanilla against prototype attention")
     table4: Table4Config | None = Field(None, description="the K_fg x K_bg grid")
     table5: Table5Config | None = Field(None, description="training on one fold's images or all")
-    table6: Table6Config | None = Field(None, description="beside supervised competitors")
+    table6: Table6Config | None = Field(None, description="UMTFSS beside supervised models")
     ablation: AblationConfig | None = Field(None, description="our additions, part by part")
     departures: TableConfig | None = Field(
         None, description="departures from the released code, one at a time"

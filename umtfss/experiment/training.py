@@ -63,7 +63,7 @@ class TrainingConfig(Block):
         1e-2, description="weight decay of AdamW (not on biases and norms) or Adam (on everything)"
     )
     decay: Literal["poly", "cosine", "constant"] = Field(
-        "poly", description="decay of the main rate, which is SGD's or the only optimiser's"
+        "poly", description="decay of the main learning rate: of SGD, or of a sole optimiser"
     )
     poly_power: Annotated[float, Field(ge=0)] = Field(0.9, description="power of decay poly")
     warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
