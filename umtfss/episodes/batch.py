@@ -43,6 +43,10 @@ class EpisodeBatch:
             read masks by single pixels (`token_masks: sampled`) need these labels.
         support_target: (B, K, S, S) int64 in {0, 1, 255}, the supports' masks for an auxiliary
             loss; None at test and for models without an auxiliary loss.
+        query_classes: (B, S, S) int64, class map of the query: 0 background, then the classes of
+            the training tasks from 1 on, 255 ignored; None at test and for models without a base
+            head.
+        class_index: (B,) int64, the episode's class in `query_classes`; None where that is None.
     """
 
     query_mid: Tensor
@@ -57,6 +61,8 @@ class EpisodeBatch:
     side: int | None = None
     support_pixels: Tensor | None = None
     support_target: Tensor | None = None
+    query_classes: Tensor | None = None
+    class_index: Tensor | None = None
 
     def squared(self) -> "EpisodeBatch":
         """The batch padded to the square grid g g if `side` is given, else unchanged."""

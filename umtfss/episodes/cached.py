@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from umtfss.common.randomness import generator, seed64
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import Episode, EpisodeList
-from umtfss.episodes.masks import MaskSource
+from umtfss.episodes.masks import ClassMaps, MaskSource
 from umtfss.features.geometry import (
     IGNORE,
     check_grid,
@@ -60,6 +60,8 @@ class EpisodeItem:
         side: g.
         target: (S, S) uint8 in {0, 1, 255}; None at test.
         support_target: (K, S, S) uint8 in {0, 1, 255}; None if no loss reads it.
+        classes: (S, S) uint8 class map of the query; None if no loss reads it.
+        class_index: The episode's class in `classes`.
     """
 
     query: ImageItem
@@ -68,6 +70,8 @@ class EpisodeItem:
     side: int
     target: np.ndarray | None
     support_target: np.ndarray | None = None
+    classes: np.ndarray | None = None
+    class_index: int = 0
 
 
 class CachedEpisodes(Dataset[EpisodeItem]):
@@ -84,6 +88,7 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         flip: Probability of a horizontal flip, per image.
         vertical_flip: Probability of a vertical flip, per image.
         support_target: Whether the supports have targets, too.
+        class_maps: The class maps of the queries; None: no loss reads them.
     """
 
     def __init__(
@@ -99,8 +104,9 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         flip: float = 0.0,
         vertical_flip: float = 0.0,
         support_target: bool = False,
+        class_maps: ClassMaps | None = None,
     ) -> None:
-        self.support_target = support_target
+        self.support_target, self.class_maps = support_target, class_maps
         self.episodes, self.store, self.masks = episodes, store, masks
         self.mid, self.high = tuple(mid), high
         self.seed, self.target_side = seed, target_side
@@ -126,7 +132,12 @@ class CachedEpisodes(Dataset[EpisodeItem]):
                 targets.append(self._target(episode, role, mask, self.target_side))
         key = episode_key(self.episodes, index, self.seed)
         together = np.stack(targets) if targets else None
-        return EpisodeItem(query, tuple(supports), key, self.side, target, together)
+        classes, index = None, 0
+        if self.class_maps is not None and self.target_side is not None:
+            class_map = self.class_maps.of(episode.query)
+            classes = self._target(episode, "query", class_map, self.target_side)
+            index = self.class_maps.index(episode.class_id)
+        return EpisodeItem(query, tuple(supports), key, self.side, target, together, classes, index)
 
     def _flips(self, episode: Episode, role: str) -> tuple[bool, bool]:
         """Whether the image is mirrored horizontally, and whether vertically."""
@@ -187,6 +198,8 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
     auxiliary = [
         torch.from_numpy(item.support_target) for item in items if item.support_target is not None
     ]
+    classes = [torch.from_numpy(item.classes) for item in items if item.classes is not None]
+    index = torch.tensor([item.class_index for item in items], dtype=torch.int64)
     return EpisodeBatch(
         query_mid=_pad([image.mid for image in queries], grid),
         query_high=_pad([(image.high,) for image in queries], grid),
@@ -200,6 +213,8 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
         side=items[0].side,
         support_pixels=_pad_map(pixels, grid, IGNORE).unflatten(0, shape),
         support_target=torch.stack(auxiliary).long() if auxiliary else None,
+        query_classes=torch.stack(classes).long() if classes else None,
+        class_index=index if classes else None,
     )
 
 

@@ -8,7 +8,7 @@ generator keyed by (seed, episode index, role). In tests, `LiveFeatures` replace
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,7 @@ from umtfss.episodes.augment import OUTSIDE, crop, draw_view, uncropped_image, u
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.cached import episode_key
 from umtfss.episodes.episode import EpisodeList
-from umtfss.episodes.masks import LabelledImages, MaskSource
+from umtfss.episodes.masks import ClassMaps, LabelledImages, MaskSource
 from umtfss.experiment.augment import AugmentConfig
 from umtfss.features.geometry import IGNORE, cell_weights, crop_corner, target_index, token_pixels
 
@@ -39,18 +39,42 @@ class LiveBatch:
         masks: (B, 1 + K, P, P) uint8: 0 background, 1 foreground, 2 outside the image, 255
             ignored.
         key: (B,) int64.
+        classes: (B, P, P) uint8 class maps of the queries, 255 outside; None if no loss reads them.
+        class_index: (B,) int64, the episodes' classes in `classes`; None if no loss reads them.
     """
 
     images: Tensor
     masks: Tensor
     key: Tensor
+    classes: Tensor | None = None
+    class_index: Tensor | None = None
 
     def pin_memory(self) -> "LiveBatch":
         """The batch in page-locked memory, for asynchronous copies; the DataLoader calls this."""
-        return LiveBatch(self.images.pin_memory(), self.masks.pin_memory(), self.key.pin_memory())
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        return LiveBatch(**{k: v.pin_memory() for k, v in given.items()})
 
 
-class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
+@dataclass(frozen=True)
+class LiveItem:
+    """One augmented episode; index 0 of the first axis is the query.
+
+    Attributes:
+        images: (1 + K, 3, P, P) float32 in [0, 1].
+        masks: (1 + K, P, P) uint8, as in `LiveBatch`.
+        key: The episode's key for random choices inside a model.
+        classes: (P, P) uint8 class map of the query, 255 outside; None if no loss reads it.
+        class_index: The episode's class in `classes`.
+    """
+
+    images: Tensor
+    masks: Tensor
+    key: int
+    classes: Tensor | None = None
+    class_index: int = 0
+
+
+class LiveEpisodes(Dataset[LiveItem]):
     """Augmented images and masks of episodes; the DataLoader needs `collate_live`.
 
     Args:
@@ -62,6 +86,7 @@ class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
         long_side: Image long side at scale 1, px.
         augment: Settings of the augmentation; scales multiply the long side.
         seed: Keys the augmentation and the models' random choices.
+        class_maps: The class maps of the queries; None: no loss reads them.
     """
 
     def __init__(
@@ -74,36 +99,51 @@ class LiveEpisodes(Dataset[tuple[Tensor, Tensor, int]]):
         long_side: int,
         augment: AugmentConfig,
         seed: int = 0,
+        class_maps: ClassMaps | None = None,
     ) -> None:
         self.episodes, self.catalog, self.masks = episodes, catalog, masks
+        self.class_maps = class_maps
         self.augment, self.seed, self.mean = augment, seed, list(extractor.spec.padding)
         self.pixels = extractor.resized(long_side, long_side, long_side)[0]
 
     def __len__(self) -> int:
         return len(self.episodes)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        episode = self.episodes[index]
-        images, masks = [], []
+    def __getitem__(self, index: int) -> LiveItem:
+        episode, maps = self.episodes[index], self.class_maps
+        images, masks, classes = [], [], []
         for role, image_id in episode.roles.items():
-            image, mask = augmented(
+            has_map = maps is not None and role == "query"
+            image, mask, *others = augmented(
                 self.catalog.image(image_id),
                 self.masks.episode_mask(episode, role),
                 self.augment,
                 pixels=self.pixels,
                 mean=self.mean,
                 random=generator("augment", self.seed, episode.index, role),
+                classes=maps.of(image_id) if has_map and maps is not None else None,
             )
             images.append(image)
             masks.append(mask)
+            classes += others
         key = episode_key(self.episodes, index, self.seed)
-        return torch.stack(images), torch.stack(masks), key
+        item = LiveItem(torch.stack(images), torch.stack(masks), key)
+        if maps is None:
+            return item
+        return replace(item, classes=classes[0], class_index=maps.index(episode.class_id))
 
 
-def collate_live(items: Sequence[tuple[Tensor, Tensor, int]]) -> LiveBatch:
+def collate_live(items: Sequence[LiveItem]) -> LiveBatch:
     """Collate augmented episodes into a batch."""
-    images, masks, keys = zip(*items, strict=True)
-    return LiveBatch(torch.stack(images), torch.stack(masks), torch.tensor(keys, dtype=torch.int64))
+    classes = [item.classes for item in items if item.classes is not None]
+    keys, index = ([getattr(item, name) for item in items] for name in ("key", "class_index"))
+    return LiveBatch(
+        torch.stack([item.images for item in items]),
+        torch.stack([item.masks for item in items]),
+        torch.tensor(keys, dtype=torch.int64),
+        torch.stack(classes) if classes else None,
+        torch.tensor(index, dtype=torch.int64) if classes else None,
+    )
 
 
 def augmented(
@@ -114,7 +154,8 @@ def augmented(
     pixels: int,
     mean: list[float],
     random: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
+    classes: np.ndarray | None = None,
+) -> tuple[Tensor, ...]:
     """Augment an image and its mask: recolour, scale, rotate, blur, flip and crop to P x P.
 
     Args:
@@ -124,21 +165,28 @@ def augmented(
         pixels: P, also the image's long side at scale 1.
         mean: Colour of pixels outside the image, in [0, 1].
         random: Draws every parameter, always the same number of times.
+        classes: (H, W) uint8 class map of the image, if there is one.
 
     Returns:
-        (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}.
+        (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}; and the class map, if
+        given, (P, P) uint8 with 255 outside.
     """
     size = mask.shape[0], mask.shape[1]
     view, position = draw_view(settings, random, size, pixels)
     if random.random() < settings.vertical_flip:
         image, mask = image[::-1], mask[::-1]
+        classes = None if classes is None else classes[::-1]
     image = recoloured(image, settings, random)
     labels = uncropped_mask(mask, view, pixels)
     foreground = (labels == 1).numpy()
     top, left = crop_corner(foreground, pixels, pixels, settings.crop_foreground, position)
     view = view._replace(top=top, left=left)
-    picture = uncropped_image(image, view, pixels, mean)
-    return crop(picture, view, pixels), crop(labels, view, pixels)
+    picture = crop(uncropped_image(image, view, pixels, mean), view, pixels)
+    labels = crop(labels, view, pixels)
+    if classes is None:
+        return picture, labels
+    numbered = crop(uncropped_mask(classes, view, pixels), view, pixels)
+    return picture, labels, numbered.masked_fill(labels == OUTSIDE, IGNORE)
 
 
 def recoloured(
@@ -235,6 +283,10 @@ class Featuriser(nn.Module):
             )
             if self.support_target
             else None,
+            query_classes=None
+            if batch.classes is None
+            else self._sampled(batch.classes, side, align),
+            class_index=batch.class_index,
         )
 
     @staticmethod
@@ -247,11 +299,15 @@ class Featuriser(nn.Module):
 
     def _target(self, masks: Tensor, side: int, align: bool) -> Tensor:
         """Masks (B, P, P) at the pixels of the target, (B, S, S) int64."""
-        index, inside = target_index(self.target_side, side, side, masks.shape[-1], align)
-        rows = torch.from_numpy(index).to(masks.device)
-        target = masks[:, rows[:, None], rows].long()
-        outside = ~torch.from_numpy(inside).to(masks.device)
-        target[target == OUTSIDE] = IGNORE
+        target = self._sampled(masks, side, align)
+        return target.masked_fill(target == OUTSIDE, IGNORE)
+
+    def _sampled(self, maps: Tensor, side: int, align: bool) -> Tensor:
+        """Maps (B, P, P) at the pixels of the target, (B, S, S) int64; 255 outside."""
+        index, inside = target_index(self.target_side, side, side, maps.shape[-1], align)
+        rows = torch.from_numpy(index).to(maps.device)
+        target = maps[:, rows[:, None], rows].long()
+        outside = ~torch.from_numpy(inside).to(maps.device)
         target[:, outside] = IGNORE
         target[:, :, outside] = IGNORE
         return target

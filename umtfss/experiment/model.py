@@ -83,6 +83,17 @@ class PFENetConfig(Block):
     )
 
 
+class BAMConfig(Block):
+    """Keys that only BAM reads."""
+
+    dilations: list[PositiveInt] = Field(
+        default_factory=lambda: [6, 12, 18],
+        min_length=1,
+        description="dilations of the pyramid's 3x3 convolutions, tokens: about 0.1, 0.2 and 0.3 "
+        "of the grid's side, e.g. [2, 5, 7] at 24 x 24",
+    )
+
+
 class PrototypeConfig(Block):
     """Keys of the training-free matcher, which every model with a `residual` reads, too."""
 
@@ -145,6 +156,7 @@ class ModelConfig(Block):
     umtfss: UMTFSSConfig = Field(default_factory=UMTFSSConfig, description="keys of UMTFSS")
     cyctr: CyCTRConfig = Field(default_factory=CyCTRConfig, description="keys of CyCTR")
     pfenet: PFENetConfig = Field(default_factory=PFENetConfig, description="keys of PFENet")
+    bam: BAMConfig = Field(default_factory=BAMConfig, description="keys of BAM")
     prototype: PrototypeConfig = Field(
         default_factory=PrototypeConfig, description="keys of the training-free matcher"
     )

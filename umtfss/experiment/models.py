@@ -6,6 +6,8 @@ MODELS = {
     "pfenet": "PFENet",
     "cyctr": "CyCTR",
     "masksplit": "MaskSplit",
+    "repri": "RePRI",
+    "bam": "BAM",
     "prototype": "PrototypeMatcher",
     "transductive": "TransductiveMatcher",
 }

@@ -20,11 +20,14 @@ class MetaLearner(nn.Module):
             (default) for a ViT.
         ignore_in_loss: Whether label 255 is left out of the loss.
         reads_support_target: Whether the loss reads `EpisodeBatch.support_target`.
+        reads_classes: Whether the model tells the classes of its training tasks apart, and so reads
+            `EpisodeBatch.query_classes` and `class_index` in training.
     """
 
     align_corners: bool = False
     ignore_in_loss: bool = True
     reads_support_target: bool = False
+    reads_classes: bool = False
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
@@ -52,6 +55,15 @@ class MetaLearner(nn.Module):
             target: (B, S, S) int64 in {0, 1, 255}.
         """
         return dice_loss(logits, target, self.ignore_in_loss, self.align_corners)
+
+    def tell_apart(self, classes: int, are_clusters: bool) -> None:
+        """Prepare a model that reads classes for its training tasks.
+
+        Args:
+            classes: Number of classes of the training tasks, background not counted.
+            are_clusters: Whether the classes are clusters, which may hold novel objects, too.
+        """
+        raise NotImplementedError
 
     def transformer_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that AdamW optimises; SGD optimises the others."""

@@ -5,17 +5,13 @@ Shapes: B batch, K shots, C channels, h w feature grid.
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.model import ModelConfig
 from umtfss.models.base import MetaLearner
 from umtfss.models.layers.position_encoding import repeat_edge
-from umtfss.models.layers.transduction import TransductiveTask, fit
-
-NOTHING_FOUND = -1.0  # score of every query token of an episode whose supports show no foreground
+from umtfss.models.layers.transduction import transductive_logits
 
 
 class TransductiveMatcher(MetaLearner):
@@ -37,27 +33,3 @@ class TransductiveMatcher(MetaLearner):
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
         logits = transductive_logits(batch, batch.query_high, batch.support_high)
         return repeat_edge(logits, batch.query_valid, batch.side)
-
-
-@torch.no_grad()
-def transductive_logits(batch: EpisodeBatch, query: Tensor, support: Tensor) -> Tensor:
-    """The logits of every episode's own classifier, (B, 2, h, w) float32; 0 on padding.
-
-    Args:
-        batch: The episodes, for masks and valid areas.
-        query: (B, C, h, w) features of the query.
-        support: (B, K, C, h, w) features of the supports.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        score = torch.zeros(batch.query_valid.shape, device=query.device)
-        for row, valid in enumerate(batch.query_valid):
-            inside = batch.support_valid[row]
-            task = TransductiveTask(
-                F.normalize(query[row].movedim(0, 2)[valid].float(), dim=1),
-                F.normalize(support[row].movedim(1, 3)[inside].float(), dim=1),
-                batch.support_mask[row][inside].float(),
-                support.shape[1],
-            )
-            found = fit(task).scores(task.query) if task.label.any() else NOTHING_FOUND
-            score[row, valid] = found
-        return torch.stack([-score, score], 1) / 2

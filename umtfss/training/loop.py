@@ -202,7 +202,8 @@ def _on_device(
     if featuriser is None:
         batch: EpisodeBatch = loaded.to(device)
         return batch
-    tensors = {k: v.to(device, non_blocking=True) for k, v in vars(loaded).items()}
+    given = {k: v for k, v in vars(loaded).items() if v is not None}
+    tensors = {k: v.to(device, non_blocking=True) for k, v in given.items()}
     with torch.no_grad(), autocast(device, amp):
         return featuriser(replace(loaded, **tensors))
 

@@ -22,7 +22,13 @@ from umtfss.data.open import open_datasets
 from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.mask_split import SplitMasks
-from umtfss.episodes.masks import GroundTruthMasks, MaskSource, PseudoMasks
+from umtfss.episodes.masks import (
+    ClassMaps,
+    ClassMasks,
+    GroundTruthMasks,
+    MaskSource,
+    PseudoMasks,
+)
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.features.standard import Standardised, level_scales
 from umtfss.features.store import FeatureStore
@@ -100,6 +106,9 @@ def train_run(
         )
         for manifest in files.initial:
             load_weights(model, Path(manifest).parent)
+        classes = _classes(job, files) if model.reads_classes else ()
+        if classes:  # heads for other classes, as of the initial weights, start anew
+            model.tell_apart(len(classes), job.tasks is not TaskSource.LABELS)
         scales = mid_scales(job, files)
         train(
             model,
@@ -111,7 +120,7 @@ def train_run(
             device=device,
             images_per_epoch=episodes["images_per_epoch"],
             mid_scales=scales,
-            **_episodes(job, files, device, scales, model.reads_support_target),
+            **_episodes(job, files, device, scales, model.reads_support_target, classes),
         )
 
 
@@ -177,18 +186,27 @@ def _masks(job: TrainModel, files: TrainingFiles, catalog: Catalog) -> MaskSourc
     return SplitMasks(masks, job.seed) if job.tasks is TaskSource.SALIENCY else masks
 
 
+def _classes(job: TrainModel, files: TrainingFiles) -> tuple[int, ...]:
+    """The classes of the training tasks: those that episodes have, or every cluster."""
+    if job.tasks is TaskSource.LABELS:
+        return tuple(sorted(set(EpisodeList.load(_beside(files.episodes)).class_id.tolist())))
+    return tuple(range(PseudoMaskStore([_beside(path) for path in files.masks]).clusters))
+
+
 def _episodes(
     job: TrainModel,
     files: TrainingFiles,
     device: torch.device,
     scales: Mapping[str, float],
     support_target: bool,
+    classes: tuple[int, ...],
 ) -> dict[str, Any]:
     """The arguments of `train` for episodes: cached, or live with the backbone in the loop."""
     features, settings = job.features, job.training
     episodes = EpisodeList.load(_beside(files.episodes))
     catalog = Catalog(open_datasets(job.sources))
     masks = _masks(job, files, catalog)
+    maps = ClassMaps(masks, classes) if classes and isinstance(masks, ClassMasks) else None
     target_side = settings.loss_side or features.long_side
     if features.live is None:
         cached = CachedEpisodes(
@@ -202,6 +220,7 @@ def _episodes(
             flip=settings.augment.flip,
             vertical_flip=settings.augment.vertical_flip,
             support_target=support_target,
+            class_maps=maps,
         )
         return {"episodes": cached, "collate": collate}
     # Imported here: these libraries take a second to load, and only live features need them.
@@ -217,6 +236,7 @@ def _episodes(
         long_side=features.long_side,
         augment=settings.augment,
         seed=job.seed,
+        class_maps=maps,
     )
     featuriser = Featuriser(extractor, features.mid, features.high, target_side, support_target)
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}

@@ -12,7 +12,7 @@ from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.mask_split import SplitMasks
-from umtfss.episodes.masks import GroundTruthMasks, PseudoMasks
+from umtfss.episodes.masks import ClassMaps, GroundTruthMasks, PseudoMasks
 from umtfss.features.geometry import mask_to_target, sampled_mask
 
 SIZES = {"a/0": (40, 60), "a/1": (60, 30), "a/2": (60, 60), "b/3": (20, 60)}
@@ -297,3 +297,18 @@ def test_splits_are_the_same_in_every_process() -> None:
         for n in (0, 2)
     )
     assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_class_maps_are_read_only_if_asked_for() -> None:
+    assert collate([make(target_side=12)[0]]).query_classes is None
+    maps = ClassMaps(GroundTruthMasks(FakeCatalog()), (3, 7))
+    assert collate([make(class_maps=maps)[0]]).query_classes is None  # nothing is trained
+    dataset = make(target_side=12, class_maps=maps, flip=0.5)
+    batch = collate([dataset[index] for index in range(6)])
+    assert batch.target is not None
+    assert batch.query_classes is not None
+    assert batch.query_classes.dtype == torch.int64
+    expected = torch.where(batch.target == 1, 2, batch.target)  # class 7 is the second
+    assert torch.equal(batch.query_classes, expected)
+    assert batch.class_index is not None
+    assert batch.class_index.tolist() == [2] * 6

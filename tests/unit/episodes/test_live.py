@@ -1,5 +1,6 @@
 """Augmented episodes and features computed on the fly."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from umtfss.episodes.live import (
     recoloured,
 )
 from umtfss.episodes.mask_split import SplitMasks
-from umtfss.episodes.masks import GroundTruthMasks, PseudoMasks
+from umtfss.episodes.masks import ClassMaps, GroundTruthMasks, PseudoMasks
 from umtfss.experiment.augment import AugmentConfig
 from umtfss.experiment.backbones import BackboneSpec
 from umtfss.features.live import LiveFeatures
@@ -77,7 +78,9 @@ def episodes() -> EpisodeList:
     return EpisodeList(tuple(SIZES), [0, 1, 2, 0], [4] * 4, [[1, 2], [2, 0], [0, 1], [2, 1]], "t")
 
 
-def make(augment: AugmentConfig, seed: int = 0) -> LiveEpisodes:
+def make(
+    augment: AugmentConfig, seed: int = 0, class_maps: ClassMaps | None = None
+) -> LiveEpisodes:
     catalog = Catalog()
     return LiveEpisodes(
         episodes(),
@@ -87,6 +90,7 @@ def make(augment: AugmentConfig, seed: int = 0) -> LiveEpisodes:
         long_side=95,
         augment=augment,
         seed=seed,
+        class_maps=class_maps,
     )
 
 
@@ -265,7 +269,7 @@ def test_batches_depend_on_seed_and_index_alone() -> None:
         assert torch.equal(one.masks, other.masks)
         assert torch.equal(one.key, other.key)
     assert alone[0].images.shape == (2, 3, 3, 90, 90)
-    assert not torch.equal(make(settings, seed=1)[0][0], alone[0].images[0])
+    assert not torch.equal(make(settings, seed=1)[0].images, alone[0].images[0])
 
 
 def test_features_masks_and_targets_share_one_grid() -> None:
@@ -348,3 +352,38 @@ def test_live_features_are_computed_once_for_all_levels_and_sizes() -> None:
         live.grid("a/0")
         live.read(image_id, "two")
     assert len(calls) == 3
+
+
+def test_class_maps_are_augmented_as_the_masks() -> None:
+    """The episode's class covers its mask; a further class 2 is none of the codes of a mask."""
+
+    class Maps(GroundTruthMasks):
+        def class_map(self, image_id: str, classes: Sequence[int]) -> np.ndarray:
+            mask = self.mask(image_id, 4)
+            return np.where(mask == 0, 2, mask).astype(np.uint8)
+
+    settings = AugmentConfig(vertical_flip=0.5)
+    plain = make(settings)
+    maps = ClassMaps(Maps(Catalog()), (4, 5))
+    dataset = make(settings, class_maps=maps)
+    items = [dataset[index] for index in range(4)]
+    for index, item in enumerate(items):
+        assert torch.equal(item.masks, plain[index].masks)
+        assert plain[index].classes is None
+    batch = collate_live(items)
+    query = batch.masks[:, 0]
+    assert batch.classes is not None
+    assert (query == OUTSIDE).any()
+    expected = query.masked_fill(query == 0, 2).masked_fill(query == OUTSIDE, 255)
+    assert torch.equal(batch.classes, expected)
+    made = Featuriser(extractor(), ["one"], "two", 90)(batch)
+    assert made.query_classes is not None
+    assert made.target is not None
+    assert torch.equal(made.query_classes == 1, made.target == 1)
+    assert torch.equal(made.query_classes == 2, made.target == 0)
+    assert torch.equal(made.query_classes == 255, made.target == 255)
+    assert made.class_index is not None
+    assert made.class_index.tolist() == [maps.index(dataset.episodes[i].class_id) for i in range(4)]
+    without = Featuriser(extractor(), ["one"], "two", 90)(collate_live([plain[0]]))
+    assert without.query_classes is None
+    assert without.class_index is None

@@ -13,6 +13,7 @@ OTHER: dict[str, Any] = {
     "umtfss": {"k_fg": 7},
     "cyctr": {"cycle_tokens": 7},
     "pfenet": {"pyramid_scales": [1.0]},
+    "bam": {"dilations": [3]},
     "prototype": {"margin": 0.7},
 }
 
@@ -31,7 +32,7 @@ def test_a_key_has_one_place() -> None:
         assert set(moved.split()) <= set(sub_blocks()[block].model_fields)
 
 
-@pytest.mark.parametrize("model", ["umtfss", "cyctr", "pfenet", "masksplit"])
+@pytest.mark.parametrize("model", ["umtfss", "cyctr", "pfenet", "masksplit", "bam"])
 @pytest.mark.parametrize("residual", ["none", "centred"])
 def test_a_model_reads_the_shared_keys_and_its_own(model: str, residual: Any) -> None:
     block = ModelConfig(residual=residual)

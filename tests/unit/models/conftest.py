@@ -76,6 +76,8 @@ def make_batch() -> MakeBatch:
             target=target,
             support_pixels=pixels,
             support_target=target[:, None].repeat(1, shots, 1, 1),
+            query_classes=torch.where(target == 1, 2, target),
+            class_index=torch.full((batch,), 2),
         )
 
     return make

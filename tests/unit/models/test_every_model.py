@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
     "deformable_points": 4,
     "cycle_tokens": 9,
 }
+TARGETS = ("target", "support_target", "query_classes", "class_index")  # of training alone
 TRAINED = [name for name in MODELS if name not in TRAINING_FREE]
 CASES = [(name, {}) for name in MODELS]
 CASES += [(name, {"residual": "prototype"}) for name in TRAINED]
@@ -41,6 +42,8 @@ every_trained = pytest.mark.parametrize("name", TRAINED)
 def make_model(name: str, **keys: Any) -> MetaLearner:
     torch.manual_seed(0)
     model = build_model(name, ModelConfig().changed({**SMALL, **keys}), [12])
+    if model.reads_classes:
+        model.tell_apart(3, are_clusters=False)
     for parameter in model.parameters():  # sampling points and offsets start with zero weights
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -52,7 +55,7 @@ def changed(batch: EpisodeBatch, change: Callable[[torch.Tensor], torch.Tensor])
     grids = {
         f.name: change(getattr(batch, f.name))
         for f in dataclasses.fields(batch)
-        if f.name not in ("key", "target", "side", "support_target")
+        if f.name not in ("key", "side", *TARGETS)
     }
     return EpisodeBatch(**grids, key=batch.key)
 
@@ -93,7 +96,7 @@ def test_a_trimmed_batch_is_the_square_one(
     model, square = make_model(name, **keys), make_batch(shots=2)
     unpadded = changed(square, lambda grid: grid[..., :7, :9])
     trimmed = dataclasses.replace(
-        unpadded, target=square.target, side=10, support_target=square.support_target
+        unpadded, side=10, **{name: getattr(square, name) for name in TARGETS}
     )
     found = []
     for batch in (square, trimmed):
@@ -151,7 +154,7 @@ def test_five_shots_with_the_weights_of_one(make_batch: MakeBatch, name: str) ->
     batch = dataclasses.replace(one, **five)
     logits = model(batch)
     assert logits.isfinite().all()
-    if name in ("pfenet", "masksplit", "prototype"):
+    if name in ("pfenet", "masksplit", "prototype", "bam"):
         close(logits, model(one))
     assert model(make_batch(batch=2, shots=5)).shape == (2, 2, 10, 10)
 

@@ -109,7 +109,7 @@ def trimmed_batch(name: str, file: Arrays) -> EpisodeBatch:
     grids = {
         key: value[..., : TOKENS[0], : TOKENS[1]]
         for key, value in vars(batch).items()
-        if key not in ("key", "target", "support_target", "side")
+        if key not in ("key", "target", "side", "support_target", "query_classes", "class_index")
     }
     return replace(batch, **grids, side=batch.query_valid.shape[-1])
 

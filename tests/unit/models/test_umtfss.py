@@ -56,7 +56,7 @@ def test_padding_does_not_matter(
     crop = {
         f.name: getattr(batch, f.name)[..., :7, :9]
         for f in dataclasses.fields(batch)
-        if f.name not in ("key", "target", "side", "support_target")
+        if f.name not in ("key", "target", "side", "support_target", "query_classes", "class_index")
     }
     unpadded = model(EpisodeBatch(**crop, key=batch.key))
     torch.testing.assert_close(unpadded, logits[..., :7, :9], atol=1e-4, rtol=1e-4)
@@ -193,7 +193,7 @@ def test_released_padding_fills_the_square_and_is_seen(
     crop = {
         f.name: getattr(batch, f.name)[..., :7, :9]
         for f in dataclasses.fields(batch)
-        if f.name not in ("key", "target", "side", "support_target")
+        if f.name not in ("key", "target", "side", "support_target", "query_classes", "class_index")
     }
     trimmed = EpisodeBatch(**crop, key=batch.key, side=10)
     torch.testing.assert_close(model(trimmed), logits, atol=1e-4, rtol=1e-4)

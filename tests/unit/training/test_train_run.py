@@ -3,10 +3,12 @@
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.episodes.masks import GroundTruthMasks, PseudoMasks
 from umtfss.experiment.load import load_experiment
@@ -82,3 +84,16 @@ def test_how_a_training_runs_decides_nothing():
     longer = stage.model_copy(update={"steps": 70})
     other = Plan(plan.experiment.model_copy(update={"training": {run.pool: longer}}))
     assert TrainModel.of_run(other, run).deciding() != TrainModel.of_run(plan, run).deciding()
+
+
+def test_classes_are_those_of_the_episodes_or_every_cluster(monkeypatch):
+    plan = Plan(load_experiment("demo"))
+    runs = {run.tasks: run for run in plan.runs.trained_runs}
+    drawn = EpisodeList(["a/0", "a/1"], [0, 1, 0], [9, 2, 9], [[1], [0], [1]], "train")
+    monkeypatch.setattr(EpisodeList, "load", lambda path: drawn)
+    monkeypatch.setattr(training, "PseudoMaskStore", lambda paths: SimpleNamespace(clusters=4))
+    found = {
+        tasks: training._classes(TrainModel.of_run(plan, runs[tasks]), files_of(plan, runs[tasks]))
+        for tasks in (TaskSource.LABELS, TaskSource.CLUSTERS)
+    }
+    assert found == {TaskSource.LABELS: (2, 9), TaskSource.CLUSTERS: (0, 1, 2, 3)}

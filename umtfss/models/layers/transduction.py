@@ -9,7 +9,8 @@ with the cross-entropy CE of the supports' tokens, the entropy H of the query's 
 part of foreground pi that is expected in the query. The gradient is written out, because tests run
 in inference mode.
 
-Shapes: K shots, C channels, Q query tokens, S support tokens of all shots.
+Shapes: B batch, K shots, C channels, h w feature grid, Q query tokens of an episode, S support
+tokens of all of its shots.
 """
 
 from dataclasses import dataclass
@@ -18,11 +19,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from umtfss.episodes.batch import EpisodeBatch
+
 TEMPERATURE = 20.0  # tau
 RATE = 0.025  # of the gradient descent
 STEPS = 49
 ESTIMATED_AFTER = 9  # after this step, the query's own part of foreground replaces pi
+NOTHING_FOUND = -1.0  # score of the query of an episode whose supports show no foreground
 _SMALLEST = 1e-6  # least part of foreground and of background, so that logarithms are finite
+
+
+@torch.no_grad()
+def transductive_logits(batch: EpisodeBatch, query: Tensor, support: Tensor) -> Tensor:
+    """The logits of every episode's own classifier, (B, 2, h, w) float32; 0 on padding.
+
+    Args:
+        batch: The episodes, for masks and valid areas.
+        query: (B, C, h, w) features of the query.
+        support: (B, K, C, h, w) features of the supports.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        score = torch.zeros(batch.query_valid.shape, device=query.device)
+        for row, valid in enumerate(batch.query_valid):
+            inside = batch.support_valid[row]
+            task = TransductiveTask(
+                F.normalize(query[row].movedim(0, 2)[valid].float(), dim=1),
+                F.normalize(support[row].movedim(1, 3)[inside].float(), dim=1),
+                batch.support_mask[row][inside].float(),
+                support.shape[1],
+            )
+            found = fit(task).scores(task.query) if task.label.any() else NOTHING_FOUND
+            score[row, valid] = found
+        return torch.stack([-score, score], 1) / 2
 
 
 @dataclass(frozen=True)

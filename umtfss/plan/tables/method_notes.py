@@ -5,6 +5,9 @@ from collections.abc import Iterable
 # Meta-learner -> the difference between its row and the published system.
 NOTES = {
     "transductive": "TransductiveMatcher is RePRI's inference on features that no base class tuned",
+    "repri": "RePRI trains a head on the base classes (or clusters), not the backbone",
+    "bam": "BAM's base head is trained beside its meta-learner, on a backbone that no base class "
+    "tuned; on clusters, a cluster counts by the part of the support's foreground outside it",
 }
 
 
