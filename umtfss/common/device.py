@@ -1,9 +1,12 @@
 """The device that torch computes on, and how a process uses its cores and its memory."""
 
 import ctypes
+import os
 import sys
 
 import torch
+
+from umtfss.common.errors import ConfigError
 
 MIXED_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # by name in an experiment
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -19,6 +22,35 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
     dtype = MIXED_DTYPES.get(precision)
     kind = torch.device(device).type
     return torch.autocast(kind, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def usable_cores() -> int:
+    """The CPU threads for this process: $OMP_NUM_THREADS, else the cores that it may run on."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def named_device(name: str) -> torch.device:
+    """The device of a name such as "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ConfigError(
+            f"the device {name!r} cannot be used",
+            expected="cpu, or a device that this PyTorch sees, such as cuda, cuda:1 or mps",
+            found=str(error).partition("\n")[0],
+            fix="correct --device, or leave it out",
+        ) from error
+    return device
 
 
 def prepare_process(threads: int) -> torch.device:

@@ -1,10 +1,13 @@
-"""Memory that a process keeps, and gives back."""
+"""Threads, devices, and memory that a process keeps and gives back."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from umtfss.common.device import named_device, usable_cores
+from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
 
 SCRIPT = """
@@ -31,3 +34,19 @@ def test_freed_blocks_are_kept_until_they_are_released():
     released, kept = map(float, done.stdout.split())
     assert released > 250
     assert kept == 2**20
+
+
+def test_threads_are_those_asked_for_or_the_cores_that_may_be_used(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert usable_cores() == 3
+    for unclear in ("", "0", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", unclear)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
+        assert usable_cores() == 2
+
+
+def test_a_device_that_is_not_there_is_named():
+    assert named_device("cpu").type == "cpu"
+    for name in ("moon", "cuda:99"):
+        with pytest.raises(ConfigError, match=f"the device '{name}' cannot be used"):
+            named_device(name)
