@@ -1,29 +1,33 @@
 """The command line beside Snakemake: the cost of an experiment, and predictions of its models."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperCommand, TyperOption
 
-from umtfss.common.errors import DataError, UmtfssError
+from umtfss.common.errors import UmtfssError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
-from umtfss.plan.cells import matcher_run
+from umtfss.plan.cells import floor_features, floor_run, matcher_run
 from umtfss.plan.cost import cheaper_features, estimate, training_features, warnings
 from umtfss.plan.plan import Plan, table_names
 from umtfss.plan.run import RunSpec
 
+if TYPE_CHECKING:
+    import torch
+
 RunOption = Annotated[
     str,
     typer.Option(
-        help="a path that `plan` prints, or `prototype` (training-free, of every experiment); "
+        help="a path that `plan` prints, or `prototype` (training-free, on the floor's features); "
         "default: the trained run that most cells share"
     ),
 ]
@@ -79,61 +83,129 @@ def plan(
         console.print(f"Note: {line}.", soft_wrap=True, markup=False, highlight=False)
 
 
-@app.command()
+DeviceOption = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1 or mps; default: cuda if there is one, else cpu")
+]
+ThreadsOption = Annotated[
+    int, typer.Option(min=0, help="CPU threads; default: $OMP_NUM_THREADS, else the usable cores")
+]
+
+
+class PhotosTogether(TyperCommand):
+    """A command whose arguments stand together, before, between or after its options.
+
+    A photo behind the value of an option is a mistake: a shell's `*.jpg` gives an option one file
+    and makes arguments of the others.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse arguments in two places."""
+        options = [one for one in self.params if isinstance(one, TyperOption)]
+        flags = {
+            name for one in options if one.is_flag for name in (*one.opts, *one.secondary_opts)
+        }
+        places, previous, value = 0, "option", False
+        for arg in args:
+            if value:
+                value, previous = False, "option"
+            elif arg.startswith("-") and arg != "-":
+                value, previous = arg not in (*flags, "--help", "--") and "=" not in arg, "option"
+            else:
+                places += previous == "option"
+                previous = "photo"
+        if places > 1:
+            raise typer.BadParameter(
+                "photos to segment stand in two places. An option takes one file: repeat it, as in "
+                "--support-image a.jpg --support-image b.jpg, or name a folder with --supports"
+            )
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=PhotosTogether)
 def predict(
     queries: Annotated[list[Path], typer.Argument(help="photos to segment, or folders of them")],
+    supports: Annotated[
+        Path | None,
+        typer.Option(help="folder with a sub-folder for each object: photos, masks beside them"),
+    ] = None,
     support_image: Annotated[
-        list[Path], typer.Option(help="a photo that shows the object; repeat it for more shots")
-    ],
+        list[Path] | None,
+        typer.Option(help="a photo that shows the object; repeat it for more shots"),
+    ] = None,
     support_mask: Annotated[
-        list[Path], typer.Option(help="its mask: black background; one per --support-image")
-    ],
+        list[Path] | None,
+        typer.Option(help="its mask: black background; one for each --support-image"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("predictions"),
+    model: Annotated[
+        Path | None, typer.Option(help="a file of `export`, in place of --experiment and --run")
+    ] = None,
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
     run: RunOption = "",
     mask_value: Annotated[
         int | None,
         typer.Option(help="the object's value in the masks; default: all that is not black"),
     ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="an object with a lower score is not in a photo")
+    ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="write soft masks, too")] = False,
+    labelme: Annotated[bool, typer.Option("--labelme", help="write LabelMe files, too")] = False,
+    coco: Annotated[
+        Literal["polygons", "rle"],
+        typer.Option(help="regions in coco.json: polygons (holes filled), or exact rle"),
+    ] = "polygons",
+    device: DeviceOption = "",
+    threads: ThreadsOption = 0,
 ) -> None:
-    """Segment your own photos, given K photos of the object with their masks."""
-    from umtfss.common.device import prepare_process
-    from umtfss.predict import find_queries, output_paths, segment, write_prediction
+    """Segment your own photos, given K photos of each object with their masks."""
+    from umtfss.predict.outputs import Outputs
+    from umtfss.predict.photos import check_folder, find_queries
+    from umtfss.predict.segment_photos import segment_photos
+    from umtfss.predict.segmenter import Segmenter
+    from umtfss.predict.supports import check_supports, named_supports
 
     console = Console(soft_wrap=True)
     with _errors_as_text():
-        if len(support_image) != len(support_mask):
-            raise DataError(
-                "support photos and masks do not go together",
-                expected="as many --support-mask as --support-image, in the same order",
-                found=f"{len(support_image)} photos and {len(support_mask)} masks",
-                fix="add what is missing",
-            )
-        chosen = _plan(experiment)
-        spec = _run_named(run, chosen)
-        supports = list(zip(support_image, support_mask, strict=True))
-        found = find_queries(queries, out, supports)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=out):  # fail before the computation
-                pass
-        except OSError as error:
-            raise DataError(
-                f"nothing can be written to {out} ({error.strerror})", fix="give another --out"
-            ) from error
-        console.print(f"{len(support_image)}-shot, {spec.path} of {chosen.experiment.name}")
-        masks = segment(
-            chosen,
-            spec,
-            supports,
-            [query.path for query in found],
-            value=mask_value,
-            device=prepare_process(os.cpu_count() or 1),
-        )
-        for query, mask in zip(found, masks, strict=True):
-            write_prediction(mask, query, out)
-            line = f"{output_paths(out, query)[0]}: {100 * mask.mean():.1f} % object"
-            console.print(line, markup=False, highlight=False)
+        shown = named_supports(supports, support_image or (), support_mask or ())
+        outputs = Outputs(out, tuple(sorted({one.name for one in shown})), scores, labelme, coco)
+        found = find_queries(queries, outputs, shown)
+        check_folder(out)
+        check_supports(shown, mask_value)
+        chosen = _device(device, threads)
+        if model is not None:
+            segmenter, title = Segmenter.load(model, chosen), str(model)
+        else:
+            source = _plan(experiment)
+            spec = _run_named(run, source)
+            segmenter = Segmenter.of_run(source, spec, chosen)
+            title = f"{spec.path} of {source.experiment.name}"
+        if min_score is not None:
+            segmenter.min_score = min_score
+        line = f"{', '.join(outputs.names)}: {len(shown)} supports; {title}"
+        console.print(line, markup=False, highlight=False)
+        segmenter.fit(*zip(*shown, strict=True), mask_value=mask_value)
+        records = segment_photos(segmenter, found, outputs)
+    if bad := sum("error" in record for record in records):
+        raise _failed(f"{bad} of {len(records)} photos were not segmented; see above")
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="file to write, NAME.safetensors")],
+    experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
+    run: RunOption = "",
+) -> None:
+    """Write a run's model as one file for `predict --model`, and its card beside it."""
+    from umtfss.predict.export import export_run
+
+    if path.suffix != ".safetensors":
+        raise typer.BadParameter(f"{path}: name a file that ends in .safetensors")
+    with _errors_as_text():
+        _device("cpu", 0)
+        source = _plan(experiment)
+        card = export_run(source, _run_named(run, source), path)
+    Console(soft_wrap=True).print(f"{path}\n{card}", markup=False, highlight=False)
 
 
 @app.command()
@@ -152,7 +224,6 @@ def show(
     out: Annotated[Path, typer.Option(help="picture, .png or .pdf")] = Path("show.png"),
 ) -> None:
     """Draw test episodes: supports, query, truth, predictions, and their IoU."""
-    from umtfss.common.device import prepare_process
     from umtfss.evaluation.weights import check_weights
     from umtfss.figures.show import default_dataset, show_episode, show_extremes
     from umtfss.figures.tested import EpisodeSet
@@ -166,12 +237,50 @@ def show(
         spec = _run_named(run, chosen)
         check_weights(chosen, spec)
         tested = EpisodeSet(dataset or default_dataset(chosen, spec), shots, fold, seed)
-        device = prepare_process(os.cpu_count() or 1)
+        device = _device("", 0)
         if episode is None:
             show_extremes(chosen, spec, tested, count, out, device)
         else:
             show_episode(chosen, spec, tested, episode, out, device)
     Console(soft_wrap=True).print(str(out), markup=False, highlight=False)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="a path that `plan` prints, or `prototype`")],
+    second: Annotated[str, typer.Argument(help="the run that is compared with it")],
+    dataset: Annotated[str, typer.Option(help="default: the first that tables test it on")] = "",
+    shots: Annotated[int, typer.Option(min=1, help="supports of an episode")] = 1,
+    experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
+) -> None:
+    """Print the difference of two runs on the same test episodes, in all, by fold and by class."""
+    from umtfss.figures.show import default_dataset
+    from umtfss.tables.compare import class_names, compared, results_of
+
+    with _errors_as_text():
+        plan = _plan(experiment)
+        runs = [
+            floor_run(plan.experiment) if name == "prototype" else plan.runs.run_at(name)
+            for name in (first, second)
+        ]
+        tested = dataset or default_dataset(plan, runs[1])
+        one, other = (results_of(plan, run, tested, shots) for run in runs)
+        settings = plan.experiment.evaluation
+        names, title = class_names(plan, tested), f"{tested} {shots}-shot"
+        rows = list(compared(one, other, settings, names, title))
+    trainings = max(len(one), len(other))
+    covers = f"episodes and {trainings} trainings" if trainings > 1 else "episodes alone"
+    table = Table(
+        "", "episodes", "first", "second", "difference", title_justify="left",
+        title=f"{title}, mIoU in percent; {settings.interval:.0%} intervals over "
+        f"{covers}\nfirst: {runs[0].path}\nsecond: {runs[1].path}",
+    )  # fmt: skip
+    for row in rows:
+        value, low, high = (100 * getattr(row.difference, end) for end in ("value", "low", "high"))
+        numbers = (f"{100 * row.first:.1f}", f"{100 * row.second:.1f}")
+        cell = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        table.add_row(row.title, str(row.episodes), *numbers, escape(cell))
+    Console(width=None).print(table)
 
 
 def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
@@ -192,9 +301,24 @@ def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
     return [*rows, ("all", cells, count, alone, alone - count)]
 
 
+def _device(name: str, threads: int) -> "torch.device":
+    """Set this process up, and return the device of a name; empty: the GPU if there is one."""
+    from umtfss.common.device import named_device, prepare_process, usable_cores
+
+    default = prepare_process(threads or usable_cores())
+    return named_device(name) if name else default
+
+
+def _failed(text: str) -> typer.Exit:
+    """The end of a command with status 1, after a line on standard error."""
+    Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)
+    return typer.Exit(1)
+
+
 def _run_named(name: str, chosen: Plan) -> RunSpec:
     if name == "prototype":
-        return matcher_run(chosen.experiment)
+        features = floor_features(chosen.experiment)
+        return replace(matcher_run(chosen.experiment), features=features)
     return chosen.runs.run_at(name) if name else chosen.runs.main_run
 
 
@@ -209,7 +333,4 @@ def _errors_as_text() -> Iterator[None]:
     try:
         yield
     except UmtfssError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False
-        )
-        raise typer.Exit(1) from None
+        raise _failed(f"{type(error).__name__}: {error}") from None

@@ -160,7 +160,9 @@ def test_the_users_own_photos_are_segmented(finished, tmp_path, run):
     predicted = np.array(Image.open(tmp_path / "val_00001.png"))
     assert predicted.shape == mask.size[::-1]
     assert set(np.unique(predicted)) <= {0, 255}
-    assert {p.name for p in tmp_path.iterdir()} == {"val_00001.png", "val_00001-overlay.png"}
+    lists = {"coco.json", "results.jsonl", "scores.csv"}
+    results = {"val_00001.png", "val_00001-overlay.png"}
+    assert {p.name for p in tmp_path.iterdir()} == lists | results
     refused = finished.run(*command, "nothing.jpg", check=False)
     assert refused.returncode == 1
     assert "nothing.jpg is no photo" in refused.stderr

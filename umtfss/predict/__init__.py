@@ -1,0 +1,1 @@
+"""Own photos: K photos with masks show objects to find in others."""

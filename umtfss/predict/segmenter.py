@@ -1,0 +1,382 @@
+"""The few-shot segmenter of own photos: K photos with masks show each object to find in others.
+
+No data set, index or cache is needed, as features are computed when they are read.
+
+Shapes: H W pixels, h w feature grid, K shots, C objects, D channels of the high feature.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch.nn import functional as nnf
+
+from umtfss.backbones.extractor import Extractor
+from umtfss.backbones.weights import digest_state
+from umtfss.common.digests import digest_json
+from umtfss.common.errors import StoreError, WeightsError
+from umtfss.common.manifests import read_manifest
+from umtfss.episodes.episode import EpisodeList
+from umtfss.evaluation.images import EpisodeImages
+from umtfss.evaluation.scores import ScoringOptions, predicted_scores
+from umtfss.evaluation.trained import live_extractor, trained_model
+from umtfss.evaluation.weights import check_weights
+from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap
+from umtfss.features.geometry import mask_to_grid
+from umtfss.features.live import LiveFeatures
+from umtfss.features.standard import Standardised
+from umtfss.features.store import FeatureSource
+from umtfss.models.base import MetaLearner
+from umtfss.models.prototype import PrototypeMatcher
+from umtfss.plan.plan import Plan
+from umtfss.plan.run import RunSpec
+from umtfss.predict.model_file import ModelFile, read_model
+from umtfss.predict.recipe import Recipe
+from umtfss.predict.supports import (
+    DEFAULT_NAME,
+    OBJECT,
+    Picture,
+    check_fit,
+    read_photo,
+    read_support_mask,
+)
+from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels
+
+MIN_SCORE = -1.0  # of a cosine: nothing is left out
+COSINE_SCALE = 20.0  # of the matcher's cosines, before a sigmoid (PANet, arXiv:1908.06391)
+MEMORY_MB = 512
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What is found in a photo.
+
+    Attributes:
+        labels: (H, W) uint8, 0 nothing, i the object `classes_[i - 1]`.
+        scores: (C,) float32, the mean cosine between the tokens where an object is found, before
+            objects compete, and the mean token of the object in the supports; 0 if nothing is
+            found.
+        soft: (C, H, W) float32 in [0, 1]; above 0.5 is the object, before objects compete.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    soft: np.ndarray
+
+
+class Segmenter:
+    """A few-shot segmenter in the manner of scikit-learn.
+
+    Args:
+        recipe: All settings.
+        model: The meta-learner with its weights.
+        device: Where backbone and meta-learner run.
+        diffusion: The map of diffused features; None: features are not diffused.
+        backbone: Digest that the backbone's weights must have; empty: any.
+        min_score: An object with a lower score is not in the photo.
+
+    Attributes:
+        classes_: Names of the objects, sorted, after `fit`.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: MetaLearner,
+        device: torch.device | str = "cpu",
+        diffusion: DiffusionMap | None = None,
+        backbone: str = "",
+        min_score: float = MIN_SCORE,
+    ) -> None:
+        self.recipe, self.device, self.min_score = recipe, torch.device(device), min_score
+        self._model, self._diffusion, self._backbone = model, diffusion, backbone
+        self._photos = _Photos()
+        self._images: EpisodeImages | None = None
+        self._supports: list[list[str]] = []  # ids by object
+        self._prototypes = np.empty((0, 0), np.float32)
+        self.classes_: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
+        """The segmenter in a file that `umtfss export` has written.
+
+        Raises:
+            StoreError: The file is missing or is no such file.
+            WeightsError: The weights do not fit the model.
+        """
+        return cls.of_file(read_model(Path(path)), device)
+
+    @classmethod
+    def of_file(cls, file: ModelFile, device: torch.device | str = "cpu") -> Self:
+        """The segmenter of a model file's content."""
+        return cls(file.recipe, file.build(), device, file.diffusion, file.backbone)
+
+    @classmethod
+    def of_run(cls, plan: Plan, run: RunSpec, device: torch.device | str = "cpu") -> Self:
+        """The segmenter of a run of an experiment; the training-free matcher needs no training.
+
+        Raises:
+            StoreError: The run has not been trained, or was trained with other settings, or the
+                map of its diffused features is missing.
+            WeightsError: The weights were altered.
+        """
+        check_weights(plan, run)
+        weights = next(iter(plan.paths.training_manifest(run)), None)
+        read = plan.features.model_features(run)
+        model = trained_model(run.model, plan.runs.model_settings(run), read, weights)
+        scales = dict(read_manifest(weights, "training")["mid_scales"]) if weights else {}
+        return cls(Recipe.of_run(plan, run, scales), model, device, diffusion_map(plan, run))
+
+    def fit(
+        self,
+        images: Sequence[Picture],
+        masks: Sequence[Picture],
+        names: Sequence[str] | None = None,
+        *,
+        mask_value: int | None = None,
+    ) -> Self:
+        """Learn what the objects look like.
+
+        Args:
+            images: K photos of every object, K may differ; files or arrays (H, W, 3) uint8 RGB.
+            masks: The mask of the object on each photo, a file or an array (H, W).
+            names: The name of the object on each photo; None: all show the same object.
+            mask_value: The object's value in the masks; None: every value but 0.
+
+        Raises:
+            DataError: A photo or mask cannot be used; nothing is computed then.
+            WeightsError: The backbone's weights are missing or altered.
+        """
+        names = [DEFAULT_NAME] * len(images) if names is None else list(names)
+        check_fit(images, masks, names)
+        photos = _Photos()
+        self._supports = [[] for _ in set(names)]
+        classes = tuple(sorted(set(names)))
+        for number, (image, mask, name) in enumerate(zip(images, masks, names, strict=True)):
+            found = read_support_mask(mask, image, mask_value)
+            self._supports[classes.index(name)].append(
+                photos.add(f"support/{number}", image, found)
+            )
+        self._photos, self._images, self.classes_ = photos, None, classes
+        self._images = self._images_of(photos)
+        self._prototypes = np.stack([self._prototype(ids) for ids in self._supports])
+        return self
+
+    def predict(
+        self, photo: Picture, return_scores: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """The object of every pixel, (H, W) uint8: 0 none, i the object `classes_[i - 1]`.
+
+        Args:
+            photo: A file or an array (H, W, 3) uint8 RGB.
+            return_scores: Whether to return the scores of the objects, (C,) float32, too.
+
+        Raises:
+            DataError: The photo cannot be read.
+            ValueError: `fit` was not called.
+        """
+        found = self.segment(photo)
+        return (found.labels, found.scores) if return_scores else found.labels
+
+    def segment(self, photo: Picture) -> Segmentation:
+        """What is found in a photo: labels, scores and soft masks (see `predict`).
+
+        The result does not depend on other photos to segment.
+        """
+        images = self._images
+        if images is None:
+            raise ValueError("expected a fitted segmenter: call fit(images, masks) first")
+        query = self._photos.add_query(photo)
+        differences = np.stack([self._difference(images, query, ids) for ids in self._supports])
+        cosines = np.moveaxis(self._tokens(query) @ self._prototypes.T, 2, 0)
+        scores = self._scores(query, cosines, differences > 0)
+        pixels = enlarged(cosines, differences.shape[1:], images.align_corners)
+        self._photos.drop(query)
+        scale = COSINE_SCALE if isinstance(self._model, PrototypeMatcher) else 1.0
+        return Segmentation(
+            labels_of(pixels, (differences > 0) & (scores >= self.min_score)[:, None, None]),
+            scores,
+            expit(scale * differences),
+        )
+
+    def _difference(self, images: EpisodeImages, query: str, supports: list[str]) -> np.ndarray:
+        """The foreground's score minus the background's, of one object, (H, W) float32."""
+        read, recipe = self.recipe.features, self.recipe
+        options = ScoringOptions(read.mid, read.high, 1, self.device, recipe.amp, recipe.refine)
+        rows = np.arange(1, len(supports) + 1)[None]
+        episode = EpisodeList(
+            [query, *supports], np.array([0]), np.array([OBJECT]), rows, "predict"
+        )
+        return next(predicted_scores(self._model, episode, images, options))
+
+    def _prototype(self, supports: list[str]) -> np.ndarray:
+        """The mean direction of an object's tokens over its supports, (D,) float32 of length 1."""
+        sums = [
+            np.tensordot(self._part(one, self._photos.mask(one)), self._tokens(one), 2)
+            for one in supports
+        ]
+        return _unit(np.sum(sums, 0))
+
+    def _scores(self, query: str, cosines: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """The score of every object in a photo, (C,) float32.
+
+        Args:
+            query: The photo.
+            cosines: (C, h, w), of tokens to the objects.
+            masks: (C, H, W) bool, where the objects are found.
+        """
+        parts = np.stack([self._part(query, mask.astype(np.uint8)) for mask in masks])
+        area = parts.sum((1, 2))
+        return ((parts * cosines).sum((1, 2)) / np.where(area > 0, area, 1)).astype(np.float32)
+
+    def _tokens(self, image_id: str) -> np.ndarray:
+        """The tokens of an image in its high feature, (h, w, D) float32 of length 1."""
+        assert self._images is not None
+        return _unit(self._images.read(image_id, self.recipe.features.high).astype(np.float32))
+
+    def _part(self, image_id: str, mask: np.ndarray) -> np.ndarray:
+        """The part of every token that the object covers, (h, w)."""
+        assert self._images is not None
+        images = self._images
+        part, valid = mask_to_grid(mask, images.grid(image_id), images.align_corners)
+        return part * valid
+
+    def _images_of(self, photos: "_Photos") -> EpisodeImages:
+        """The features of photos, as the recipe says."""
+        recipe, extractor = self.recipe, self._extractor
+        features: FeatureSource = LiveFeatures(extractor, photos, recipe.extracted.long_side)
+        if self._diffusion is not None:
+            features = DiffusedFeatures(features, self._diffusion)
+        if recipe.mid_scales:
+            features = Standardised(features, recipe.mid_scales)
+        return EpisodeImages(
+            photos,
+            features,
+            MEMORY_MB,
+            lambda image_id: felzenszwalb_superpixels(photos.image(image_id), recipe.superpixels),
+        )
+
+    def model_file(self, provenance: Mapping[str, Any]) -> ModelFile:
+        """The segmenter, without what it was fitted to, as the content of a model file.
+
+        Args:
+            provenance: Where it comes from.
+        """
+        weights = self._model.state_dict()
+        return ModelFile(self.recipe, weights, self._extractor.digest, self._diffusion, provenance)
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides what a fitted segmenter finds."""
+        diffusion, photos = self._diffusion, self._photos
+        arrays = [] if diffusion is None else [diffusion.segments, diffusion.coordinates]
+        for image_id in (one for ids in self._supports for one in ids):
+            arrays += [photos.image(image_id), photos.mask(image_id)]
+        return digest_json(
+            [
+                self.recipe.as_json(),
+                digest_state({n: value.cpu() for n, value in self._model.state_dict().items()}),
+                self._extractor.digest,
+                [self.classes_, self._supports, self.min_score],
+                [sha256(np.ascontiguousarray(one).data).hexdigest() for one in arrays],
+            ]
+        )
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        """The backbone, loaded when it is first needed."""
+        extractor = live_extractor(self.recipe.extracted, self.device)
+        if self._backbone not in ("", extractor.digest):
+            raise WeightsError(
+                f"the weights of the backbone {extractor.name} are not those of the model",
+                expected=f"digest {self._backbone}",
+                found=f"digest {extractor.digest}",
+                fix="install the packages that the model's card names, or export the model again",
+            )
+        return extractor
+
+
+class _Photos:
+    """Photos and masks by id; the catalog of the features."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[str, Picture] = {}
+        self._masks: dict[str, np.ndarray] = {}
+        self._queries = 0
+
+    def add(self, image_id: str, photo: Picture, mask: np.ndarray) -> str:
+        """Add a support, and return its id."""
+        self._pictures[image_id], self._masks[image_id] = photo, mask
+        return image_id
+
+    def add_query(self, photo: Picture) -> str:
+        """Add a photo to segment, and return an id that no other photo has had."""
+        self._queries += 1
+        image_id = f"query/{self._queries}"
+        self._pictures[image_id] = read_photo(photo)
+        return image_id
+
+    def drop(self, image_id: str) -> None:
+        """Forget a photo."""
+        del self._pictures[image_id]
+
+    def image(self, image_id: str) -> np.ndarray:
+        """The photo, (H, W, 3) uint8 RGB."""
+        return read_photo(self._pictures[image_id])
+
+    def mask(self, image_id: str) -> np.ndarray:
+        """The mask of a support, (H, W) uint8: 0 or `OBJECT`, 255 ignored."""
+        return self._masks[image_id]
+
+
+def labels_of(cosines: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The most similar object of every pixel, (H, W) uint8: 0 none, i object i - 1.
+
+    Objects compete by their cosines: on development photos that is better than by the models'
+    scores, whose backgrounds differ (`python -m benchmarks.presence`).
+
+    Args:
+        cosines: (C, H, W), similarity of the pixel to the object.
+        found: (C, H, W) bool, whether the object is found there.
+    """
+    left = np.where(found, cosines, -np.inf)
+    return np.where(found.any(0), left.argmax(0) + 1, 0).astype(np.uint8)
+
+
+def enlarged(maps: np.ndarray, size: Sequence[int], align_corners: bool) -> np.ndarray:
+    """Maps (C, h, w) at a photo's size, (C, H, W) float32."""
+    batch = torch.from_numpy(np.ascontiguousarray(maps))[None]
+    return nnf.interpolate(batch, tuple(size), mode="bilinear", align_corners=align_corners)[
+        0
+    ].numpy()
+
+
+def diffusion_map(plan: Plan, run: RunSpec) -> DiffusionMap | None:
+    """The map of a run's diffused features; None: its features are not diffused.
+
+    Raises:
+        StoreError: The pool has not been mapped.
+    """
+    if not plan.features.diffuses(run):
+        return None
+    path, name = plan.paths.diffusion_map(plan.features.run_features(run)), plan.experiment.name
+    if not Path(path).is_file():
+        raise StoreError(
+            f"the photos that experiment {name} diffuses over have not been mapped here",
+            expected=Path(path).resolve(),
+            fix=f"in the project's folder: snakemake --cores all --config experiment={name} -- "
+            f"{path}",
+        )
+    return DiffusionMap.load(path)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors (..., D) at length 1; a zero vector stays."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(length, 1e-12)
