@@ -22,7 +22,7 @@ from scipy.io import loadmat
 
 from umtfss.common.errors import DataError
 from umtfss.data.dataset import known_split
-from umtfss.data.images import read_image, read_mask
+from umtfss.data.images import decoding, read_image, read_mask
 
 # fmt: off
 CLASS_NAMES = (
@@ -128,13 +128,6 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _read_sbd(path: Path) -> np.ndarray:
-    try:
+    with decoding(path):
         content = loadmat(path, squeeze_me=True, variable_names="GTcls")
-        mask = np.asarray(content["GTcls"]["Segmentation"].item())
-    except Exception as error:  # scipy raises many kinds for a damaged file
-        raise DataError(
-            f"{path} cannot be read ({type(error).__name__}: {error})",
-            expected="an SBD file with GTcls.Segmentation",
-            fix="fetch SBD again, the file is damaged",
-        ) from error
-    return mask.astype(np.uint8)
+        return np.asarray(content["GTcls"]["Segmentation"].item()).astype(np.uint8)

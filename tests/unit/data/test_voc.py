@@ -103,7 +103,7 @@ def test_damaged_mat_is_named(official):
     path = official / "benchmark_RELEASE" / "dataset" / "cls" / "c.mat"
     for content in (path.read_bytes()[:60], b""):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"c\.mat cannot be read"):
+        with pytest.raises(DataError, match=r"c\.mat cannot be decoded"):
             VocDataset("pascal", official).mask("c")
 
 
