@@ -31,6 +31,7 @@ from umtfss.experiment.evaluation import RefineConfig
 from umtfss.experiment.model import ModelConfig, PrototypeConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.experiment.training import TrainingConfig
+from umtfss.features.geometry import GridGeometry
 from umtfss.features.store import (
     FeatureSpec,
     FeatureStore,
@@ -345,11 +346,14 @@ class SimulatedTokens:
 
     def __init__(self, images: int, tokens: int, channels: int) -> None:
         self.ids = [str(place) for place in range(images)]
-        self.channels, self.tokens = {"level": channels}, tokens
+        self.tokens = tokens
+        self.geometry = GridGeometry({"level": channels}, tokens, 1, 1, align_corners=False)
 
     @cached_property
     def _means(self) -> np.ndarray:
-        return np.random.default_rng(0).standard_normal((64, self.channels["level"]), np.float32)
+        return np.random.default_rng(0).standard_normal(
+            (64, self.geometry.channels["level"]), np.float32
+        )
 
     def grid(self, image_id: str) -> tuple[int, int]:
         """(1, tokens)."""
@@ -358,7 +362,7 @@ class SimulatedTokens:
     def read(self, image_id: str, level: str) -> np.ndarray:
         """(1, tokens, C) float16 around one of 64 means each."""
         random = np.random.default_rng(int(image_id))
-        noise = random.standard_normal((self.tokens, self.channels[level]), np.float32)
+        noise = random.standard_normal((self.tokens, self.geometry.channels[level]), np.float32)
         return (self._means[random.integers(64, size=self.tokens)] + noise).astype(np.float16)[None]
 
 

@@ -228,7 +228,7 @@ class Bench:
     @property
     def channels(self) -> list[int]:
         """Channels of each level of the mid feature."""
-        return [self.trained.channels[level] for level in self.backbone.mid]
+        return [self.trained.geometry.channels[level] for level in self.backbone.mid]
 
     def untrained(self, name: str, settings: ModelConfig, seed: int) -> MetaLearner:
         """A model with the initial weights of a training seed."""

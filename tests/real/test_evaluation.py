@@ -17,7 +17,7 @@ from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.scores import ScoringOptions, evaluate
 from umtfss.evaluation.trained import live_features
 from umtfss.experiment.load import load_experiment
-from umtfss.features.geometry import mask_to_grid
+from umtfss.features.geometry import GridGeometry, mask_to_grid
 from umtfss.models.prototype import PrototypeMatcher
 from umtfss.plan.cells import floor_run
 from umtfss.plan.plan import Plan
@@ -26,11 +26,9 @@ from umtfss.plan.plan import Plan
 class TrueTokens:
     """A token's feature is the part of it that a class covers."""
 
-    long_side, stride, multiple = 60, 1, 1
-
     def __init__(self, labels: dict[str, np.ndarray], align_corners: bool) -> None:
-        self.labels, self.align_corners = labels, align_corners
-        self.channels = {"part": 20}
+        self.labels = labels
+        self.geometry = GridGeometry({"part": 20}, 60, 1, 1, align_corners)
 
     def image_size(self, image_id: str) -> tuple[int, int]:
         height, width = self.labels[image_id].shape
@@ -46,7 +44,7 @@ class TrueTokens:
         parts = np.zeros((*grid, 20), np.float16)
         for label in np.unique(labels[(labels > 0) & (labels < 255)]):
             mask = np.where(labels == 255, 255, labels == label).astype(np.uint8)
-            parts[..., label - 1] = mask_to_grid(mask, grid, self.align_corners)[0]
+            parts[..., label - 1] = mask_to_grid(mask, grid, self.geometry.align_corners)[0]
         return parts
 
 

@@ -12,6 +12,7 @@ from umtfss.episodes.draw_unlabelled import draw_pseudo_episodes
 from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.extract import extract_features
+from umtfss.features.geometry import GridGeometry
 from umtfss.features.store import FeatureStore
 from umtfss.figures.gallery import cluster_gallery
 from umtfss.figures.purity import cluster_purity
@@ -26,8 +27,7 @@ SETTINGS = PseudoMasksConfig()
 class Colours:
     """Features without a network: the colour of 16 px cells, away from the mean colour."""
 
-    channels = {"colour": 3}  # noqa: RUF012
-    align_corners = False
+    geometry = GridGeometry({"colour": 3}, 500, 16, 16, align_corners=False)
 
     def __init__(self, catalog, ids):
         self.catalog, self.ids = catalog, ids

@@ -22,9 +22,6 @@ class Extractor(nn.Module):
         name: Name of the backbone.
         levels: The levels to return, in order.
         channels: Level -> C, of the levels to return.
-        stride: Distance of tokens, px.
-        multiple: Sides of images are multiples of this number, plus 1 px if `align_corners`.
-        align_corners: How the grid lies on the pixels; see `BackboneSpec`.
         digest: sha256 of all the backbone's weights, whatever the levels.
         mirrored: Whether features are averaged over an image and its mirror image.
         precision: Autocast precision; None: the precision of the caller's context.
@@ -44,8 +41,6 @@ class Extractor(nn.Module):
         self.precision = precision
         self.levels = tuple(levels)
         self.channels = {level: spec.channels[level] for level in levels}
-        self.stride, self.multiple = spec.stride, spec.multiple
-        self.align_corners = spec.align_corners
         self.network = network.to(memory_format=torch.channels_last)  # faster convolutions
         self.mean: Tensor
         self.std: Tensor
@@ -69,10 +64,10 @@ class Extractor(nn.Module):
         Raises:
             ValueError: A side does not fit the backbone.
         """
-        extra = int(self.align_corners)
-        if any((side - extra) % self.multiple for side in images.shape[2:]):
+        extra, multiple = int(self.spec.align_corners), self.spec.multiple
+        if any((side - extra) % multiple for side in images.shape[2:]):
             raise ValueError(
-                f"{self.name} expected sides of {self.multiple} k{' + 1' if extra else ''} px, "
+                f"{self.name} expected sides of {multiple} k{' + 1' if extra else ''} px, "
                 f"but got {tuple(images.shape[2:])}"
             )
         images = (images - self.mean) / self.std

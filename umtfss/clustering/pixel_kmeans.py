@@ -111,7 +111,7 @@ def fit_centroids(
             found=available,
             fix="give more images, a larger long_side of the features or fewer clusters",
         )
-    channels = store.channels[level]
+    channels = store.geometry.channels[level]
     stream = TokenStream(store, level, subset)
     memory = np.empty((min(settings.memory_vectors, available), channels), dtype=np.float32)
     vectors = stream.fill(memory)

@@ -21,7 +21,7 @@ class TokenStream:
         self._images: Iterator[np.ndarray] = (
             unit_tokens(store, i, level) for i in tqdm(ids, "k-means", unit="image")
         )
-        self._rest = np.empty((0, store.channels[level]), dtype=np.float32)
+        self._rest = np.empty((0, store.geometry.channels[level]), dtype=np.float32)
 
     def fill(self, buffer: np.ndarray) -> np.ndarray:
         """Fill `buffer`, (V, C) float32, and return its filled part: all of it until the end.

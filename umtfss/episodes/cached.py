@@ -22,7 +22,6 @@ from umtfss.episodes.masks import ClassMaps, MaskSource
 from umtfss.features.geometry import (
     IGNORE,
     check_grid,
-    grid_side,
     mask_to_grid,
     mask_to_target,
     sampled_mask,
@@ -111,7 +110,7 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         self.mid, self.high = tuple(mid), high
         self.seed, self.target_side = seed, target_side
         self.flip, self.vertical_flip = flip, vertical_flip
-        self.side = grid_side(store.long_side, store.multiple, store.stride, store.align_corners)
+        self.side = store.geometry.side
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -152,11 +151,11 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         """The mask (H, W) of the image in a role, at the pixels of the target, (S, S) uint8."""
         mask = _flipped(mask, *self._flips(episode, role))
         grid = self.store.grid(episode.roles[role])
-        return mask_to_target(mask, grid, self.side, target_side, self.store.align_corners)
+        return mask_to_target(mask, grid, self.side, target_side, self.store.geometry.align_corners)
 
     def _image(self, episode: Episode, role: str, mask: np.ndarray | None) -> ImageItem:
         """The image in a role, with its mask (H, W); the mask is None for the query."""
-        image_id, align = episode.roles[role], self.store.align_corners
+        image_id, align = episode.roles[role], self.store.geometry.align_corners
         levels = [self.store.read(image_id, level) for level in (*self.mid, self.high)]
         grid = levels[0].shape[:2]
         check_grid(grid, self.side, image_id)

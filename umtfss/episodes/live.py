@@ -255,7 +255,7 @@ class Featuriser(nn.Module):
         mid = torch.cat([levels[name] for name in self.mid], 1).float().unflatten(0, shape)
         high = levels[self.high].float().unflatten(0, shape)
         side, pixels = mid.shape[-1], batch.masks.shape[-1]
-        align = self.extractor.align_corners
+        align = self.extractor.spec.align_corners
         weights = torch.from_numpy(cell_weights(side, pixels, align).copy()).to(mid)
         supports = batch.masks[:, 1:]
 

@@ -34,9 +34,7 @@ class EpisodeImages:
         read_superpixels: Callable[[str], np.ndarray] | None = None,
     ) -> None:
         self.catalog, self.store, self._read_superpixels = catalog, store, read_superpixels
-        self.channels, self.long_side = store.channels, store.long_side
-        self.stride, self.multiple = store.stride, store.multiple
-        self.align_corners = store.align_corners
+        self.geometry = store.geometry
         self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._room = memory_mb * 2**20
         self._lock = RLock()  # a reading thread and the evaluation share this object

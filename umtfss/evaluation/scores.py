@@ -95,7 +95,7 @@ def predicted_scores(
     """
     rows = range(len(episodes)) if rows is None else rows
     dataset = CachedEpisodes(episodes, images, options.mid, options.high, GroundTruthMasks(images))
-    model, align = model.to(options.device).eval(), images.align_corners
+    model, align = model.to(options.device).eval(), images.geometry.align_corners
 
     def read(batch: Sequence[int]) -> EpisodeBatch:
         return collate([dataset[row] for row in batch])

@@ -180,17 +180,15 @@ class DiffusedFeatures:
 
     def __init__(self, source: FeatureSource, diffusion: DiffusionMap) -> None:
         level, channels = diffusion.level, diffusion.segments.shape[1]
-        if source.channels.get(level) != channels:
+        if source.geometry.channels.get(level) != channels:
             raise StoreError(
                 "the features do not fit the diffusion map",
                 expected=f"{level} of {channels} channels",
-                found=source.channels,
+                found=source.geometry.channels,
                 fix="make the map again: snakemake --cores all all_features",
             )
         self.source, self.diffusion = source, diffusion
-        self.channels = {DIFFUSED: diffusion.settings.width}
-        self.long_side, self.stride = source.long_side, source.stride
-        self.multiple, self.align_corners = source.multiple, source.align_corners
+        self.geometry = replace(source.geometry, channels={DIFFUSED: diffusion.settings.width})
         self._rows = {image_id: row for row, image_id in enumerate(diffusion.ids)}
         self._own = np.bincount(diffusion.image, minlength=len(diffusion.ids))
         cells = faiss.IndexFlatIP(channels)
@@ -273,7 +271,7 @@ def diffuse_shard(manifest: str | Path, diffusion_map: str | Path, folder: Path)
     assert store.spec is not None
     spec = replace(
         store.spec,
-        channels=features.channels,
+        channels=dict(features.geometry.channels),
         weights=digest_json([store.spec.weights, mapped]),
     )
     made_of = [
@@ -288,7 +286,7 @@ def diffuse_shard(manifest: str | Path, diffusion_map: str | Path, folder: Path)
         digest_json(made_of),
         store.ids,
         features.images,
-        image_bytes=tokens * features.channels[DIFFUSED] * np.dtype(np.float16).itemsize,
+        image_bytes=tokens * features.geometry.channels[DIFFUSED] * np.dtype(np.float16).itemsize,
         description=DIFFUSED,
         packages=("faiss-cpu", "numpy", "h5py"),
     )

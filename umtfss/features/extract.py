@@ -102,9 +102,9 @@ def extract_features(
         channels=extractor.channels,
         long_side=long_side,
         precision=precision,
-        stride=extractor.stride,
-        multiple=extractor.multiple,
-        align_corners=extractor.align_corners,
+        stride=extractor.spec.stride,
+        multiple=extractor.spec.multiple,
+        align_corners=extractor.spec.align_corners,
         mirrored=extractor.mirrored,
     )
     code = digest_code("umtfss/features/extract.py", "umtfss/backbones/build.py")

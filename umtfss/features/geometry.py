@@ -8,6 +8,8 @@ Coordinates count from the centre of the first token or pixel. Token t lies at p
 the size that the backbone saw.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,26 +18,30 @@ from umtfss.common.errors import StoreError
 from umtfss.data.images import IGNORE
 
 
-def grid_side(long_side: int, multiple: int, stride: int, align: bool) -> int:
-    """The side g of the square grid that every image of a store fits in, tokens.
+@dataclass(frozen=True)
+class GridGeometry:
+    """The geometry of a source of features, the same for all of its images.
 
-    Args:
+    Attributes:
+        channels: Level -> C, in the stored order.
         long_side: Image long side, px; the backbone sees the largest valid side up to `long_side`.
-        multiple: Valid sides are multiples of this number, plus 1 px if corners are aligned, px.
         stride: Distance of tokens, px.
-        align: Whether the grid aligns corners.
+        multiple: Valid sides are multiples of this number, plus 1 px if corners are aligned, px.
+        align_corners: Whether corner tokens lie on corner pixels.
     """
-    extra = int(align)
-    return (square_pixels(long_side, multiple, align) - extra) // stride + extra
 
+    channels: Mapping[str, int]
+    long_side: int
+    stride: int
+    multiple: int
+    align_corners: bool
 
-def square_pixels(long_side: int, multiple: int, align: bool) -> int:
-    """The side P of the square that every image fits in at the backbone's resolution, px.
-
-    Arguments as in `grid_side`.
-    """
-    extra = int(align)
-    return (long_side - extra) // multiple * multiple + extra
+    @property
+    def side(self) -> int:
+        """The side g of the square grid that every image fits in, tokens."""
+        extra = int(self.align_corners)
+        blocks = (self.long_side - extra) // self.multiple
+        return blocks * self.multiple // self.stride + extra
 
 
 def check_grid(grid: tuple[int, int], side: int, image_id: str) -> None:

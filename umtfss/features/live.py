@@ -7,6 +7,7 @@ from torch import Tensor
 
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.data.image_source import ImageSource
+from umtfss.features.geometry import GridGeometry
 
 
 class LiveFeatures:
@@ -20,8 +21,10 @@ class LiveFeatures:
 
     def __init__(self, extractor: Extractor, catalog: ImageSource, long_side: int) -> None:
         self.extractor, self.catalog, self.long_side = extractor, catalog, long_side
-        self.channels, self.stride = extractor.channels, extractor.stride
-        self.multiple, self.align_corners = extractor.multiple, extractor.align_corners
+        spec = extractor.spec
+        self.geometry = GridGeometry(
+            extractor.channels, long_side, spec.stride, spec.multiple, spec.align_corners
+        )
         self._sizes: dict[str, tuple[int, int]] = {}
         self._latest: tuple[str, dict[str, np.ndarray]] = "", {}
         self._lock = Lock()  # a reading thread and the evaluation share this object

@@ -118,9 +118,7 @@ class Standardised:
 
     def __init__(self, source: FeatureSource, scales: Mapping[str, float]) -> None:
         self.source, self.scales = source, dict(scales)
-        self.channels, self.long_side = source.channels, source.long_side
-        self.stride, self.multiple = source.stride, source.multiple
-        self.align_corners = source.align_corners
+        self.geometry = source.geometry
 
     def grid(self, image_id: str) -> tuple[int, int]:
         """The image's un-padded grid (h, w)."""

@@ -27,6 +27,7 @@ import numpy as np
 from umtfss.common.errors import DataError, StoreError
 from umtfss.common.hdf5 import FileKind
 from umtfss.common.manifests import read_manifest, write_manifest
+from umtfss.features.geometry import GridGeometry
 
 KIND = FileKind("umtfss-features", 1, "a feature file", "all_features")
 MANIFEST = "manifest.json"
@@ -58,6 +59,13 @@ class FeatureSpec:
     multiple: int
     align_corners: bool
     mirrored: bool = False
+
+    @property
+    def geometry(self) -> GridGeometry:
+        """The channels of the features, and how their grids lie on pixels."""
+        return GridGeometry(
+            self.channels, self.long_side, self.stride, self.multiple, self.align_corners
+        )
 
 
 @dataclass(frozen=True)
@@ -197,11 +205,7 @@ class FeatureStore:
             self._add(path)
         assert self.spec is not None
         self.ids: tuple[str, ...] = tuple(self._rows)
-        self.channels: dict[str, int] = dict(self.spec.channels)
-        self.levels: tuple[str, ...] = tuple(self.channels)
-        self.backbone, self.long_side = self.spec.backbone, self.spec.long_side
-        self.stride, self.multiple = self.spec.stride, self.spec.multiple
-        self.align_corners = self.spec.align_corners
+        self.geometry: GridGeometry = self.spec.geometry
 
     def _add(self, path: Path) -> None:
         manifest = read_manifest(path, "features")
@@ -266,10 +270,10 @@ class FeatureStore:
             StoreError: The image or the level is not in the store, or its part is damaged.
         """
         path = self._parts[self._row(image_id)[0]]
-        if level not in self.channels:
+        if level not in self.geometry.channels:
             raise StoreError(
                 f"the store has no level {level!r}",
-                expected=f"one of {self.levels}",
+                expected=f"one of {tuple(self.geometry.channels)}",
                 fix="name the level in the features block and extract again",
             )
         with KIND.reading(path, f"{level} of {image_id}"):
@@ -316,11 +320,7 @@ class TokenSource(Protocol):
 class FeatureSource(TokenSource, Protocol):
     """The interface of features: `FeatureStore`, `LiveFeatures`, `DiffusedFeatures` and others."""
 
-    channels: dict[str, int]
-    long_side: int
-    stride: int
-    multiple: int
-    align_corners: bool
+    geometry: GridGeometry
 
     def grid(self, image_id: str) -> tuple[int, int]:
         """The image's un-padded grid (h, w)."""

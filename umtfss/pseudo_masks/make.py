@@ -83,7 +83,7 @@ class PseudoMasker:
         """
         grid, size = self.store.grid(image_id), self.store.image_size(image_id)
         tokens = unit_tokens(self.store, image_id, self.level)
-        align = self.store.align_corners
+        align = self.store.geometry.align_corners
         labels = self.label_pixels(tokens, grid, size=size, align_corners=align)
         if self.settings.superpixels == "felzenszwalb":
             image = self.catalog.image(image_id)
@@ -130,10 +130,11 @@ def make_pseudo_masks(
         StoreError: The centres do not fit the features.
         DataError: An image has another size than when its features were stored.
     """
-    if centroids.shape[1] != store.channels[level]:
+    channels = store.geometry.channels[level]
+    if centroids.shape[1] != channels:
         raise StoreError(
             f"the cluster centres do not fit the features of level {level}",
-            expected=f"{store.channels[level]} channels",
+            expected=f"{channels} channels",
             found=f"{centroids.shape[1]} channels",
             fix="run snakemake --cores all all_clustering again for these features",
         )
@@ -187,7 +188,7 @@ def _write_shard(
             file,
             ids,
             clusters=masker.clusters,
-            channels=masker.store.channels[masker.level],
+            channels=masker.store.geometry.channels[masker.level],
             centroids=centroids,
             settings={**masker.settings.model_dump(mode="json"), "level": masker.level},
         )

@@ -70,8 +70,8 @@ def test_dilated_network_has_stride_8_and_its_first_layers_are_plain(random_resn
     extractor = build_extractor("resnet50", levels, {"resnet50": WeightsConfig(source=resnet_file)})
     found = extractor(IMAGES)
     assert list(found) == levels == list(extractor.levels)
-    assert extractor.stride == 8
-    assert extractor.align_corners
+    assert extractor.spec.stride == 8
+    assert extractor.spec.align_corners
     for level, x in found.items():
         assert x.shape == (2, extractor.channels[level], 9, 13)
     with torch.no_grad():

@@ -20,6 +20,7 @@ from umtfss.clustering.pixel_kmeans import (
 from umtfss.clustering.token_stream import TokenStream
 from umtfss.common.errors import DataError, StoreError
 from umtfss.experiment.clustering import ClusteringConfig
+from umtfss.features.geometry import GridGeometry
 from umtfss.features.store import unit_tokens
 
 
@@ -28,7 +29,8 @@ class Grids:
 
     def __init__(self, grids):
         self.grids = grids
-        self.channels = {"top": next(iter(grids.values())).shape[-1]}
+        channels = next(iter(grids.values())).shape[-1]
+        self.geometry = GridGeometry({"top": channels}, 6, 1, 1, align_corners=False)
         self.reads = []
 
     def grid(self, image_id):

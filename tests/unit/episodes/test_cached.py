@@ -13,7 +13,7 @@ from umtfss.episodes.cached import CachedEpisodes, collate
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.episodes.masks import ClassMaps, GroundTruthMasks, PseudoMasks
-from umtfss.features.geometry import mask_to_target, sampled_mask
+from umtfss.features.geometry import GridGeometry, mask_to_target, sampled_mask
 
 SIZES = {"a/0": (40, 60), "a/1": (60, 30), "a/2": (60, 60), "b/3": (20, 60)}
 CHANNELS = {"low": 3, "middle": 2, "top": 4}
@@ -22,7 +22,7 @@ CHANNELS = {"low": 3, "middle": 2, "top": 4}
 class FakeStore:
     """Features whose values tell the image, the level and the place; tokens of 10 px."""
 
-    channels, long_side, stride, multiple, align_corners = CHANNELS, 60, 10, 10, False
+    geometry = GridGeometry(CHANNELS, 60, 10, 10, align_corners=False)
 
     def grid(self, image_id: str) -> tuple[int, int]:
         height, width = SIZES[image_id]

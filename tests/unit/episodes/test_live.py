@@ -26,6 +26,7 @@ from umtfss.episodes.mask_split import SplitMasks
 from umtfss.episodes.masks import ClassMaps, GroundTruthMasks, PseudoMasks
 from umtfss.experiment.augment import AugmentConfig
 from umtfss.experiment.backbones import BackboneSpec
+from umtfss.features.geometry import GridGeometry
 from umtfss.features.live import LiveFeatures
 
 MEAN = [0.2, 0.4, 0.6]
@@ -330,8 +331,7 @@ def test_ignored_support_tokens_are_not_valid() -> None:
 
 def test_live_features_look_like_a_store() -> None:
     live, catalog = LiveFeatures(extractor(), Catalog(), 95), Catalog()
-    assert (live.stride, live.multiple, live.align_corners) == (10, 10, False)
-    assert live.channels == {"one": 3, "two": 3}
+    assert live.geometry == GridGeometry({"one": 3, "two": 3}, 95, 10, 10, align_corners=False)
     for image_id, size in SIZES.items():
         assert live.image_size(image_id) == size
         assert live.grid(image_id) == (size[0] // 10, size[1] // 10)

@@ -11,6 +11,7 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.scores import ScoringOptions, evaluate, predicted_scores
 from umtfss.experiment.evaluation import RefineConfig
+from umtfss.features.geometry import GridGeometry
 
 CLASS = 7
 
@@ -18,10 +19,8 @@ CLASS = 7
 class World:
     """Images of several sizes; the feature of a token is whether it is of the class."""
 
-    channels, long_side, stride, multiple = {"low": 2, "top": 1}, 96, 8, 8
-
     def __init__(self, align_corners: bool = False) -> None:
-        self.align_corners = align_corners
+        self.geometry = GridGeometry({"low": 2, "top": 1}, 96, 8, 8, align_corners)
         self.reads: list[tuple[str, str]] = []
         rng = np.random.default_rng(0)
         self.labels = {}
@@ -45,7 +44,7 @@ class World:
         self.reads.append((image_id, level))
         mask = torch.from_numpy(self.labels[image_id] == CLASS).float()[None, None]
         tokens = nnf.interpolate(mask, self.grid(image_id), mode="area")[0, 0].numpy()
-        return np.repeat(tokens[..., None], self.channels[level], 2).astype(np.float16)
+        return np.repeat(tokens[..., None], self.geometry.channels[level], 2).astype(np.float16)
 
     def image(self, qualified: str) -> np.ndarray:
         return np.zeros((*self.labels[qualified].shape, 3), np.uint8)

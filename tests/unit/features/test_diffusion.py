@@ -18,6 +18,7 @@ from umtfss.features.diffusion import (
     principal_directions,
     spectral_coordinates,
 )
+from umtfss.features.geometry import GridGeometry
 from umtfss.features.pool_graph import build_pool_graph
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSpec, FeatureStore, ImageFeatures, unit_tokens
@@ -105,7 +106,7 @@ def test_a_part_of_the_cosine_is_that_of_the_features_before(store, diffusion):
         tokens = unit_tokens(store, image_id, LEVEL)
         placed = places.read(image_id, DIFFUSED).reshape(len(tokens), -1).astype(np.float32)
         found = features.read(image_id, DIFFUSED).reshape(len(tokens), -1).astype(np.float32)
-        assert found.shape[1] == mixed.width == features.channels[DIFFUSED]
+        assert found.shape[1] == mixed.width == features.geometry.channels[DIFFUSED]
         expected = 0.7 * placed @ placed.T + 0.3 * tokens @ tokens.T
         np.testing.assert_allclose(found @ found.T, expected, atol=5e-3)
 
@@ -131,10 +132,7 @@ def test_principal_directions_are_those_of_the_svd(diffusion):
 class Arcs:
     """Images whose tokens lie on two arcs, each a quarter of a circle in a plane of its own."""
 
-    long_side, stride, multiple, align_corners = 64, 4, 4, False
-
-    def __init__(self):
-        self.channels = {LEVEL: 4}
+    geometry = GridGeometry({LEVEL: 4}, 64, 4, 4, align_corners=False)
 
     def read(self, image_id, level):
         random = np.random.default_rng(int(image_id.removeprefix("set/")))
@@ -199,7 +197,9 @@ def test_a_shard_is_diffused_to_another(manifest, store, diffusion, tmp_path):
     made = diffuse_shard(manifest, tmp_path / "map.h5", tmp_path / "diffused")
     found, live = FeatureStore([made]), DiffusedFeatures(store, diffusion)
     assert found.ids == store.ids
-    assert found.channels == {DIFFUSED: SETTINGS.channels}
+    assert found.geometry == dataclasses.replace(
+        store.geometry, channels={DIFFUSED: SETTINGS.channels}
+    )
     for image_id in (*POOL[:3], *OTHERS):
         np.testing.assert_array_equal(found.read(image_id, DIFFUSED), live.read(image_id, DIFFUSED))
         assert found.image_size(image_id) == (64, 64)
@@ -214,7 +214,7 @@ def test_an_empty_shard_is_diffused_to_an_empty_one(diffusion, tmp_path):
     )  # fmt: skip
     made = diffuse_shard(empty, tmp_path / "map.h5", tmp_path / "diffused")
     assert FeatureStore([made]).ids == ()
-    assert FeatureStore([made]).channels == {DIFFUSED: SETTINGS.channels}
+    assert FeatureStore([made]).geometry.channels == {DIFFUSED: SETTINGS.channels}
 
 
 def test_a_diffused_part_is_kept_only_for_the_same_map(manifest, store, diffusion, tmp_path):

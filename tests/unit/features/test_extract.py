@@ -57,7 +57,7 @@ def test_features_are_those_of_every_image_alone(dataset, extractor, tmp_path):
 def test_channel_order_and_levels_are_kept(dataset, extractor, tmp_path):
     store = FeatureStore([run(dataset, extractor, tmp_path)])
     fine, both = (store.read("toy/a/04", level) for level in ("fine", "both"))
-    assert store.levels == ("fine", "both")
+    assert tuple(store.geometry.channels) == ("fine", "both")
     np.testing.assert_array_equal(both, np.concatenate([fine, -fine], axis=2))
     red = prepare_image(dataset.images["a/04"], extractor, LONG_SIDE)[0, :4, :4].mean().item()
     assert fine[0, 0, 0] == pytest.approx((red - 0.5) / 0.5, abs=1e-3)

@@ -11,10 +11,10 @@ from torch.nn import functional as nnf
 
 from umtfss.common.errors import StoreError
 from umtfss.features.geometry import (
+    GridGeometry,
     cell_weights,
     check_grid,
     crop_corner,
-    grid_side,
     mask_to_grid,
     mask_to_target,
     sampled_mask,
@@ -29,7 +29,7 @@ from umtfss.features.geometry import (
 def test_the_padded_grid_holds_the_long_side(
     long_side: int, multiple: int, stride: int, align: bool, side: int
 ) -> None:
-    assert grid_side(long_side, multiple, stride, align) == side
+    assert GridGeometry({}, long_side, stride, multiple, align).side == side
 
 
 def test_a_grid_that_does_not_fit_is_refused() -> None:

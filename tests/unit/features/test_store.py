@@ -12,6 +12,7 @@ from loky import ProcessPoolExecutor
 
 from umtfss.common.errors import StoreError
 from umtfss.features import store as module
+from umtfss.features.geometry import GridGeometry
 from umtfss.features.store import (
     FeatureSpec,
     FeatureStore,
@@ -66,9 +67,8 @@ def test_shards_of_two_data_sets_are_read_as_one(tmp_path):
     assert len(store) == 11
     assert "pascal/003" in store
     assert "pascal/007" not in store
-    assert (store.levels, store.channels) == (("low", "high"), {"low": 2, "high": 5})
-    assert (store.backbone, store.long_side, store.stride, store.multiple) == ("net", 64, 8, 8)
-    assert store.align_corners is False
+    assert list(store.geometry.channels.items()) == [("low", 2), ("high", 5)]
+    assert store.geometry == GridGeometry({"low": 2, "high": 5}, 64, 8, 8, align_corners=False)
     assert_holds(store, [*one, *two])
 
 

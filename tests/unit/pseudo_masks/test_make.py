@@ -6,6 +6,7 @@ import torch
 
 from umtfss.common.errors import DataError, StoreError
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
+from umtfss.features.geometry import GridGeometry
 from umtfss.pseudo_masks import make as module
 from umtfss.pseudo_masks.make import make_pseudo_masks, make_saliency_masks
 from umtfss.pseudo_masks.store import PseudoMaskStore
@@ -16,8 +17,7 @@ LITERAL = PseudoMasksConfig(superpixels="off", min_area=50)
 class Features:
     """Images of 48 x 64 px with one square; grid of 8 px cells, one channel per cluster."""
 
-    channels = {"top": 3}  # noqa: RUF012
-    align_corners = False
+    geometry = GridGeometry({"top": 3}, 64, 8, 8, align_corners=False)
 
     def __init__(self, count):
         self.ids = tuple(f"set/{i}" for i in range(count))
