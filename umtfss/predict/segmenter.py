@@ -196,7 +196,7 @@ class Segmenter:
         differences = np.stack([self._difference(images, query, ids) for ids in self._supports])
         cosines = np.moveaxis(self._tokens(query) @ self._prototypes.T, 2, 0)
         scores = self._scores(query, cosines, differences > 0)
-        pixels = enlarged(cosines, differences.shape[1:], images.align_corners)
+        pixels = enlarged(cosines, differences.shape[1:], images.geometry.align_corners)
         self._photos.drop(query)
         scale = COSINE_SCALE if isinstance(self._model, PrototypeMatcher) else 1.0
         return Segmentation(
@@ -244,7 +244,7 @@ class Segmenter:
         """The part of every token that the object covers, (h, w)."""
         assert self._images is not None
         images = self._images
-        part, valid = mask_to_grid(mask, images.grid(image_id), images.align_corners)
+        part, valid = mask_to_grid(mask, images.grid(image_id), images.geometry.align_corners)
         return part * valid
 
     def _images_of(self, photos: "_Photos") -> EpisodeImages:
