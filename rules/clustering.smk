@@ -4,9 +4,10 @@
 rule all_clustering:
     input:
         collect(
-            "results/{experiment}/clustering/{pool}/centroids.h5",
+            "results/{experiment}/clustering/{pool}/centroids.{suffix}",
             experiment=experiment.name,
             pool=plan.runs.pools,
+            suffix=["h5", "json"],
         ),
 
 
@@ -14,7 +15,8 @@ rule cluster_pixels:
     input:
         lambda wildcards: plan.inputs.clustered_features(wildcards.pool),
     output:
-        "results/{experiment}/clustering/{pool}/centroids.h5",
+        centroids="results/{experiment}/clustering/{pool}/centroids.h5",
+        manifest="results/{experiment}/clustering/{pool}/centroids.json",
     log:
         "results/{experiment}/logs/clustering/{pool}-cluster_pixels.log",
     benchmark:

@@ -11,8 +11,13 @@ rule draw_test_episodes:
     input:
         lambda wildcards: plan.paths.test_index(wildcards.dataset),
     output:
-        collect(
+        episodes=collect(
             "results/{{experiment}}/episodes/test/{{dataset}}/fold{fold}-{{shot}}shot-seed{seed}.h5",
+            fold=experiment.tables.folds,
+            seed=range(plan.runs.test_seeds),
+        ),
+        manifests=collect(
+            "results/{{experiment}}/episodes/test/{{dataset}}/fold{fold}-{{shot}}shot-seed{seed}.json",
             fold=experiment.tables.folds,
             seed=range(plan.runs.test_seeds),
         ),
@@ -30,8 +35,8 @@ rule draw_test_episodes:
 
 rule draw_pseudo_episodes:
     input:
-        manifests=lambda wildcards: plan.paths.pseudo_masks(wildcards.pool, ".json"),
-        masks=lambda wildcards: ancient(plan.paths.pseudo_masks(wildcards.pool)),
+        masks=lambda wildcards: plan.paths.pseudo_masks(wildcards.pool, ".json"),
+        files=lambda wildcards: ancient(plan.paths.pseudo_masks(wildcards.pool)),
         indexes=lambda wildcards: plan.paths.fold_indexes(
             wildcards.pool, wildcards.fold
         ),
@@ -52,8 +57,8 @@ rule draw_pseudo_episodes:
 
 rule draw_split_episodes:
     input:
-        manifests=lambda wildcards: plan.paths.saliency_masks(wildcards.pool, ".json"),
-        masks=lambda wildcards: ancient(plan.paths.saliency_masks(wildcards.pool)),
+        masks=lambda wildcards: plan.paths.saliency_masks(wildcards.pool, ".json"),
+        files=lambda wildcards: ancient(plan.paths.saliency_masks(wildcards.pool)),
         indexes=lambda wildcards: plan.paths.fold_indexes(
             wildcards.pool, wildcards.fold
         ),

@@ -17,8 +17,8 @@ rule evaluate_run:
                 plan.runs.evaluation_at(wildcards)
             )
         ),
-        weights_file=lambda wildcards: ancient(
-            plan.paths.training_weights(plan.runs.evaluation_at(wildcards).run)
+        files=lambda wildcards: ancient(
+            plan.inputs.evaluation_files(plan.runs.evaluation_at(wildcards))
         ),
     output:
         "results/{experiment}/evaluation/{run}/{dataset}-{shot}shot{refine}.json",

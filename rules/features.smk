@@ -33,7 +33,8 @@ rule map_pool:
     input:
         lambda wildcards: plan.inputs.mapped_features(wildcards.diffused),
     output:
-        "results/{experiment}/features/{diffused}/diffusion.h5",
+        map="results/{experiment}/features/{diffused}/diffusion.h5",
+        manifest="results/{experiment}/features/{diffused}/diffusion.json",
     log:
         "results/{experiment}/logs/features/{diffused}-map_pool.log",
     benchmark:
@@ -57,7 +58,8 @@ rule diffuse_features:
             wildcards.split,
             wildcards.shard,
         ),
-        map="results/{experiment}/features/{diffused}/diffusion.h5",
+        map="results/{experiment}/features/{diffused}/diffusion.json",
+        file=ancient("results/{experiment}/features/{diffused}/diffusion.h5"),
     output:
         "results/{experiment}/features/{diffused}/{dataset}/{split}/shard{shard}/manifest.json",
     log:

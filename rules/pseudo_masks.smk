@@ -9,7 +9,8 @@ rule all_pseudo_masks:
 
 rule make_pseudo_masks:
     input:
-        centroids="results/{experiment}/clustering/{pool}/centroids.h5",
+        centroids="results/{experiment}/clustering/{pool}/centroids.json",
+        file=ancient("results/{experiment}/clustering/{pool}/centroids.h5"),
         features=lambda wildcards: plan.inputs.assigned_features(
             wildcards.pool, wildcards.dataset, wildcards.split, wildcards.shard
         ),
@@ -60,7 +61,8 @@ rule make_superpixels:
     input:
         "results/{experiment}/data/{dataset}/{split}.json",
     output:
-        "results/{experiment}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5",
+        superpixels="results/{experiment}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5",
+        manifest="results/{experiment}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.json",
     log:
         "results/{experiment}/logs/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.log",
     benchmark:

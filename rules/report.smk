@@ -8,8 +8,8 @@ rule all_figures:
 
 rule draw_cluster_gallery:
     input:
-        manifests=lambda wildcards: plan.paths.pseudo_masks(wildcards.pool, ".json"),
-        masks=lambda wildcards: ancient(plan.paths.pseudo_masks(wildcards.pool)),
+        masks=lambda wildcards: plan.paths.pseudo_masks(wildcards.pool, ".json"),
+        files=lambda wildcards: ancient(plan.paths.pseudo_masks(wildcards.pool)),
     output:
         gallery="results/{experiment}/figures/clusters-{pool}.png",
         purity="results/{experiment}/figures/clusters-{pool}-purity.json",
@@ -62,9 +62,7 @@ rule draw_label_ratios:
 rule draw_qualitative_panel:
     input:
         unpack(lambda wildcards: plan.inputs.evaluation_inputs(plan.runs.panel)),
-        weights_file=lambda wildcards: ancient(
-            plan.paths.training_weights(plan.runs.panel.run)
-        ),
+        files=lambda wildcards: ancient(plan.inputs.evaluation_files(plan.runs.panel)),
     output:
         "results/{experiment}/figures/qualitative.png",
     log:

@@ -4,9 +4,10 @@
 rule all_training:
     input:
         collect(
-            "results/{experiment}/training/{run}/manifest.json",
+            "results/{experiment}/training/{run}/{file}",
             experiment=experiment.name,
             run=[run.path for run in plan.runs.trained_runs],
+            file=["manifest.json", "weights.safetensors", "log.csv", "curve.png"],
         ),
 
 

@@ -14,4 +14,4 @@ with job_log(snakemake.log[0]):
     centroids = fit_centroids(
         store, job.level, store.ids, job.clusters, job.settings, job.settings.seed
     )
-    save_centroids(snakemake.output[0], centroids)
+    save_centroids(snakemake.output.centroids, centroids)

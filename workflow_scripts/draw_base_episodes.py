@@ -1,8 +1,6 @@
 """Draw the labelled training episodes of a fold's base classes at one label ratio."""
 
-from umtfss.common.digests import digest_file
 from umtfss.common.log import job_log
-from umtfss.common.manifests import write_manifest
 from umtfss.data.index import DatasetIndex
 from umtfss.episodes.draw_labelled import draw_base_episodes, labelled_epoch_length
 from umtfss.episodes.label_subsets import label_subset
@@ -30,7 +28,4 @@ with job_log(snakemake.log[0]):
         seed=job.seed,
         key=job.key,
         **pool,
-    ).save(snakemake.output.episodes)
-    digest = digest_file(snakemake.output.episodes)
-    facts = {"images_per_epoch": images, "labelled_images": len(allowed)}
-    write_manifest(snakemake.output.manifest, "episodes", digest, **facts)
+    ).save(snakemake.output.episodes, images_per_epoch=images, labelled_images=len(allowed))

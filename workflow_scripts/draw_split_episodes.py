@@ -1,8 +1,6 @@
 """Draw the split episodes of a pool: every image is its own query and support."""
 
-from umtfss.common.digests import digest_file
 from umtfss.common.log import job_log
-from umtfss.common.manifests import write_manifest
 from umtfss.data.index import DatasetIndex
 from umtfss.episodes.draw_unlabelled import (
     draw_split_episodes,
@@ -25,6 +23,4 @@ with job_log(snakemake.log[0]):
         seed=job.seed,
         allowed_ids=allowed,
         key=job.key,
-    ).save(snakemake.output.episodes)
-    digest = digest_file(snakemake.output.episodes)
-    write_manifest(snakemake.output.manifest, "episodes", digest, images_per_epoch=images)
+    ).save(snakemake.output.episodes, images_per_epoch=images)

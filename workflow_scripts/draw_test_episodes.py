@@ -8,7 +8,7 @@ from umtfss.plan.jobs.draw_test_episodes import DrawTestEpisodes
 with job_log(snakemake.log[0]):
     job = DrawTestEpisodes.read(snakemake.params.job)
     index = DatasetIndex.load(snakemake.input[0])
-    for file, path in zip(job.files, snakemake.output, strict=True):
+    for file, path in zip(job.files, snakemake.output.episodes, strict=True):
         draw_test_episodes(
             index,
             file.classes,

@@ -2,7 +2,6 @@
 
 from umtfss.clustering.centroids import load_centroids
 from umtfss.common.log import job_log
-from umtfss.common.manifests import write_manifest
 from umtfss.data.catalog import Catalog
 from umtfss.data.open import open_datasets
 from umtfss.features.store import FeatureStore
@@ -12,7 +11,7 @@ from umtfss.pseudo_masks.make import make_pseudo_masks
 with job_log(snakemake.log[0]):
     job = MakePseudoMasks.read(snakemake.params.job)
     store = FeatureStore([snakemake.input.features])
-    digest = make_pseudo_masks(
+    make_pseudo_masks(
         store,
         job.level,
         Catalog(open_datasets([job.dataset])),
@@ -22,4 +21,3 @@ with job_log(snakemake.log[0]):
         snakemake.output.masks,
         workers=snakemake.threads,
     )
-    write_manifest(snakemake.output.manifest, "pseudo_masks", digest, images=len(store.ids))

@@ -1,7 +1,6 @@
 """Find the salient region of every image of one shard."""
 
 from umtfss.common.log import job_log
-from umtfss.common.manifests import write_manifest
 from umtfss.data.catalog import Catalog
 from umtfss.data.open import open_datasets
 from umtfss.features.store import FeatureStore
@@ -11,7 +10,7 @@ from umtfss.pseudo_masks.make import make_saliency_masks
 with job_log(snakemake.log[0]):
     job = MakeSaliencyMasks.read(snakemake.params.job)
     store = FeatureStore([snakemake.input.features])
-    digest = make_saliency_masks(
+    make_saliency_masks(
         store,
         job.level,
         Catalog(open_datasets([job.dataset])),
@@ -20,4 +19,3 @@ with job_log(snakemake.log[0]):
         snakemake.output.masks,
         workers=snakemake.threads,
     )
-    write_manifest(snakemake.output.manifest, "pseudo_masks", digest, images=len(store.ids))

@@ -15,4 +15,5 @@ with job_log(snakemake.log[0]):
     catalog = Catalog(open_datasets([job.dataset]))
     index = DatasetIndex.load(snakemake.input[0])
     ids = shard_ids(index.image_ids, job.shard, job.shards)
-    write_superpixels(((one, catalog.image(one)) for one in ids), job, snakemake.output[0])
+    images = ((one, catalog.image(one)) for one in ids)
+    write_superpixels(images, job, snakemake.output.superpixels)

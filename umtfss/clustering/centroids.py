@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from umtfss.common.digests import digest_file
 from umtfss.common.hdf5 import FileKind
 
-KIND = FileKind("umtfss-centroids", 1, "a file of cluster centres", "all_clustering")
+KIND = FileKind("umtfss-centroids", 1, "a file of cluster centres")
 
 
-def save_centroids(path: str | Path, centroids: np.ndarray) -> str:
-    """Write the centres and return the file's digest; equal centres give equal bytes.
+def save_centroids(path: str | Path, centroids: np.ndarray) -> None:
+    """Write the centres and their manifest; equal centres give equal bytes.
 
     Args:
         path: The HDF5 file, written atomically.
@@ -19,14 +18,13 @@ def save_centroids(path: str | Path, centroids: np.ndarray) -> str:
     """
     with KIND.create(path) as file:
         file["centroids"] = centroids.astype(np.float32, copy=False)
-    return digest_file(path)
 
 
 def load_centroids(path: str | Path) -> np.ndarray:
-    """The centres in a file, (N, C) float32.
+    """The centres that a manifest describes, (N, C) float32.
 
     Raises:
-        StoreError: The file is missing, of another format or of another version.
+        StoreError: The file or its manifest is missing, damaged, or of another kind or place.
     """
-    with KIND.open(path) as file:
+    with KIND.open(KIND.checked(path)) as file:
         return file["centroids"][()]

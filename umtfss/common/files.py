@@ -166,7 +166,7 @@ def read_json(
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path} does not exist", expected=holds, fix=f"run {make}")
-    fix = f"delete it and run {make}"
+    fix = f"delete {path} and run {make}"
     try:
         content = json.loads(path.read_bytes().decode("utf-8"))
     except UnicodeDecodeError as error:

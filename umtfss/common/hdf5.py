@@ -1,9 +1,9 @@
-"""HDF5 files with a format and a version, which are checked before a file is read.
+"""HDF5 files with a manifest each, which is checked before a file is read.
 
 All HDF5 files are opened here, and none is locked: shared file systems often have no locks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,13 @@ import h5py
 
 from umtfss.common.errors import StoreError
 from umtfss.common.files import atomic_path
+from umtfss.common.manifests import (
+    check_files,
+    command_for,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+)
 
 
 @dataclass(frozen=True)
@@ -23,34 +30,60 @@ class FileKind:
         format: Value of the file's attribute `format`.
         version: Value of the file's attribute `version`; a new layout has a higher one.
         holds: What the file is, for messages: "a file of cluster centres".
-        target: Snakemake target that makes the file.
     """
 
     format: str
     version: int
     holds: str
-    target: str
 
     @contextmanager
-    def create(self, path: str | Path, **layout: Any) -> Iterator[h5py.File]:
+    def create(
+        self, path: str | Path, facts: Mapping[str, Any] | None = None, **layout: Any
+    ) -> Iterator[h5py.File]:
         """A new file of this kind, open for writing; it becomes `path` if the block succeeds.
+
+        The manifest is written beside it.
 
         Args:
             path: The file.
+            facts: Fields of the manifest, to which the block may add; without a `digest`, the
+                manifest has that of the file.
             **layout: Options of `h5py.File`, such as `libver`.
         """
         with atomic_path(path) as temporary, _unlocked(temporary, "w", **layout) as file:
             file.attrs["format"], file.attrs["version"] = self.format, self.version
             yield file
+        write_manifest(manifest_path(path), self.format, files=[Path(path)], **(facts or {}))
+
+    def manifest(self, path: str | Path) -> Mapping[str, Any]:
+        """The manifest of a file of this kind; `path` is either of the two."""
+        return read_manifest(manifest_path(path), self.format)
+
+    def checked(self, path: str | Path) -> Path:
+        """The path of a file of this kind, after its content was checked against the manifest.
+
+        HDF5 itself reads damaged files: it may stop, or never end.
+
+        Args:
+            path: The manifest, or the file.
+
+        Raises:
+            StoreError: The manifest or the file is missing, altered, or of another place.
+        """
+        manifest = manifest_path(path)
+        facts = self.manifest(manifest)
+        check_files(manifest, facts)
+        (name,) = facts["files"]
+        return manifest.with_name(name)
 
     def open(self, path: str | Path) -> h5py.File:
-        """A file of this kind, open for reading.
+        """A file of this kind, open for reading; its content is not checked (see `checked`).
 
         Raises:
             StoreError: The file is missing, not HDF5, of another format or of another version.
         """
         if not Path(path).is_file():
-            fix = f"run {self.command(path)}"
+            fix = f"run {command_for(path)}"
             raise StoreError(f"{path} does not exist", expected=self.holds, fix=fix)
         fix = self._made_again(path)
         try:
@@ -87,16 +120,8 @@ class FileKind:
                 fix=self._made_again(path),
             ) from error
 
-    def command(self, path: str | Path) -> str:
-        """The command that makes the file, with the experiment that its path names."""
-        parts = Path(path).parts
-        if "results" not in parts[:-2]:
-            return f"snakemake --cores all {self.target}"
-        name = parts[parts.index("results") + 1]
-        return f"snakemake --cores all --config experiment={name} -- {self.target}"
-
     def _made_again(self, path: str | Path) -> str:
-        return f"delete it, with its manifest if it has one, and run {self.command(path)}"
+        return f"delete it and its manifest, and run {command_for(path)}"
 
 
 def _unlocked(path: str | Path, mode: str, **layout: Any) -> h5py.File:

@@ -14,8 +14,9 @@ from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
 from umtfss.common.digests import digest_json
-from umtfss.common.errors import DataError, StoreError
-from umtfss.common.files import atomic_path, read_json
+from umtfss.common.errors import DataError
+from umtfss.common.files import atomic_path
+from umtfss.common.manifests import read_sealed, sealed
 from umtfss.data.dataset import Dataset
 from umtfss.data.images import IGNORE
 from umtfss.data.splits import novel_classes
@@ -23,8 +24,7 @@ from umtfss.experiment.block import FOLDS
 from umtfss.experiment.datasets import ExpectedCounts
 
 FORMAT = "umtfss-index"
-FORMAT_VERSION = 1
-MAKE = "snakemake --cores all all_data"
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,23 +74,24 @@ class DatasetIndex:
             "dataset": self.dataset,
             "split": self.split,
             "pixels": self.pixels,
-            "checksum": self.checksum,
         }
-        rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in self._rows())
+        head = sealed(path, {**head, "images": self._rows()})
+        rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in head.pop("images"))
+        text = json.dumps(head)[:-1] + f', "images": [\n{rows}\n]}}\n'
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(head)[:-1] + f', "images": [\n{rows}\n]}}\n')
+            temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "DatasetIndex":
         """The index in a file.
 
         Raises:
-            StoreError: The file is missing, of another version, or altered.
+            StoreError: The file is missing, altered, or of another version or place.
         """
         marks = {"format": FORMAT, "version": FORMAT_VERSION}
-        raw = read_json(path, "the index of a split", marks, make=MAKE)
+        raw = read_sealed(path, "the index of a split", marks)
         images = raw["images"]
-        index = cls(
+        return cls(
             raw["dataset"],
             raw["split"],
             tuple(f"{raw['dataset']}/{image_id}" for image_id, *_ in images),
@@ -101,14 +102,6 @@ class DatasetIndex:
             },
             raw["pixels"],
         )
-        if index.checksum != raw["checksum"]:
-            raise StoreError(
-                f"{path} was altered",
-                expected=raw["checksum"],
-                found=index.checksum,
-                fix=f"delete it and run {MAKE}",
-            )
-        return index
 
     def _rows(self) -> list[list]:
         """One [image id, height, width, {class: px}] an image, as JSON holds it."""

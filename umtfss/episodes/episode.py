@@ -8,13 +8,14 @@ the same file format and the same batches.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from umtfss.common.hdf5 import FileKind
 
-KIND = FileKind("umtfss-episodes", 1, "an episode file", "all_episodes")
+KIND = FileKind("umtfss-episodes", 1, "an episode file")
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,14 @@ class EpisodeList(Sequence[Episode]):
         """K."""
         return self.supports.shape[1]
 
-    def save(self, path: str | Path) -> None:
-        """Write the episodes atomically; equal episodes give equal bytes."""
-        with KIND.create(path, track_order=True) as file:
+    def save(self, path: str | Path, **facts: Any) -> None:
+        """Write the episodes and their manifest; equal episodes give equal bytes.
+
+        Args:
+            path: The HDF5 file.
+            **facts: Fields of the manifest.
+        """
+        with KIND.create(path, facts, track_order=True) as file:
             file.attrs["key"] = self.key
             file["image_ids"] = np.array(self.image_ids, dtype=h5py.string_dtype())
             for name in ("query", "class_id", "supports"):
@@ -101,12 +107,12 @@ class EpisodeList(Sequence[Episode]):
 
     @classmethod
     def load(cls, path: str | Path) -> "EpisodeList":
-        """The episodes in a file.
+        """The episodes that a manifest describes.
 
         Raises:
-            StoreError: The file is missing, of another format or of another version.
+            StoreError: The file or its manifest is missing, damaged, or of another kind or place.
         """
-        with KIND.open(path) as file:
+        with KIND.open(KIND.checked(path)) as file:
             return cls(
                 file["image_ids"].asstr()[()],
                 file["query"][()],

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from umtfss.common.digests import digest_file
 from umtfss.common.manifests import package_versions, read_manifest
 from umtfss.data.catalog import Catalog
 from umtfss.data.open import open_dataset
 from umtfss.data.splits import novel_classes
+from umtfss.episodes.episode import KIND as EPISODES
 from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.results import save_results
@@ -20,6 +20,7 @@ from umtfss.evaluation.trained import live_features, on_trained_scale, trained_m
 from umtfss.features.store import FeatureSource, FeatureStore
 from umtfss.models.base import MetaLearner
 from umtfss.plan.jobs.evaluate_run import EvaluateRun
+from umtfss.pseudo_masks.superpixels import KIND as SUPERPIXELS
 from umtfss.pseudo_masks.superpixels import SuperpixelStore
 
 
@@ -30,8 +31,8 @@ class EvaluationFiles:
     Attributes:
         weights: Manifest of the weights, which lie beside it; empty: training-free.
         features: Manifests of the features; empty if the features are live.
-        superpixels: Superpixels of the test images; empty if no step reads them.
-        episodes: The episode files of every fold and, within a fold, of every seed.
+        superpixels: Manifests of the test images' superpixels; empty if no step reads them.
+        episodes: Manifests of the episodes of every fold and, within a fold, of every seed.
     """
 
     weights: Sequence[str]
@@ -71,7 +72,7 @@ def scoring_options(job: EvaluateRun, batch_size: int, device: torch.device) -> 
 
 
 def tested_episodes(job: EvaluateRun, files: EvaluationFiles) -> dict[tuple[int, int], str]:
-    """(fold, episode seed) -> episode file."""
+    """(fold, episode seed) -> manifest of the episodes."""
     return dict(zip(product(job.folds, range(job.seeds)), files.episodes, strict=True))
 
 
@@ -121,12 +122,13 @@ def evaluate_run(
             "dataset": job.dataset.name,
             "shot": job.shot,
             "classes_tested": {f"fold{fold}": len(tested) for fold, tested in classes.items()},
-            "superpixels": [digest_file(file) for file in files.superpixels],
+            "superpixels": [SUPERPIXELS.manifest(file)["digest"] for file in files.superpixels],
             "weights": [one["digest"] for one in weights],
             "collapsed": any(one["collapsed"] for one in weights),
             "features": [read_manifest(file, "features")["digest"] for file in files.features],
             "episodes": {
-                f"fold{fold}-seed{seed}": digest_file(file) for (fold, seed), file in paths.items()
+                f"fold{fold}-seed{seed}": EPISODES.manifest(file)["digest"]
+                for (fold, seed), file in paths.items()
             },
             "versions": package_versions("umtfss", "torch", "numpy"),
         },

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from umtfss.common.errors import StoreError
-from umtfss.common.files import atomic_path, read_json
+from umtfss.common.files import atomic_path
+from umtfss.common.manifests import read_sealed, sealed
 from umtfss.evaluation.miou import EpisodeScores, Score, summarise
 
 FORMAT = "umtfss-scores"
-FORMAT_VERSION = 1
-MAKE = "snakemake --cores all all_evaluation"
+FORMAT_VERSION = 2
 ARRAYS = tuple(f.name for f in fields(EpisodeScores))
 
 
@@ -73,7 +73,7 @@ def save_results(
     classes: Mapping[int, Sequence[int]],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write the file atomically.
+    """Write the file atomically, with its seal.
 
     Args:
         path: A `.json` path.
@@ -105,28 +105,22 @@ def save_results(
         }
     value = {"format": FORMAT, "version": FORMAT_VERSION, "facts": dict(facts), "folds": folds}
     with atomic_path(path) as temporary:
-        temporary.write_text(_lines(value) + "\n")
+        temporary.write_text(_lines(sealed(path, value)) + "\n", encoding="utf-8")
 
 
 def load_result(path: str | Path) -> RunResult:
     """Read a result file.
 
     Raises:
-        StoreError: The file is missing, broken or of another version.
+        StoreError: The file is missing, altered, or of another version or place.
     """
     marks = {"format": FORMAT, "version": FORMAT_VERSION}
-    value = read_json(path, "scores of episodes", marks, make=MAKE)
+    value = read_sealed(path, "scores of episodes", marks)
     folds = {}
     for fold, block in value["folds"].items():
         seeds = {}
         for seed, arrays in block["seeds"].items():
-            columns = [np.array(arrays[name], dtype=np.int64) for name in ARRAYS]
-            if len({len(column) for column in columns}) != 1:
-                raise StoreError(
-                    f"{path}: arrays of fold {fold}, seed {seed} differ in length",
-                    found=[len(column) for column in columns],
-                    fix=f"delete it and run {MAKE}",
-                )
+            columns = (np.array(arrays[name], dtype=np.int64) for name in ARRAYS)
             seeds[int(seed)] = EpisodeScores(*columns)
         folds[int(fold)] = FoldResult(int(fold), seeds)
     return RunResult(value["facts"], folds)

@@ -60,7 +60,7 @@ def live_features(
         settings: Settings of the features.
         images: The images.
         device: Where the backbone runs.
-        diffusion_map: File of the diffusion map; None: features are not diffused.
+        diffusion_map: Manifest of the diffusion map; None: features are not diffused.
 
     Raises:
         StoreError: The map does not exist.

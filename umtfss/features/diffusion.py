@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
-from umtfss.common.digests import digest_code, digest_file, digest_json
+from umtfss.common.digests import digest_code, digest_json
 from umtfss.common.errors import DataError, StoreError
 from umtfss.common.hdf5 import FileKind
 from umtfss.common.manifests import read_manifest
@@ -34,7 +34,7 @@ from umtfss.features.pool_graph import PoolGraph, build_pool_graph
 from umtfss.features.shard import write_shard
 from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, unit_tokens
 
-KIND = FileKind("umtfss-diffusion", 3, "a diffusion map", "all_features")
+KIND = FileKind("umtfss-diffusion", 3, "a diffusion map")
 TOLERANCE = 1e-2  # relative, of the eigenvalues; as measured in docs/history/accuracy_log.md
 SEGMENTS_PER_CELL = 100
 PROBED = 16  # cells of the index that a search reads: 0.93 of the true neighbours are found
@@ -65,7 +65,7 @@ class DiffusionMap:
     cells: np.ndarray
 
     def save(self, path: str | Path) -> None:
-        """Write the map to an HDF5 file, atomically; equal maps give equal bytes."""
+        """Write the map to an HDF5 file, and its manifest; equal maps give equal bytes."""
         with KIND.create(path) as file:
             file.attrs.update(level=self.level, settings=self.settings.model_dump_json())
             file.create_dataset("ids", data=list(self.ids), dtype=h5py.string_dtype())
@@ -75,12 +75,12 @@ class DiffusionMap:
 
     @classmethod
     def load(cls, path: str | Path) -> "DiffusionMap":
-        """The map in a file.
+        """The map that a manifest describes.
 
         Raises:
-            StoreError: The file is missing, damaged, of another format or of another version.
+            StoreError: The file or its manifest is missing, damaged, or of another kind or place.
         """
-        with KIND.open(path) as file, KIND.reading(path):
+        with KIND.open(KIND.checked(path)) as file, KIND.reading(path):
             return cls(
                 tuple(file["ids"].asstr()[()]),
                 file.attrs["level"],
@@ -258,7 +258,7 @@ def diffuse_shard(manifest: str | Path, diffusion_map: str | Path, folder: Path)
 
     Args:
         manifest: Manifest of the shard before diffusion.
-        diffusion_map: File of the map.
+        diffusion_map: Manifest of the map.
         folder: The new shard's folder.
 
     Raises:
@@ -267,7 +267,7 @@ def diffuse_shard(manifest: str | Path, diffusion_map: str | Path, folder: Path)
     """
     store = FeatureStore([manifest])
     features = DiffusedFeatures(store, DiffusionMap.load(diffusion_map))
-    mapped = digest_file(diffusion_map)
+    mapped = KIND.manifest(diffusion_map)["digest"]
     assert store.spec is not None
     spec = replace(
         store.spec,

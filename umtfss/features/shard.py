@@ -115,9 +115,9 @@ def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[Imag
 
 
 def _remove_others(folder: Path, kept: Container[Path]) -> None:
-    """Remove parts that cannot be kept."""
-    for path in folder.glob("part*.h5"):
-        if path not in kept:
+    """Remove parts that cannot be kept, and their manifests."""
+    for path in folder.glob("part*.*"):
+        if path.with_suffix(".h5") not in kept:
             logger.warning("removing %s: unfinished, damaged or made otherwise", path)
             path.unlink()
 

@@ -1,6 +1,7 @@
 """The feature cache on disk: HDF5 schema, writing and reading.
 
-A shard is a folder: part000.h5, part001.h5, ... and manifest.json, written last. A part holds
+A shard is a folder: part000.h5, part001.h5, ..., each with a manifest by which an unfinished job
+resumes, and manifest.json of them all, written last. A part holds
     ids       (n,) str, qualified image ids
     sizes     (n, 4) int32: H, W of the original image, h, w of its grid
     digests   (n,) str, sha256 of the image's features
@@ -26,10 +27,10 @@ import numpy as np
 
 from umtfss.common.errors import DataError, StoreError
 from umtfss.common.hdf5 import FileKind
-from umtfss.common.manifests import read_manifest, write_manifest
+from umtfss.common.manifests import check_files, command_for, read_manifest, write_manifest
 from umtfss.features.geometry import GridGeometry
 
-KIND = FileKind("umtfss-features", 1, "a feature file", "all_features")
+KIND = FileKind("umtfss-features", 1, "a feature file")
 MANIFEST = "manifest.json"
 OPEN_FILES = 16
 
@@ -136,7 +137,7 @@ def finished_digests(
 ) -> list[str] | None:
     """The digests of a part's images; None unless spec, origin and ids agree and all is intact."""
     try:
-        with KIND.open(path) as file:
+        with KIND.open(KIND.checked(path)) as file:
             made_of = json.loads(file.attrs["spec"]), file.attrs["origin"]
             if made_of != (asdict(spec), origin) or list(file["ids"].asstr()[()]) != list(ids):
                 return None
@@ -173,8 +174,8 @@ def write_feature_manifest(
         "features",
         content.hexdigest(),
         spec=asdict(spec),
+        files=files,
         images=len(digests),
-        parts=[{"file": file.name, "bytes": file.stat().st_size} for file in files],
         **fields,
     )
     return path
@@ -190,8 +191,8 @@ class FeatureStore:
         manifests: The shards' manifests, of one or more data sets.
 
     Raises:
-        StoreError: A manifest or part is missing or of another size, an image occurs twice, or
-            the shards have different specs.
+        StoreError: A manifest or part is missing, damaged or of another place, an image occurs
+            twice, or the shards have different specs.
     """
 
     def __init__(self, manifests: Sequence[str | Path]) -> None:
@@ -214,7 +215,7 @@ class FeatureStore:
                 f"{path} was written by another version of this package",
                 expected=f"a spec of {', '.join(field.name for field in fields(FeatureSpec))}",
                 found=", ".join(manifest["spec"]),
-                fix=f"delete its folder and run {KIND.command(path)}",
+                fix=f"delete its folder and run {command_for(path)}",
             )
         spec = FeatureSpec(**manifest["spec"])
         if self.spec is None:
@@ -227,16 +228,9 @@ class FeatureStore:
                     found=getattr(spec, key),
                     fix="read only features made alike together",
                 )
-        for part in manifest["parts"]:
-            file_path = path.parent / part["file"]
-            size = file_path.stat().st_size if file_path.is_file() else None
-            if size != part["bytes"]:
-                raise StoreError(
-                    f"{file_path} is missing or of another size than it was written with",
-                    expected=f"{part['bytes']} bytes",
-                    found="no file" if size is None else f"{size} bytes",
-                    fix=f"delete {path} and run {KIND.command(path)}; finished parts are kept",
-                )
+        check_files(path, manifest)
+        for name in manifest["files"]:
+            file_path = path.with_name(name)
             with KIND.open(file_path) as file:
                 ids, sizes = file["ids"].asstr()[()], file["sizes"][()].tolist()
             for image_id, size_row in zip(ids, sizes, strict=True):

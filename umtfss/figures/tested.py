@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from umtfss.common.digests import digest_file
 from umtfss.common.errors import ConfigError, StoreError
 from umtfss.common.manifests import read_manifest
 from umtfss.data.open import open_dataset
+from umtfss.episodes.episode import KIND as EPISODES
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.masks import GroundTruthMasks
 from umtfss.episodes.overlap import foreground_overlap
@@ -31,6 +31,7 @@ from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
 from umtfss.plan.jobs.evaluate_run import EvaluateRun
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import EvaluationSpec, RunSpec
+from umtfss.pseudo_masks.superpixels import KIND as SUPERPIXELS
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,16 @@ def _check_fold(plan: Plan, run: RunSpec, tested: EpisodeSet) -> None:
 def _files(plan: Plan, spec: EvaluationSpec, tested: EpisodeSet) -> EvaluationFiles:
     """The files that the evaluation reads, with the episodes of one fold and seed alone."""
     inputs = plan.inputs.evaluation_inputs(spec)
-    episodes = plan.paths.test_episodes(tested.dataset, tested.fold, tested.shot, tested.seed)
+    episodes = [
+        plan.paths.test_episodes(tested.dataset, tested.fold, tested.shot, tested.seed, suffix)
+        for suffix in (".json", ".h5")
+    ]
     files = EvaluationFiles(
-        inputs["weights"], inputs["features"], inputs["superpixels"], [episodes]
+        inputs["weights"], inputs["features"], inputs["superpixels"], episodes[:1]
     )
     needed = [*files.weights, *plan.paths.training_weights(spec.run), *files.features]
-    needed += [*files.superpixels, episodes, *plan.paths.raw_marker(tested.dataset)]
+    needed += [*files.superpixels, *plan.inputs.test_superpixels(spec)]
+    needed += [*episodes, *plan.paths.raw_marker(tested.dataset)]
     missing = [path for path in needed if not Path(path).is_file()]
     if missing:
         raise StoreError(
@@ -193,8 +198,8 @@ def _stored_scores(
     used = {
         "weights": [read_manifest(file, "training")["digest"] for file in files.weights],
         "features": [read_manifest(file, "features")["digest"] for file in files.features],
-        "superpixels": [digest_file(file) for file in files.superpixels],
-        "episodes": digest_file(files.episodes[0]),
+        "superpixels": [SUPERPIXELS.manifest(file)["digest"] for file in files.superpixels],
+        "episodes": EPISODES.manifest(files.episodes[0])["digest"],
     }
     stored = {**result.facts, "episodes": result.facts["episodes"][key]}
     for name, digest in used.items():

@@ -32,11 +32,12 @@ class Inputs:
             self.features.run_features(run), [self.paths.tested_split(dataset)]
         )
 
-    def test_superpixels(self, one: EvaluationSpec | Measurement) -> list[str]:
+    def test_superpixels(self, one: EvaluationSpec | Measurement, suffix: str = ".h5") -> list[str]:
         """The superpixels of an evaluation's test images; empty if no step reads superpixels."""
         if "superpixels" not in one.refine:
             return []
-        return self.paths.superpixels(one.dataset, self.experiment.datasets[one.dataset].test_split)
+        split = self.experiment.datasets[one.dataset].test_split
+        return self.paths.superpixels(one.dataset, split, suffix)
 
     def training_inputs(self, run: RunSpec) -> dict[str, Any]:
         """Manifests and files that the training of a run reads."""
@@ -106,21 +107,29 @@ class Inputs:
         measured = (m for claim in self.runs.claims for m in claim.measurements)
         return [self.paths.evaluation(spec) for spec in self.runs.evaluations_behind(measured)]
 
-    def tested_episodes(self, spec: EvaluationSpec) -> list[str]:
-        """The episode files of an evaluation."""
+    def tested_episodes(self, spec: EvaluationSpec, suffix: str = ".h5") -> list[str]:
+        """The episodes of an evaluation (`.h5`), or their manifests (`.json`)."""
         return [
-            self.paths.test_episodes(spec.dataset, fold, spec.shot, seed)
+            self.paths.test_episodes(spec.dataset, fold, spec.shot, seed, suffix)
             for fold in spec.folds
             for seed in range(spec.seeds)
         ]
 
     def evaluation_inputs(self, spec: EvaluationSpec) -> dict[str, Any]:
-        """Manifests and files that an evaluation reads."""
+        """Manifests that an evaluation reads, and the index of its images."""
         run, dataset = spec.run, spec.dataset
         return {
             "weights": self.paths.training_manifest(run),
             "features": self.paths.feature_manifests(self.tested_caches(run, dataset)),
-            "superpixels": self.test_superpixels(spec),
+            "superpixels": self.test_superpixels(spec, ".json"),
             "index": self.paths.test_index(spec.dataset),
-            "episodes": self.tested_episodes(spec),
+            "episodes": self.tested_episodes(spec, ".json"),
         }
+
+    def evaluation_files(self, spec: EvaluationSpec) -> list[str]:
+        """The big files that the manifests of `evaluation_inputs` describe."""
+        return [
+            *self.paths.training_weights(spec.run),
+            *self.test_superpixels(spec),
+            *self.tested_episodes(spec),
+        ]

@@ -94,17 +94,17 @@ class Paths:
             for shard in range(self.experiment.extraction.shards)
         ]
 
-    def centroids(self, pool: str) -> str:
-        """The cluster centroids of a pool."""
-        return f"{self.root}/clustering/{pool}/centroids.h5"
+    def centroids(self, pool: str, suffix: str = ".h5") -> str:
+        """The cluster centroids of a pool (`.h5`), or their manifest (`.json`)."""
+        return f"{self.root}/clustering/{pool}/centroids{suffix}"
 
     def feature_manifest(self, features: str, dataset: str, split: str, shard: str) -> str:
         """The manifest of one shard of the named features of a split."""
         return self.feature_manifests([FeatureCache(features, dataset, split)])[int(shard)]
 
-    def diffusion_map(self, features: str) -> str:
-        """The diffusion map of named features."""
-        return f"{self.root}/features/{features}/diffusion.h5"
+    def diffusion_map(self, features: str, suffix: str = ".h5") -> str:
+        """The diffusion map of named features (`.h5`), or its manifest (`.json`)."""
+        return f"{self.root}/features/{features}/diffusion{suffix}"
 
     def pseudo_masks(self, pool: str, suffix: str = ".h5") -> list[str]:
         """The pseudo-mask shards of a pool (`.h5`), or their manifests (`.json`)."""
@@ -122,10 +122,10 @@ class Paths:
             for shard in range(self.experiment.extraction.shards)
         ]
 
-    def superpixels(self, dataset: str, split: str) -> list[str]:
-        """The superpixels of a split's images, one file per shard."""
+    def superpixels(self, dataset: str, split: str, suffix: str = ".h5") -> list[str]:
+        """The superpixels of a split's images, by shard (`.h5`), or their manifests (`.json`)."""
         return [
-            f"{self.root}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}.h5"
+            f"{self.root}/pseudo_masks/superpixels-{dataset}-{split}-shard{shard}{suffix}"
             for shard in range(self.experiment.extraction.shards)
         ]
 
@@ -146,9 +146,11 @@ class Paths:
             tasks += f"-labels{run.ratio}"
         return f"{self.root}/episodes/train/{run.pool}/{tasks}-seed{run.seed}{suffix}"
 
-    def test_episodes(self, dataset: str, fold: int, shot: int, seed: int) -> str:
-        """The test episodes of a fold."""
-        return f"{self.root}/episodes/test/{dataset}/fold{fold}-{shot}shot-seed{seed}.h5"
+    def test_episodes(
+        self, dataset: str, fold: int, shot: int, seed: int, suffix: str = ".h5"
+    ) -> str:
+        """The test episodes of a fold (`.h5`), or their manifest (`.json`)."""
+        return f"{self.root}/episodes/test/{dataset}/fold{fold}-{shot}shot-seed{seed}{suffix}"
 
     def training_folder(self, run: RunSpec) -> str:
         """The folder of a run's weights."""

@@ -6,6 +6,7 @@ their numbers.
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import product
 
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.features import Features
@@ -60,14 +61,18 @@ class Plan:
     def ledger(self) -> list[str]:
         """The ledger of claims, which needs all tables; empty if not all are requested."""
         whole = self.runs.tables == self.runs.every_table != ()
-        return [f"{self.paths.root}/claims.md"] if whole else []
+        return [f"{self.paths.root}/claims{suffix}" for suffix in (".md", ".json")] * whole
 
     @property
     def mask_files(self) -> list[str]:
-        """The manifests of pseudo-masks, and the superpixels, that the requested tables need."""
-        lists = [self.paths.task_masks(run, ".json") for run in self.runs.trained_runs]
-        lists += [self.paths.superpixels(*pair) for pair in self.superpixel_splits]
-        return sorted(set().union(*lists))
+        """The pseudo-masks and superpixels that the requested tables need, with manifests."""
+        found: set[str] = set()
+        for suffix in (".h5", ".json"):
+            for run in self.runs.trained_runs:
+                found.update(self.paths.task_masks(run, suffix))
+            for pair in self.superpixel_splits:
+                found.update(self.paths.superpixels(*pair, suffix))
+        return sorted(found)
 
     @property
     def superpixel_splits(self) -> list[tuple[str, str]]:
@@ -87,17 +92,21 @@ class Plan:
 
     @property
     def episode_files(self) -> list[str]:
-        """Every episode file that the requested tables read."""
+        """The episodes that the requested tables read, with manifests."""
         specs = [spec for table in self.runs.tables for spec in self.runs.evaluations_of(table)]
-        test = {path for spec in specs for path in self.inputs.tested_episodes(spec)}
-        return sorted(
-            test | {self.paths.training_episodes(run, ".json") for run in self.runs.trained_runs}
-        )
+        found: set[str] = set()
+        for suffix in (".h5", ".json"):
+            for spec in specs:
+                found.update(self.inputs.tested_episodes(spec, suffix))
+            for run in self.runs.trained_runs:
+                found.add(self.paths.training_episodes(run, suffix))
+        return sorted(found)
 
     @property
     def figures(self) -> list[str]:
-        """The pictures of the requested tables."""
-        names = [f"clusters-{pool}.png" for pool in self.runs.pools]
+        """The pictures of the requested tables, and the purity of clusters."""
+        drawn_pools = product(self.runs.pools, (".png", "-purity.json"))
+        names = [f"clusters-{pool}{suffix}" for pool, suffix in drawn_pools]
         drawn = {"table2": "label_ratios.png", "table4": "table4_heatmap.png"}
         names += [drawn[table.name] for table in self.runs.tables if table.name in drawn]
         if any(

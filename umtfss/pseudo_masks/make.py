@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -112,7 +112,7 @@ def make_pseudo_masks(
     path: Path,
     workers: int,
 ) -> str:
-    """Write the pseudo-masks of a shard and return its content digest.
+    """Write the pseudo-masks of a shard and their manifest, and return the content digest.
 
     The digest does not depend on the number of workers.
 
@@ -155,7 +155,7 @@ def make_saliency_masks(
     path: Path,
     workers: int,
 ) -> str:
-    """Write the salient regions of a shard as cluster 0, and return its content digest.
+    """Write the salient regions of a shard as cluster 0, as `make_pseudo_masks` does.
 
     A salient region depends on its image alone. The superpixel vote and the validity of regions are
     the same as for clusters.
@@ -183,7 +183,8 @@ def _write_shard(
     masker: PseudoMasker, ids: Sequence[str], centroids: str, hint: str, path: Path, workers: int
 ) -> str:
     """Write a shard and return its content digest; `hint` is the advice if few images are used."""
-    with _one_thread(), KIND.create(path, libver="latest") as file:
+    facts: dict[str, Any] = {"images": len(ids)}
+    with _one_thread(), KIND.create(path, facts, libver="latest") as file:
         writer = ShardWriter(
             file,
             ids,
@@ -207,7 +208,8 @@ def _write_shard(
                 len(ids),
                 hint,
             )
-        return writer.finish()
+        facts["digest"] = writer.finish()
+    return facts["digest"]
 
 
 _worker_masker: PseudoMasker  # set once per process, instead of sent with every image

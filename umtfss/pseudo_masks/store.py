@@ -29,7 +29,7 @@ from umtfss.common.digests import digest_json
 from umtfss.common.errors import StoreError
 from umtfss.common.hdf5 import FileKind
 
-KIND = FileKind("umtfss-pseudo-masks", 2, "a file of pseudo-masks", "all_pseudo_masks")
+KIND = FileKind("umtfss-pseudo-masks", 2, "a file of pseudo-masks")
 CHUNK_BYTES = 1 << 16
 
 
@@ -175,22 +175,23 @@ class PseudoMaskStore:
     processes.
 
     Args:
-        paths: The shards.
+        manifests: The manifests of the shards.
 
     Attributes:
+        paths: The shards.
         ids: Qualified ids of all images, sorted, however the images are distributed over shards.
         clusters: N.
         digest: Content digest of all shards.
 
     Raises:
-        StoreError: A shard is missing, of another format or version, repeats an image, or was
-            made with other centres or settings than the first.
+        StoreError: A shard or its manifest is missing, damaged, or of another kind or place; a
+            shard repeats an image, or was made with other centres or settings than the first.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        if not paths:
+    def __init__(self, manifests: Sequence[str | Path]) -> None:
+        if not manifests:
             raise StoreError("no pseudo-masks given", expected="at least one shard")
-        self.paths = tuple(map(Path, paths))
+        self.paths = tuple(map(KIND.checked, manifests))
         self._files: dict[int, h5py.File] = {}
         self._pid = os.getpid()
         heads = [_read_head(path) for path in self.paths]

@@ -13,7 +13,7 @@ import numpy as np
 from umtfss.common.errors import StoreError
 from umtfss.common.hdf5 import FileKind
 
-KIND = FileKind("umtfss-superpixels", 1, "a file of superpixels", "all_pseudo_masks")
+KIND = FileKind("umtfss-superpixels", 1, "a file of superpixels")
 
 
 class SuperpixelSettings(Protocol):
@@ -85,7 +85,7 @@ def blend_means(score: np.ndarray, superpixels: np.ndarray, part: float) -> np.n
 def write_superpixels(
     images: Iterable[tuple[str, np.ndarray]], settings: SuperpixelSettings, path: str | Path
 ) -> None:
-    """Write the superpixels of images, atomically; equal images give equal bytes.
+    """Write the superpixels of images, and their manifest; equal images give equal bytes.
 
     Args:
         images: Qualified ids and images, (H, W, 3) uint8.
@@ -111,17 +111,16 @@ class SuperpixelStore:
     """Superpixels in one or more files, read as one.
 
     Args:
-        paths: The files.
+        manifests: The manifests of the files.
 
     Raises:
-        StoreError: A file is missing, of another format or of another version.
+        StoreError: A file or its manifest is missing, damaged, or of another kind or place.
     """
 
-    def __init__(self, paths: Sequence[str | Path]) -> None:
-        self.paths = paths
+    def __init__(self, manifests: Sequence[str | Path]) -> None:
         self._place: dict[str, tuple[h5py.File, int]] = {}
-        for path in paths:
-            file = KIND.open(path)
+        for path in manifests:
+            file = KIND.open(KIND.checked(path))
             ids = file["ids"].asstr()[()].tolist()
             self._place |= {image_id: (file, row) for row, image_id in enumerate(ids)}
 
@@ -135,7 +134,7 @@ class SuperpixelStore:
             raise StoreError(
                 f"there are no superpixels of image {image_id}",
                 expected=f"one of {len(self._place)} images",
-                fix=f"delete the files and run {KIND.command(self.paths[0])}",
+                fix="delete the files and run snakemake --cores all all_pseudo_masks",
             )
         file, row = self._place[image_id]
         with KIND.reading(file.filename, f"those of {image_id}"):

@@ -15,10 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from umtfss.common.digests import digest_file
-from umtfss.common.errors import TrainingError, WeightsError
+from umtfss.common.errors import StoreError, TrainingError, WeightsError
 from umtfss.common.files import atomic_path
-from umtfss.common.manifests import read_manifest
+from umtfss.common.manifests import check_files, read_manifest
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -97,31 +96,22 @@ DIVERGED = (
 )
 
 
-def save_weights(path: Path, model: nn.Module) -> str:
-    """Write the weights as safetensors, and return the file's sha256, equal for equal weights."""
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write the weights as safetensors; equal weights give equal bytes."""
     tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
-    return digest_file(path)
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Load the weights of a finished training into a model.
 
     Raises:
-        StoreError: The training has not finished.
-        WeightsError: The weights were altered, or belong to another model.
+        StoreError: The training has not finished, or its files are damaged or another run's.
+        WeightsError: The weights belong to another model.
     """
-    manifest = read_manifest(folder / MANIFEST, "training")
-    path = folder / WEIGHTS
-    found = digest_file(path) if path.is_file() else "no file"
-    if found != manifest["digest"]:
-        raise WeightsError(
-            f"{path} is not what the training wrote",
-            expected=f"sha256 {manifest['digest']}",
-            found=found,
-            fix=f"delete {folder} and train again, or fetch it again with dvc pull",
-        )
+    path, manifest = folder / WEIGHTS, folder / MANIFEST
+    check_files(manifest, read_manifest(manifest, "training"), [WEIGHTS])
     try:
         model.load_state_dict(load_file(path))
     except RuntimeError as error:
@@ -132,9 +122,10 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def is_finished(folder: Path, identity: str) -> bool:
-    """Whether the training with this identity has finished in the folder, with intact weights."""
-    manifest, weights = folder / MANIFEST, folder / WEIGHTS
-    if not manifest.is_file() or not weights.is_file():
+    """Whether the training with this identity has finished in the folder, with intact files."""
+    try:
+        facts = read_manifest(folder / MANIFEST, "training")
+        check_files(folder / MANIFEST, facts)
+    except StoreError:
         return False
-    facts = read_manifest(manifest, "training")
-    return facts.get("identity") == identity and facts["digest"] == digest_file(weights)
+    return bool(facts["identity"] == identity)

@@ -41,9 +41,11 @@ class Curve:
             self._close_window(rate)
 
     def finish(self, rate: float) -> None:
-        """Write the rest of the window as the last line."""
+        """Make the rest of the window the last line, and write the whole file anew."""
         if self.window:
             self._close_window(rate)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("\n".join([HEADER, *self.lines]) + "\n")
 
     def latest(self, steps: int = 100) -> tuple[float, float]:
         """Mean loss and IoU of about the last `steps` steps, from whole lines."""

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from umtfss.common.device import autocast
+from umtfss.common.digests import digest_file
 from umtfss.common.errors import TrainingError
 from umtfss.common.manifests import package_versions, write_manifest
 from umtfss.common.randomness import seed64
@@ -239,13 +240,15 @@ def _finish(state: TrainingState, folder: Path, last_rate: float, facts: Mapping
     """
     checkpoint.check_finite(state.trained, state.steps)
     state.curve.finish(last_rate)
-    draw_curve(state.curve.path, folder / "curve.png")
-    digest = checkpoint.save_weights(folder / checkpoint.WEIGHTS, state.trained)
+    picture, weights = folder / "curve.png", folder / checkpoint.WEIGHTS
+    draw_curve(state.curve.path, picture)
+    checkpoint.save_weights(weights, state.trained)
     loss, iou = state.curve.latest()
     write_manifest(
         folder / checkpoint.MANIFEST,
         "training",
-        digest,
+        digest_file(weights),
+        [weights, state.curve.path, picture],
         **facts,
         final_loss=loss,
         final_iou=iou,

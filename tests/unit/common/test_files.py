@@ -23,6 +23,8 @@ from umtfss.common.files import (
     write_json,
 )
 
+AGAIN = "delete {path} and run make it"
+
 
 def test_the_root_is_the_folder_of_the_snakefile():
     assert (PACKAGE_ROOT / "Snakefile").is_file()
@@ -75,10 +77,14 @@ def test_json_that_says_what_it_is_is_read(tmp_path):
     ("text", "message", "fix"),
     [
         (None, "does not exist", "run make it"),
-        ('{"kind":', "is not JSON", "delete it and run make it"),
-        ("[1]", "is no mapping", "delete it and run make it"),
-        ('{"kind": "list", "version": 1}', "wrong version for a list", "delete it and run make it"),
-        ('{"version": 2}', "wrong kind for a list", "delete it and run make it"),
+        ('{"kind":', "is not JSON", AGAIN),
+        ("[1]", "is no mapping", AGAIN),
+        (
+            '{"kind": "list", "version": 1}',
+            "wrong version for a list",
+            AGAIN,
+        ),
+        ('{"version": 2}', "wrong kind for a list", AGAIN),
     ],
 )
 def test_other_json_is_refused(tmp_path, text, message, fix):
@@ -88,7 +94,7 @@ def test_other_json_is_refused(tmp_path, text, message, fix):
     with pytest.raises(StoreError, match=message) as caught:
         read_json(path, "a list", {"kind": "list", "version": 2}, make="make it")
     assert str(path) in str(caught.value)
-    assert caught.value.fix == fix
+    assert caught.value.fix == fix.format(path=path)
 
 
 def test_a_temporary_name_is_never_that_of_another_writer(tmp_path):
@@ -218,4 +224,4 @@ def test_json_that_is_cut_within_a_character_is_named(tmp_path):
     (tmp_path / "a.json").write_bytes('{"kind": "ü'.encode()[:-1])
     with pytest.raises(StoreError, match="is no UTF-8 text: byte 10 cannot be read") as caught:
         read_json(tmp_path / "a.json", "a list", {}, make="make it")
-    assert caught.value.fix == "delete it and run make it"
+    assert caught.value.fix == f"delete {tmp_path / 'a.json'} and run make it"

@@ -5,11 +5,12 @@ from pathlib import Path
 import h5py
 import pytest
 
+from umtfss.common.digests import digest_file
 from umtfss.common.errors import StoreError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.common.hdf5 import FileKind
 
-CENTRES = FileKind("centres", 2, "a file of cluster centres", "all_clustering")
+CENTRES = FileKind("centres", 2, "a file of cluster centres")
 
 
 def written(path: Path, kind: FileKind = CENTRES) -> Path:
@@ -45,8 +46,8 @@ def test_a_file_that_fails_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     "other",
     [
-        FileKind("episodes", 2, "a file of episodes", "all_episodes"),
-        FileKind("centres", 1, "a file of cluster centres", "all_clustering"),
+        FileKind("episodes", 2, "a file of episodes"),
+        FileKind("centres", 1, "a file of cluster centres"),
     ],
 )
 def test_another_format_or_version_is_refused(tmp_path, other):
@@ -80,15 +81,22 @@ def test_what_is_lost_within_a_file_is_named(tmp_path, what, named):
         file["lost"]
 
 
-@pytest.mark.parametrize(
-    ("path", "command"),
-    [
-        ("elsewhere/a.h5", "snakemake --cores all all_clustering"),
-        (
-            "results/tiny/clustering/shapes/a.h5",
-            "snakemake --cores all --config experiment=tiny -- all_clustering",
-        ),
-    ],
-)
-def test_the_command_names_the_experiment_of_the_path(path, command):
-    assert CENTRES.command(path) == command
+def test_a_file_has_a_manifest_to_which_its_writer_adds(tmp_path):
+    facts: dict[str, object] = {"images": 2}
+    with CENTRES.create(tmp_path / "a.h5", facts) as file:
+        file["centres"] = [1.0]
+        facts["digest"] = "d1"
+    found = CENTRES.manifest(tmp_path / "a.h5")
+    assert (found["kind"], found["digest"], found["images"]) == ("centres", "d1", 2)
+    assert found["files"] == {"a.h5": digest_file(tmp_path / "a.h5")}
+    assert CENTRES.manifest(written(tmp_path / "b.h5"))["digest"] == digest_file(tmp_path / "b.h5")
+
+
+def test_a_checked_file_is_the_one_of_the_manifest(tmp_path):
+    path = written(tmp_path / "a.h5")
+    assert CENTRES.checked(tmp_path / "a.json") == CENTRES.checked(path) == path
+    with pytest.raises(StoreError, match="wrong kind"):
+        FileKind("episodes", 2, "a file of episodes").checked(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=r"a\.h5 is damaged or another file"):
+        CENTRES.checked(path)

@@ -68,7 +68,7 @@ def test_content_does_not_depend_on_batches_and_parts(dataset, extractor, tmp_pa
     one = read_manifest(run(dataset, extractor, tmp_path / "a"), "features")
     two = read_manifest(run(dataset, extractor, tmp_path / "b", **changes), "features")
     assert one["digest"] == two["digest"]
-    assert len(one["parts"]) == 7
+    assert len(one["files"]) == 7
 
 
 def test_few_images_wait_for_others_of_their_size(dataset, extractor, tmp_path, monkeypatch):
@@ -90,7 +90,8 @@ def test_a_stopped_job_keeps_its_finished_parts(dataset, extractor, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(dataset, extractor, folder)
     kept = sorted(path.name for path in folder.iterdir())
-    assert kept == [part_name(index) for index in range(4)]
+    files = (Path(part_name(index)) for index in range(4))
+    assert kept == [str(file.with_suffix(suffix)) for file in files for suffix in (".h5", ".json")]
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     dataset.broken.clear()
     dataset.read.clear()
@@ -134,7 +135,7 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, toy):
     job.send_signal(signal.SIGKILL)
     job.communicate()
     assert list(tmp_path.glob(".part002*"))
-    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == [part_name(0), part_name(1)]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*.h5")) == [part_name(0), part_name(1)]
     data = toy.Images("toy", toy.grey_images(12))
     same = toy.Extractor(toy.BACKBONE, ["fine"], toy.Means(), "digest")
     path = extract_features(
@@ -192,7 +193,8 @@ def test_parts_made_otherwise_are_not_kept(dataset, extractor, tmp_path, change)
 def test_leftover_parts_are_removed(dataset, extractor, tmp_path):
     run(dataset, extractor, tmp_path)
     run(dataset, extractor, tmp_path, part_mb=10)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", part_name(0)]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["manifest.json", "part000.h5", "part000.json"]
 
 
 def test_a_full_disk_is_noticed_before_anything_is_computed(

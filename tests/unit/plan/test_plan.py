@@ -1,5 +1,6 @@
 """From tables to distinct runs."""
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -123,12 +124,13 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
     initial = RunSpec("umtfss", "shapes", CLUSTERS)
     assert initial in plan.runs.trained_runs
     assert {run.tasks for run in plan.runs.trained_runs if run != initial} == {LABELS}
-    assert plan.mask_files == plan.paths.pseudo_masks("shapes", ".json")
+    masks = (plan.paths.pseudo_masks("shapes", suffix) for suffix in (".h5", ".json"))
+    assert plan.mask_files == sorted(chain(*masks))
 
 
 def test_superpixels_of_test_images_are_made_for_steps_that_ask():
     plan = Plan(load_experiment("voc_cpu"), ["headline"])
-    made = plan.paths.superpixels("pascal", "val")
+    made = plan.paths.superpixels("pascal", "val", ".json")
     assert len(set(made)) == plan.experiment.extraction.shards
     for spec in plan.runs.evaluations_of(plan.runs.table_named("headline")):
         asks = spec.refine == ("superpixels",)
@@ -163,6 +165,7 @@ def test_the_panel_does_not_depend_on_the_tables_asked_for(paper):
     only = Plan(paper.experiment, ["table4"])
     assert only.runs.main_run == paper.runs.main_run == RunSpec("umtfss", "coco", CLUSTERS)
     assert only.figures == ["results/paper/figures/clusters-pascal.png",
+                            "results/paper/figures/clusters-pascal-purity.json",
                             "results/paper/figures/table4_heatmap.png"]  # fmt: skip
 
 
@@ -186,7 +189,8 @@ def test_without_tables_every_pool_is_trained_once(tmp_path):
     plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
     run = RunSpec("umtfss", "shapes", CLUSTERS)
     assert plan.runs.trained_runs == [run] == [plan.runs.run_at(run.path)] == [plan.runs.main_run]
-    assert plan.figures == ["results/mine/figures/clusters-shapes.png"]
+    pictures = ["clusters-shapes.png", "clusters-shapes-purity.json"]
+    assert plan.figures == [f"results/mine/figures/{name}" for name in pictures]
     assert plan.indexes == ["results/mine/data/shapes/train.json"]
     assert [cache.split for cache in plan.feature_caches] == ["train"]
 

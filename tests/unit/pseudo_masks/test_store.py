@@ -2,7 +2,6 @@
 
 import pickle
 
-import h5py
 import numpy as np
 import pytest
 from loky import ProcessPoolExecutor
@@ -22,11 +21,13 @@ def random_image(rng, clusters=4, channels=6):
 
 
 def write(path, ids, images, centroids="abc", **settings):
-    with KIND.create(path) as file:
+    facts = {}
+    with KIND.create(path, facts) as file:
         writer = ShardWriter(file, ids, 4, 6, centroids, settings)
         for image in images:
             writer.append(image)
-        return writer.finish()
+        facts["digest"] = writer.finish()
+    return facts["digest"]
 
 
 @pytest.fixture
@@ -152,22 +153,14 @@ def test_a_pickled_store_holds_no_arrays(shards):
     assert len(pickle.dumps(store)) == size
 
 
-def test_refusals(shards, tmp_path):
+def test_refusals(shards):
     paths, _ = shards
     with pytest.raises(StoreError, match="no pseudo-masks of image set/x"):
         PseudoMaskStore(paths).label_map("set/x")
-    with pytest.raises(StoreError, match=r"does not exist(.|\n)*all_pseudo_masks"):
-        PseudoMaskStore([tmp_path / "none.h5"])
     with pytest.raises(StoreError, match="at least one shard"):
         PseudoMaskStore([])
     with pytest.raises(StoreError, match="set/0 is in two shards"):
         PseudoMaskStore([paths[0], paths[0]])
-    (tmp_path / "text.h5").write_text("text")
-    with pytest.raises(StoreError, match="not an HDF5 file"):
-        PseudoMaskStore([tmp_path / "text.h5"])
-    h5py.File(tmp_path / "other.h5", "w").close()
-    with pytest.raises(StoreError, match="not a file of pseudo-masks of this version"):
-        PseudoMaskStore([tmp_path / "other.h5"])
 
 
 @pytest.mark.parametrize("change", [{"centroids": "xyz"}, {"scale": 3}])

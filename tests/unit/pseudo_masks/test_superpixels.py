@@ -107,5 +107,5 @@ def test_a_stopped_job_leaves_no_superpixels(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_superpixels(stopped(), PseudoMasksConfig(), tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(StoreError, match=r"a\.h5 does not exist"):
+    with pytest.raises(StoreError, match=r"a\.json does not exist"):
         SuperpixelStore([tmp_path / "a.h5"])

@@ -71,7 +71,7 @@ def test_only_saliency_tasks_are_split(monkeypatch):
     }
     split = found[TaskSource.SALIENCY]
     assert split.seed == 3
-    assert [str(path) for path in split.masks.store] == plan.paths.saliency_masks("shapes")
+    assert [str(path) for path in split.masks.store] == plan.paths.saliency_masks("shapes", ".json")
 
 
 def test_how_a_training_runs_decides_nothing():
