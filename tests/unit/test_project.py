@@ -17,6 +17,7 @@ ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "trainin
 
 # Tests of more than one module, or of what is no module of the package.
 OF_NO_MODULE = {
+    "test_artifacts.py",
     "test_benchmarks.py",
     "test_project.py",
     "models/test_every_model.py",

@@ -35,7 +35,9 @@ def job_log(path: str | Path | None = None) -> Iterator[logging.Logger]:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(_LogFile(path, mode="w", encoding="utf-8"))
+        if Path(path).is_file():
+            Path(path).unlink()  # an earlier job that still runs keeps its own
+        handlers.append(_LogFile(path, encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter(FORMAT, "%H:%M:%S"))
         logger.addHandler(handler)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from umtfss.common.errors import DataError, DiskSpaceError
 from umtfss.common.files import remove_leftovers, write_json
+from umtfss.common.locks import LOCK, only_writer
 
 MARKER = "downloaded.json"
 CHUNK_BYTES = 1 << 16
@@ -96,24 +97,22 @@ def fetch(archives: tuple[Archive, ...], root: Path) -> dict[str, str]:
     marker = root / MARKER
     if root.is_dir():
         remove_leftovers(root)
-    if marker.is_file():
-        done = json.loads(marker.read_text(encoding="utf-8"))
-    elif root.is_dir() and any(root.iterdir()):
+    if not marker.is_file() and root.is_dir() and {one.name for one in root.iterdir()} - {LOCK}:
         logger.info("%s was not downloaded by us, so nothing is fetched into it", root)
         return {}
-    else:
-        done = {}
+    with only_writer(root):
+        done = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
         write_json(marker, done)
-    for archive in archives:
-        checksum = f"md5:{archive.md5}"
-        if done.get(archive.name) == checksum:
-            continue
-        path = _retrieve(archive, checksum, root)
-        _unpack(path, root)
-        done[archive.name] = checksum
-        write_json(marker, done)
-        path.unlink()
-    return done
+        for archive in archives:
+            checksum = f"md5:{archive.md5}"
+            if done.get(archive.name) == checksum:
+                continue
+            path = _retrieve(archive, checksum, root)
+            _unpack(path, root)
+            done[archive.name] = checksum
+            write_json(marker, done)
+            path.unlink()
+        return done
 
 
 def _retrieve(archive: Archive, checksum: str, root: Path) -> Path:

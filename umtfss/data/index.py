@@ -75,9 +75,9 @@ class DatasetIndex:
             "split": self.split,
             "pixels": self.pixels,
         }
-        head = sealed(path, {**head, "images": self._rows()})
-        rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in head.pop("images"))
-        text = json.dumps(head)[:-1] + f', "images": [\n{rows}\n]}}\n'
+        whole = sealed(path, {**head, "images": self._rows()})
+        rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in whole.pop("images"))
+        text = json.dumps(whole)[:-1] + f', "images": [\n{rows}\n]}}\n'
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from umtfss.common.errors import DiskSpaceError, StoreError
+from umtfss.common.locks import only_writer
 from umtfss.common.manifests import package_versions
 from umtfss.features.standard import Moments, part_moments
 from umtfss.features.store import (
@@ -65,24 +66,23 @@ def write_shard(
 
     Raises:
         DiskSpaceError: The features would not fit the disk.
-        StoreError: A part does not read back.
+        StoreError: A part does not read back, or another process writes to the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     per_part = max(part_mb * 10**6 // image_bytes, 1)
     parts = [list(ids[start : start + per_part]) for start in range(0, len(ids), per_part)]
     paths = [folder / part_name(index) for index in range(len(parts))]
-    done = {
-        path: finished
-        for path, part in zip(paths, parts, strict=True)
-        if (finished := finished_digests(path, spec, origin, part)) is not None
-    }
-    _remove_others(folder, done)
-    missing = sum(len(p) for path, p in zip(paths, parts, strict=True) if path not in done)
-    _check_disk(folder, missing * image_bytes)
-    digests: dict[str, str] = {}
-    moments: dict[str, list[Moments]] = {level: [] for level in spec.channels}
     bar: tqdm[Any] = tqdm(total=len(ids), unit="image", desc=description, disable=not progress)
-    with bar:
+    with only_writer(folder), bar:
+        done = {
+            path: finished
+            for path, part in zip(paths, parts, strict=True)
+            if (finished := finished_digests(path, spec, origin, part)) is not None
+        }
+        _remove_others(folder, done)
+        missing = sum(len(p) for path, p in zip(paths, parts, strict=True) if path not in done)
+        _check_disk(folder, missing * image_bytes)
+        digests: dict[str, str] = {}
+        moments: dict[str, list[Moments]] = {level: [] for level in spec.channels}
         for path, part in zip(paths, parts, strict=True):
             if path in done:
                 bar.update(len(part))
@@ -98,14 +98,14 @@ def write_shard(
             digests |= zip(part, done[path], strict=True)
             for level, images in moments.items():
                 images.extend(part_moments(path, level, part))
-    return write_feature_manifest(
-        folder,
-        spec,
-        digests,
-        len(parts),
-        moments={level: astuple(Moments.combine(one)) for level, one in moments.items()},
-        versions=package_versions(*packages),
-    )
+        return write_feature_manifest(
+            folder,
+            spec,
+            digests,
+            len(parts),
+            moments={level: astuple(Moments.combine(one)) for level, one in moments.items()},
+            versions=package_versions(*packages),
+        )
 
 
 def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[ImageFeatures]:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from umtfss.common.device import prepare_process
 from umtfss.common.digests import digest_code, digest_json
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.locks import only_writer
 from umtfss.common.log import job_log
 from umtfss.common.manifests import read_manifest
 from umtfss.common.randomness import seed64
@@ -91,6 +93,9 @@ def train_run(
         files: The files to read.
         folder: Folder for weights, manifest and curve.
         resources: Resources; with several GPUs, torchrun replaces this process.
+
+    Raises:
+        StoreError: An input is missing or damaged, or another process trains in the folder.
     """
     if resources.gpus > 1 and "WORLD_SIZE" not in os.environ:
         _become_torchrun(job, files, folder, resources)
@@ -98,7 +103,10 @@ def train_run(
     spec = backbone_spec(job.features.backbone)
     episodes = EPISODES.manifest(files.episodes)
 
-    with distributed.process_group(prepare_process(resources.threads)) as device:
+    with (
+        distributed.process_group(prepare_process(resources.threads)) as device,
+        only_writer(folder) if distributed.rank() == 0 else nullcontext(),
+    ):
         torch.manual_seed(seed64("weights", job.seed))  # equal layers start equal in every variant
         model = build_model(
             job.model,
@@ -186,8 +194,8 @@ def _masks(job: TrainModel, files: TrainingFiles, catalog: Catalog) -> MaskSourc
 def _classes(job: TrainModel, files: TrainingFiles) -> tuple[int, ...]:
     """The classes of the training tasks: those that episodes have, or every cluster."""
     if job.tasks is TaskSource.LABELS:
-        return tuple(sorted(set(EpisodeList.load(_beside(files.episodes)).class_id.tolist())))
-    return tuple(range(PseudoMaskStore([_beside(path) for path in files.masks]).clusters))
+        return tuple(sorted(set(EpisodeList.load(files.episodes).class_id.tolist())))
+    return tuple(range(PseudoMaskStore(files.masks).clusters))
 
 
 def _episodes(

@@ -21,10 +21,11 @@ def train(plan, run) -> None:
     folder = Path(plan.paths.training_folder(run))
     read = plan.features.model_features(run)
     model = build_model(run.model, plan.runs.model_settings(run), read.mid_channels)
-    digest = save_weights(folder / WEIGHTS, model)
+    save_weights(folder / WEIGHTS, model)
     settings = TrainModel.of_run(plan, run).made_with()
     scales = {"block14": 0.5, "block20": 2.0}
-    write_manifest(folder / MANIFEST, "training", digest, settings=settings, mid_scales=scales)
+    facts = {"settings": settings, "mid_scales": scales}
+    write_manifest(folder / MANIFEST, "training", files=[folder / WEIGHTS], **facts)
 
 
 def test_an_exported_run_finds_what_the_run_finds(plan, tmp_path, monkeypatch):
