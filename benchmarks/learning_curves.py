@@ -122,7 +122,8 @@ def read_curves(table: Path) -> dict[str, dict[str, dict[int, float]]]:
     found: dict[str, dict[str, dict[int, list[float]]]] = {}
     with open(table, newline="") as stream:
         for row in csv.DictReader(stream):
-            trained = f"{row['clusters']} clusters, deviation {row['mid_std']}"
+            scale = "as they come" if row["mid_std"] == "none" else f"at {row['mid_std']}"
+            trained = f"{row['clusters']} clusters, features {scale}"
             curves = found.setdefault(row["backbone"], {})
             curve = curves.setdefault(trained if row["clusters"] else FLOOR, {})
             ious = [float(row[f"fold{fold}"]) for fold in FOLDS]

@@ -333,7 +333,7 @@ def draw(rows: Sequence[Row], picture: Path) -> None:
             if is_difference:
                 axes.axvline(0, color="black", linewidth=0.8)
             else:
-                axes.set_title(f"{of[0]}; query sees {of[1]}", fontsize=9)
+                axes.set_title(f"{of[0]}; query sees {of[1]}", fontsize=8)
     with atomic_path(picture) as temporary:
         figure.savefig(temporary, dpi=100, metadata={"Software": None})
 
