@@ -159,8 +159,8 @@ def test_a_learning_curve_is_the_mean_over_folds_and_drawings(tmp_path):
     assert learning_curves.read_curves(table) == {
         "net": {
             "floor": {0: 41.5},
-            "80 clusters, deviation 0.35": {25: 50.0, 100: 63.5},
-            "30 clusters, deviation none": {25: 25.0},
+            "80 clusters, features at 0.35": {25: 50.0, 100: 63.5},
+            "30 clusters, features as they come": {25: 25.0},
         }
     }
     learning_curves.draw_curves(table, tmp_path / "curves.png")
