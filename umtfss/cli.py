@@ -147,7 +147,8 @@ def predict(
         typer.Option(help="the object's value in the masks; default: all that is not black"),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(help="an object with a lower score is not in a photo")
+        float | None,
+        typer.Option(help="objects with a lower score are left out; -1: none"),
     ] = None,
     scores: Annotated[bool, typer.Option("--scores", help="write soft masks, too")] = False,
     labelme: Annotated[bool, typer.Option("--labelme", help="write LabelMe files, too")] = False,
@@ -180,8 +181,7 @@ def predict(
             spec = _run_named(run, source)
             segmenter = Segmenter.of_run(source, spec, chosen)
             title = f"{spec.path} of {source.experiment.name}"
-        if min_score is not None:
-            segmenter.min_score = min_score
+        segmenter.min_score = min_score
         line = f"{', '.join(outputs.names)}: {len(shown)} supports; {title}"
         console.print(line, markup=False, highlight=False)
         segmenter.fit(*zip(*shown, strict=True), mask_value=mask_value)

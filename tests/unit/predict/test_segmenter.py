@@ -1,5 +1,6 @@
 """The few-shot segmenter."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from tests.unit.predict.drawn import BLUE, RED, VIT, colour_backbone, iou, photo
 from umtfss.common.errors import DataError, StoreError, WeightsError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.common.manifests import write_manifest
+from umtfss.experiment.load import load_experiment
 from umtfss.plan.jobs.train_model import TrainModel
+from umtfss.plan.plan import Plan
 from umtfss.predict import segmenter
 from umtfss.predict.segmenter import Segmenter, labels_of
 from umtfss.training.checkpoint import MANIFEST
@@ -91,6 +94,17 @@ def test_an_object_with_a_low_score_leaves_its_pixels_to_others(two, tmp_path):
     two.min_score = float(scores[best])
     assert set(np.unique(two.predict(tmp_path / "q.png"))) == {0, best + 1}
     assert scores[other] < scores[best]
+
+
+def test_the_lowest_score_is_that_measured_for_the_features_and_shots(plan, matcher, tmp_path):
+    fitted(matcher, support(tmp_path))
+    assert matcher.lowest_scores.tolist() == [-1]  # not measured for the demo's features
+    own = Plan(load_experiment("own_photos"))
+    pair = Segmenter.of_run(own, replace(MATCHER, features="pair"))
+    pair._supports = [["a"] * 4, ["a"] * 5]
+    assert pair.lowest_scores.tolist() == [0.146, 0.289]
+    pair.min_score = 0.5
+    assert pair.lowest_scores.tolist() == [0.5, 0.5]
 
 
 def test_labels_are_the_most_similar_of_the_objects_found():
