@@ -3,13 +3,13 @@
 import ast
 import hashlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from umtfss.common.errors import StoreError
 from umtfss.common.files import PACKAGE_ROOT
-from umtfss.common.listing import list_files
 
 PACKAGE = "umtfss"
 PROSE = ("umtfss/common/errors.py", "umtfss/common/log.py")  # their texts decide no result
@@ -37,9 +37,14 @@ def digest_listing(folder: str | Path) -> str:
     """
     if not Path(folder).is_dir():
         return ""
-    rows = [
-        (path.as_posix(), Path(folder, path).stat().st_size) for path in list_files(folder).files
-    ]
+    rows = []
+    for parent, _, names in os.walk(folder, followlinks=True):
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        rows += [
+            (path.relative_to(folder).as_posix(), path.stat().st_size)
+            for path in paths
+            if path.is_file()
+        ]
     return digest_json(sorted(rows))
 
 

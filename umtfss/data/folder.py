@@ -4,13 +4,13 @@ Shapes: H W pixels.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from umtfss.common.errors import DataError
-from umtfss.common.listing import list_files
 from umtfss.data.dataset import known_split
 from umtfss.data.images import read_image
 
@@ -22,7 +22,7 @@ class FolderDataset:
     """The images below a folder; its only split is `all`.
 
     An image id is the path below the folder, suffix included, and so unique. Hidden files are
-    skipped silently. The log names files of other kinds, and folders and links that cannot be read.
+    skipped silently; the log names files of other kinds that are skipped.
 
     Args:
         name: Name in the experiment.
@@ -41,35 +41,26 @@ class FolderDataset:
         """The image ids, sorted.
 
         Raises:
-            DataError: There is no such split, the folder holds no image, or the name of an image
-                is not UTF-8.
+            DataError: There is no such split, or the folder holds no image.
         """
         known_split(self, split)
-        listing = list_files(self.root)
-        files = [path for path in listing.files if path.suffix.lower() in SUFFIXES]
-        if listing.unread:
-            logger.warning(
-                "%d folders or links below %s are not read: %s",
-                len(listing.unread),
-                self.root,
-                _some([f"{path} ({reason})" for path, reason in listing.unread.items()]),
-            )
-        others = sorted({path.suffix for path in listing.files} - {path.suffix for path in files})
+        walked = os.walk(self.root, followlinks=True)  # as `digest_listing` does
+        paths = (Path(parent, name) for parent, _, names in walked for name in names)
+        files = (path.relative_to(self.root) for path in paths if path.is_file())
+        shown = [path for path in files if not any(part.startswith(".") for part in path.parts)]
+        found = sorted(path.as_posix() for path in shown if path.suffix.lower() in SUFFIXES)
+        others = sorted({path.suffix for path in shown if path.suffix.lower() not in SUFFIXES})
         if others:  # some may be photos, e.g. .heic, which a user expects to be read
             logger.warning(
                 "passing over %d files below %s that are of other kinds: %s",
-                len(listing.files) - len(files),
+                len(shown) - len(found),
                 self.root,
-                _some([suffix or "(no suffix)" for suffix in others]),
+                ", ".join(suffix or "(no suffix)" for suffix in others[:10]),
             )
-        found = [path.as_posix() for path in files]
-        for path in found:
-            check_name(path)
         if not found:
             raise DataError(
                 f"{self.root} holds no images",
                 expected=f"files ending in {', '.join(sorted(SUFFIXES))}",
-                found=f"{len(listing.files)} other files, {len(listing.unread)} that are not read",
                 fix="name the folder of your images (in an experiment: datasets.<name>.folder)",
             )
         return found
@@ -93,25 +84,3 @@ class FolderDataset:
             found=f"a request for the mask of {image_id}",
             fix="use the folder as an unlabelled pool only",
         )
-
-
-def check_name(path: str) -> None:
-    """Refuse a name that cannot be written into files of results.
-
-    Raises:
-        DataError: The name is not UTF-8.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"the name of {path!r} cannot be used",
-            expected="a name in UTF-8",
-            found=f"byte 0x{ord(path[error.start]) - 0xDC00:02x}",
-            fix="rename the file, e.g. convmv -f latin1 -t utf8 --notest FILE",
-        ) from error
-
-
-def _some(items: list[str], most: int = 10) -> str:
-    more = [f"and {len(items) - most} more"] if len(items) > most else []
-    return ", ".join([*items[:most], *more])

@@ -43,6 +43,11 @@ def open_dataset(source: DatasetSource, raw_data: Path | None = None) -> Dataset
 
             assert source.shapes is not None  # DatasetConfig refuses it
             return ShapesDataset(name, root, source.shapes)
+        case "masks_folder":
+            from umtfss.data.masks_folder import MasksFolderDataset
+
+            assert source.class_list is not None  # the plan reads it
+            return MasksFolderDataset(name, root, source.class_list)
         case "folder":
             from umtfss.data.folder import FolderDataset
 

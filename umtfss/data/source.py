@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umtfss.common.errors import ConfigError
+from umtfss.data.class_list import ClassList
+from umtfss.data.splits import base_classes, novel_classes
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE, Kind, ShapesConfig
 
 
@@ -22,12 +24,22 @@ class DatasetSource:
         folder: The data set's folder, relative to the root of raw data or, for kind shapes, to the
             project's root; or an absolute path.
         shapes: Settings of the drawing, for kind shapes alone.
+        class_list: Classes and folds that the data set's folder says, for kind masks_folder alone.
     """
 
     name: str
     kind: Kind
     folder: str
     shapes: ShapesConfig | None = None
+    class_list: ClassList | None = None
+
+    def novel_classes(self, fold: int) -> tuple[int, ...]:
+        """The class ids that a fold is tested on (see `umtfss/data/splits.py`)."""
+        return novel_classes(self.kind, fold, self.class_list)
+
+    def base_classes(self, fold: int) -> tuple[int, ...]:
+        """The class ids that a fold may train on."""
+        return base_classes(self.kind, fold, self.class_list)
 
     def files(self, raw_data: Path | None = None) -> Path:
         """The folder of the data set's files.

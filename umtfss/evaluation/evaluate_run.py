@@ -10,7 +10,6 @@ import torch
 from umtfss.common.manifests import package_versions, read_manifest
 from umtfss.data.catalog import Catalog
 from umtfss.data.open import open_dataset
-from umtfss.data.splits import novel_classes
 from umtfss.episodes.episode import KIND as EPISODES
 from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.images import EpisodeImages
@@ -106,7 +105,7 @@ def evaluate_run(
         for fold in job.folds
     }
     classes: dict[int, Sequence[int]] = {
-        fold: novel_classes(job.dataset.kind, fold) for fold in job.folds
+        fold: job.dataset.novel_classes(fold) for fold in job.folds
     }
     if job.rare_classes == "leave_out":  # only classes with episodes can be tested
         for fold in job.folds:

@@ -1,9 +1,10 @@
 """The path of every file of an experiment. No other module builds a path below results/."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from umtfss.data.class_list import ClassList, read_class_list
 from umtfss.data.source import DatasetSource
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, evaluation_file
@@ -39,6 +40,7 @@ class Paths:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.root = f"results/{experiment.name}"
+        self._class_lists: dict[str, ClassList] = {}
 
     @property
     def settings(self) -> str:
@@ -49,7 +51,13 @@ class Paths:
         """The source from which a job opens a data set."""
         settings = self.experiment.datasets[dataset]
         folder = settings.folder or f"{self.root}/data/{dataset}/raw"  # kind shapes has none
-        return DatasetSource(dataset, settings.kind, folder, settings.shapes)
+        source = DatasetSource(dataset, settings.kind, folder, settings.shapes)
+        if settings.kind != "masks_folder":
+            return source
+        if dataset not in self._class_lists:
+            root = source.files(self.experiment.raw_data_root)
+            self._class_lists[dataset] = read_class_list(root)
+        return replace(source, class_list=self._class_lists[dataset])
 
     def sources(self, splits: Iterable[str]) -> list[DatasetSource]:
         """The sources of the data sets of `splits`, each once."""

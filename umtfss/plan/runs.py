@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from umtfss.common.errors import ConfigError
-from umtfss.data.splits import ClassPresence, base_classes
+from umtfss.data.splits import ClassPresence
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.models import MASKSPLIT
 from umtfss.experiment.schema import Experiment
@@ -158,7 +158,7 @@ class Runs:
             return None
         found = {}
         for source in self.paths.sources(self.experiment.pools[pool].images):
-            classes = base_classes(source.kind, int(fold.removeprefix("fold")))
+            classes = source.base_classes(int(fold.removeprefix("fold")))
             area = self.experiment.datasets[source.name].min_class_area
             found[source.name] = ClassPresence(classes, area)
         return found

@@ -5,11 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from umtfss.common.errors import DataError
-from umtfss.data.folder import SUFFIXES, FolderDataset, check_name
+from umtfss.data.folder import SUFFIXES, FolderDataset
 from umtfss.predict.outputs import Outputs, Query
 from umtfss.predict.supports import Support
-
-LONGEST_NAME = 255  # bytes, of a file on all common file systems
 
 
 def find_queries(
@@ -27,7 +25,7 @@ def find_queries(
 
     Raises:
         DataError: A path does not exist, a folder holds no photo, two photos would have the same
-            result file, a result would overwrite an input, or a name is too long or not UTF-8.
+            result file, or a result would overwrite an input.
     """
     queries: list[Query] = []
     folder = outputs.folder
@@ -41,7 +39,6 @@ def find_queries(
             ids = [i for i in ids if (path / i).resolve() not in masks]
             queries += [Query(path / i, str(Path(i).with_suffix(""))) for i in ids]
         elif path.is_file() and path.suffix.lower() in SUFFIXES:
-            check_name(str(path))
             queries.append(Query(path, path.stem))
         else:
             raise DataError(
@@ -58,13 +55,6 @@ def find_queries(
                     f"two results would be written to {path}",
                     found=f"results of {written[path.resolve()]} and {query.path}",
                     fix="rename one of them, or segment them into different --out folders",
-                )
-            if (length := len(path.name.encode())) > LONGEST_NAME:
-                raise DataError(
-                    f"the name of {query.path} is too long",
-                    expected=f"results with names of up to {LONGEST_NAME} bytes",
-                    found=f"{path.name}, {length} bytes",
-                    fix="rename the photo",
                 )
             written[path.resolve()] = query.path
     read = [query.path for query in queries]

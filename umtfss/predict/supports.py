@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from umtfss.common.errors import DataError
-from umtfss.data.folder import SUFFIXES
 from umtfss.data.images import IGNORE, read_image, read_object_mask
+from umtfss.data.pairs import pairs
 
 DEFAULT_NAME = "object"
 OBJECT = 1  # value of the object in a mask that `checked_mask` returns
-MASK_ENDINGS = ("-mask", "_mask")
 Picture = np.ndarray | str | Path
 
 
@@ -116,8 +115,8 @@ def find_supports(folder: Path) -> list[Support]:
     folders = [path for path in shown if path.is_dir()] or [folder]
     supports, problems = [], []
     for own in folders:
-        found, wrong = _pairs(own)
-        supports += found
+        found, wrong = pairs(own)
+        supports += [Support(*pair, own.resolve().name) for pair in found]
         problems += wrong
         if not found and not wrong:
             problems.append(f"{own} holds no photo")
@@ -128,34 +127,6 @@ def find_supports(folder: Path) -> list[Support]:
             fix="rename, add or remove files",
         )
     return supports
-
-
-def _pairs(folder: Path) -> tuple[list[Support], list[str]]:
-    """The supports of one object, and what is wrong with its files."""
-    files = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
-    masks: dict[str, list[Path]] = {}  # by the stem of their photo
-    photos = []
-    for path in files:
-        ending = next((end for end in MASK_ENDINGS if path.stem.endswith(end)), "")
-        beside = [one for one in files if one.stem == path.stem and one != path]
-        if ending or (path.suffix.lower() == ".png" and beside):
-            masks.setdefault(path.stem.removesuffix(ending), []).append(path)
-        else:
-            photos.append(path)
-    supports, problems = [], []
-    for photo in photos:
-        own = masks.pop(photo.stem, [])
-        if len(own) == 1:
-            supports.append(Support(photo, own[0], folder.resolve().name))
-        else:
-            named = ", ".join(path.name for path in own)
-            problems.append(f"{photo} has {f'several masks: {named}' if own else 'no mask'}")
-    problems += [f"{path} is the mask of no photo" for paths in masks.values() for path in paths]
-    return supports, problems
 
 
 def named_supports(

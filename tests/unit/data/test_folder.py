@@ -1,7 +1,5 @@
 """The reader of a folder of images."""
 
-import os
-
 import pytest
 from PIL import Image
 
@@ -49,21 +47,3 @@ def test_linked_folders_are_searched(tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "elsewhere/a.png")
     (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
     assert FolderDataset("photos", tmp_path / "photos").ids("all") == ["linked/a.png"]
-
-
-def test_what_is_not_read_is_counted_and_named(tmp_path, caplog):
-    for number in range(12):
-        (tmp_path / f"{number:02d}.jpg").symlink_to("annexed")
-    with pytest.raises(DataError, match=r"0 other files, 12 that are not read"):
-        FolderDataset("photos", tmp_path).ids("all")
-    (tmp_path / "a.jpg").touch()
-    assert FolderDataset("photos", tmp_path).ids("all") == ["a.jpg"]
-    assert "12 folders or links below" in caplog.text
-    assert "00.jpg (a link to nothing)" in caplog.text
-    assert "and 2 more" in caplog.text
-
-
-def test_a_name_that_is_not_utf8_is_refused_at_the_listing(tmp_path):
-    (tmp_path / os.fsdecode(b"gr\xfcn.jpg")).touch()
-    with pytest.raises(DataError, match=r"gr.*n\.jpg(?s:.*)UTF-8(?s:.*)byte 0xfc"):
-        FolderDataset("photos", tmp_path).ids("all")

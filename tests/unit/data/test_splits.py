@@ -3,7 +3,8 @@
 import pytest
 
 from umtfss.common.errors import ConfigError
-from umtfss.data.splits import base_classes, class_count, novel_classes
+from umtfss.data.class_list import ClassList
+from umtfss.data.splits import base_classes, class_folds, novel_classes
 
 
 @pytest.mark.parametrize("kind", ["voc2012", "shapes"])
@@ -20,13 +21,22 @@ def test_coco_folds_take_every_fourth_class():
 
 @pytest.mark.parametrize("kind", ["voc2012", "shapes", "coco"])
 def test_folds_partition_the_classes(kind):
-    every = set(range(1, class_count(kind) + 1))
+    every = set(range(1, 1 + sum(map(len, class_folds(kind)))))
+    assert len(every) == (80 if kind == "coco" else 20)
     novel = [set(novel_classes(kind, fold)) for fold in range(4)]
     assert set.union(*novel) == every
     assert sum(map(len, novel)) == len(every)
     for fold in range(4):
         assert set(base_classes(kind, fold)) == every - novel[fold]
         assert list(base_classes(kind, fold)) == sorted(base_classes(kind, fold))
+
+
+def test_a_data_set_says_its_own_folds():
+    own = ClassList(("a", "b", "c", "d", "e"), ((2, 5), (1, 3, 4)))
+    assert novel_classes("masks_folder", 0, own) == (2, 5)
+    assert base_classes("masks_folder", 0, own) == (1, 3, 4)
+    with pytest.raises(ConfigError, match=r"no fold 2(?s:.*)\(0, 1\)"):
+        novel_classes("masks_folder", 2, own)
 
 
 def test_unknown_fold_and_kind_are_named():

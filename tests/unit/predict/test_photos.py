@@ -79,17 +79,3 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"nothing can be written to .*file"):
         check_folder(tmp_path / "file")
-
-
-def test_names_that_results_cannot_have_are_refused_before_anything_is_computed(tmp_path):
-    longest = "ä" * 121 + ".png"  # 246 bytes; a result's name has 8 more
-    photo(tmp_path / longest, (0, 0, 9, 9))
-    find([tmp_path], tmp_path / "out")
-    photo(tmp_path / f"ab{longest}", (0, 0, 9, 9))
-    with pytest.raises(DataError, match=r"is too long(?s:.*)256 bytes"):
-        find([tmp_path], tmp_path / "out")
-    latin = tmp_path / "latin" / os.fsdecode(b"gr\xfcn.png")
-    photo(latin, (0, 0, 9, 9))
-    for path in (latin, latin.parent):
-        with pytest.raises(DataError, match="UTF-8"):
-            find([path], tmp_path / "out")

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from umtfss.data.splits import base_classes, novel_classes
 from umtfss.experiment.training import TrainingLength
 from umtfss.plan.jobs.job import Job
 
@@ -40,14 +39,14 @@ class DrawBaseEpisodes(Job):
         """The job of the data set, fold, ratio and seed of `wildcards`."""
         name, ratio = wildcards.dataset, int(wildcards.ratio)
         settings, fold = plan.experiment.datasets[name], int(wildcards.fold.removeprefix("fold"))
-        stages = plan.runs.label_stages(name)
+        stages, source = plan.runs.label_stages(name), plan.paths.source(name)
         excluded = plan.experiment.episodes.novel_images == "exclude"
         return cls(
             key=f"train/{name}/sup-{wildcards.fold}-labels{ratio}",
             seed=int(wildcards.seed),
             ratio=ratio,
-            classes=base_classes(settings.kind, fold),
-            left_out=novel_classes(settings.kind, fold) if excluded else (),
+            classes=source.base_classes(fold),
+            left_out=source.novel_classes(fold) if excluded else (),
             min_area=settings.min_class_area,
             shot=stages[0].shot,  # the experiment refuses stages with different shots
             lengths=tuple(stage.length for stage in stages),

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from umtfss.data.splits import novel_classes
 from umtfss.plan.jobs.job import Job
 
 if TYPE_CHECKING:
@@ -49,10 +48,10 @@ class DrawTestEpisodes(Job):
     def of(cls, plan: "Plan", wildcards: Any) -> "DrawTestEpisodes":
         """The job of `wildcards.shot` supports an episode on the data set `wildcards.dataset`."""
         name, shot = wildcards.dataset, int(wildcards.shot)
-        settings = plan.experiment.datasets[name]
+        settings, source = plan.experiment.datasets[name], plan.paths.source(name)
         files = tuple(
             EpisodeFile(
-                classes=novel_classes(settings.kind, fold),
+                classes=source.novel_classes(fold),
                 seed=seed,
                 key=f"test/{name}/fold{fold}/{shot}shot/seed{seed}",
             )
