@@ -8,6 +8,7 @@ MODELS = {
     "masksplit": "MaskSplit",
     "repri": "RePRI",
     "bam": "BAM",
+    "hsnet": "HSNet",
     "prototype": "PrototypeMatcher",
     "transductive": "TransductiveMatcher",
 }

@@ -41,7 +41,7 @@ every_trained = pytest.mark.parametrize("name", TRAINED)
 
 def make_model(name: str, **keys: Any) -> MetaLearner:
     torch.manual_seed(0)
-    model = build_model(name, ModelConfig().changed({**SMALL, **keys}), [12])
+    model = build_model(name, ModelConfig().changed({**SMALL, **keys}), [4, 4, 4])
     if model.reads_classes:
         model.tell_apart(3, are_clusters=False)
     for parameter in model.parameters():  # sampling points and offsets start with zero weights
@@ -154,7 +154,7 @@ def test_five_shots_with_the_weights_of_one(make_batch: MakeBatch, name: str) ->
     batch = dataclasses.replace(one, **five)
     logits = model(batch)
     assert logits.isfinite().all()
-    if name in ("pfenet", "masksplit", "prototype", "bam"):
+    if name in ("pfenet", "masksplit", "hsnet", "prototype", "bam"):
         close(logits, model(one))
     assert model(make_batch(batch=2, shots=5)).shape == (2, 2, 10, 10)
 
