@@ -381,7 +381,8 @@ def diffusion_map(plan: Plan, run: RunSpec) -> DiffusionMap | None:
     """
     if not plan.features.diffuses(run):
         return None
-    path, name = plan.paths.diffusion_map(plan.features.run_features(run)), plan.experiment.name
+    name = plan.experiment.name
+    path = plan.paths.diffusion_map(plan.features.run_features(run), ".json")
     if not Path(path).is_file():
         raise StoreError(
             f"the photos that experiment {name} diffuses over have not been mapped here",
