@@ -3,7 +3,7 @@
 Photos and masks come from PASCAL VOC's training images, which no table tests. An object is present
 if its class covers the pixels that make a class count, absent if it covers none.
 
-UMTFSS_DATA_ROOT=data python -m benchmarks.presence    # half an hour of one core
+UMTFSS_DATA_ROOT=data python -m benchmarks.presence    # fifteen minutes of one core
 """
 
 import csv
@@ -40,8 +40,8 @@ app = typer.Typer(add_completion=False)
 
 def drawn_photos(dataset: Dataset, count: int) -> tuple[list[str], dict[int, list[str]]]:
     """Photos to segment, and for every class the photos that show it to the segmenter."""
-    random = generator("presence")
-    ids = [dataset.ids("train")[row] for row in random.permutation(len(dataset.ids("train")))]
+    every = dataset.ids("train")
+    ids = [every[row] for row in generator("presence").permutation(len(every))]
     queries, rest = ids[:count], ids[count:]
     supports: dict[int, list[str]] = {c: [] for c in dataset.class_names}
     for image_id in rest:
@@ -69,23 +69,20 @@ def measured(dataset: Dataset, count: int) -> Iterator[tuple[object, ...]]:
     areas = np.array([np.bincount(one.ravel(), minlength=256)[list(supports)] for one in masks])
     present, absent = areas >= AREA, areas == 0
     plan = Plan(load_experiment("own_photos"))
-    features = (floor_features(plan.experiment), "")
-    for name in features:
-        run = replace(matcher_run(plan.experiment), features=name)
-        segmenter = Segmenter.of_run(plan, run)
-        segmenter.min_score = NO_MIN_SCORE
-        for shots in SHOTS:
-            fit(segmenter, dataset, supports, shots)
-            found = [segmenter.segment(dataset.image(q)) for q in tqdm(queries)]
-            scores = np.array([one.scores for one in found])
-            threshold = np.quantile(scores[present], 1 - KEPT)
-            truth = np.r_[np.ones(present.sum()), np.zeros(absent.sum())]
-            auc = roc_auc_score(truth, np.r_[scores[present], scores[absent]])
-            miou = mean_iou(found, masks, list(supports))
-            numbers = (auc, threshold, (scores[absent] < threshold).mean(), miou)
-            read = segmenter.recipe
-            row = (read.extracted.backbone, read.features.high, shots, present.sum(), absent.sum())
-            yield (*row, *(f"{one:.3f}" for one in numbers))
+    run = replace(matcher_run(plan.experiment), features=floor_features(plan.experiment))
+    segmenter = Segmenter.of_run(plan, run)
+    segmenter.min_score = NO_MIN_SCORE
+    read = segmenter.recipe
+    for shots in SHOTS:
+        fit(segmenter, dataset, supports, shots)
+        found = [segmenter.segment(dataset.image(query)) for query in tqdm(queries)]
+        scores = np.array([one.scores for one in found])
+        threshold = np.quantile(scores[present], 1 - KEPT)
+        truth = np.r_[np.ones(present.sum()), np.zeros(absent.sum())]
+        auc = roc_auc_score(truth, np.r_[scores[present], scores[absent]])
+        refused, miou = (scores[absent] < threshold).mean(), mean_iou(found, masks, list(supports))
+        row = (read.extracted.backbone, read.features.high, shots, present.sum(), absent.sum())
+        yield (*row, *(f"{one:.3f}" for one in (auc, threshold, refused, miou)))
 
 
 def mean_iou(found: list[Segmentation], masks: list[np.ndarray], classes: list[int]) -> float:

@@ -354,8 +354,8 @@ class _Photos:
 def labels_of(cosines: np.ndarray, found: np.ndarray) -> np.ndarray:
     """The most similar object of every pixel, (H, W) uint8: 0 none, i object i - 1.
 
-    Objects compete by their cosines: on development photos that is better than by the models'
-    scores, whose backgrounds differ (`python -m benchmarks.presence`).
+    Objects compete by their cosines, because a model's score is relative to the background of the
+    object's own supports.
 
     Args:
         cosines: (C, H, W), similarity of the pixel to the object.
