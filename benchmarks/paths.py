@@ -98,7 +98,7 @@ class Setting:
 
 RESNET_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 RESNET = Setting(RESNET_CHANNELS, 473, 8, True, ModelConfig())
-VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml
+VOC_BEST = Setting(  # as in experiments/voc_best.yaml
     {"diffused": 384},
     336,
     14,

@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.measure import Measurement, measure, product_rates
 from benchmarks.paths import (
     RESNET,
-    VOC_CPU,
+    VOC_BEST,
     CachedRun,
     Learning,
     PlainRun,
@@ -61,7 +61,7 @@ class Sizes:
     """The sizes of the measurements."""
 
     model: Setting = RESNET
-    voc: Setting = VOC_CPU
+    voc: Setting = VOC_BEST
     batch: int = 4
     repeats: int = 5
     voc_episodes: int = 1000
@@ -75,10 +75,10 @@ class Sizes:
 
 
 _TINY = ModelConfig(width=16, heads=2, layers=1)
-_TINY_VOC = VOC_CPU.model.model_copy(update={"width": 16, "heads": 2, "layers": 1})
+_TINY_VOC = VOC_BEST.model.model_copy(update={"width": 16, "heads": 2, "layers": 1})
 QUICK = Sizes(
     model=Setting(RESNET.channels, 65, 8, True, _TINY, (45, 60)),
-    voc=Setting(VOC_CPU.channels, 84, 14, False, _TINY_VOC, (45, 60)),
+    voc=Setting(VOC_BEST.channels, 84, 14, False, _TINY_VOC, (45, 60)),
     batch=2,
     repeats=1,
     voc_episodes=4,
@@ -217,13 +217,13 @@ class Bench:
         voc = CachedRun(sizes.voc, folder / "voc", sizes.voc_images, aspect=0.75)
         learner = sizes.voc.learner()
         fold = self.add(
-            f"{sizes.voc_episodes} test episodes of voc_cpu's size",
+            f"{sizes.voc_episodes} test episodes of voc_best's size",
             "umtfss, fp32",
             lambda: voc.test(learner, sizes.voc_episodes, "off"),
             repeats=1,
         )
         self.goal(
-            "1,000 test episodes of one fold at voc_cpu size, s on 2 cores",
+            "1,000 test episodes of one fold at voc_best size, s on 2 cores",
             40,
             fold.seconds,
             reason="CPU-seconds on one core: an upper bound of the time on two",

@@ -11,3 +11,8 @@ def job(rule):
         }
 
     return params
+
+
+# A wildcard's pattern for some names, or for none.
+def one_of(names):
+    return "|".join(names) or "(?!)"

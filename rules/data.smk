@@ -66,7 +66,11 @@ rule index_split:
     benchmark:
         "results/{experiment}/benchmarks/data/{dataset}-{split}-index_split.tsv"
     wildcard_constraints:
-        split="train|val|all",
+        split=one_of(
+            sorted(
+                {name for one in experiment.datasets.values() for name in one.splits}
+            )
+        ),
     conda:
         environment
     params:

@@ -1,5 +1,6 @@
-# pseudo_masks: centroids -> label map and valid regions of every image; for MaskSplit, the salient
-# region of every image, which depends on the image alone; for test images, superpixels.
+# pseudo_masks: centroids -> label map and valid regions of every image, clusters of pixels or objects;
+# for MaskSplit, the salient region of every image, which depends on the image alone; for test images,
+# superpixels.
 
 
 rule all_pseudo_masks:
@@ -22,6 +23,8 @@ rule make_pseudo_masks:
         "results/{experiment}/logs/pseudo_masks/{pool}-{dataset}-{split}-shard{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/pseudo_masks/{pool}-{dataset}-{split}-shard{shard}.tsv"
+    wildcard_constraints:
+        pool=one_of(experiment.pools_of("pixels")),
     conda:
         environment
     threads: 2
@@ -31,6 +34,34 @@ rule make_pseudo_masks:
         job=job("make_pseudo_masks"),
     script:
         "../workflow_scripts/make_pseudo_masks.py"
+
+
+rule make_object_masks:
+    input:
+        centroids="results/{experiment}/clustering/{pool}/centroids.json",
+        file=ancient("results/{experiment}/clustering/{pool}/centroids.h5"),
+        features=lambda wildcards: plan.inputs.assigned_features(
+            wildcards.pool, wildcards.dataset, wildcards.split, wildcards.shard
+        ),
+        index="results/{experiment}/data/{dataset}/{split}.json",
+    output:
+        masks="results/{experiment}/pseudo_masks/{pool}/{dataset}-{split}-shard{shard}.h5",
+        manifest="results/{experiment}/pseudo_masks/{pool}/{dataset}-{split}-shard{shard}.json",
+    log:
+        "results/{experiment}/logs/pseudo_masks/{pool}-{dataset}-{split}-shard{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/pseudo_masks/{pool}-{dataset}-{split}-shard{shard}.tsv"
+    wildcard_constraints:
+        pool=one_of(experiment.pools_of("objects")),
+    conda:
+        environment
+    threads: 2
+    resources:
+        mem_mb=4000,
+    params:
+        job=job("make_object_masks"),
+    script:
+        "../workflow_scripts/make_object_masks.py"
 
 
 rule make_saliency_masks:

@@ -19,7 +19,7 @@ sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed p
 from benchmarks import learning_curves, prototypes
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
-    VOC_CPU,
+    VOC_BEST,
     CachedRun,
     Learning,
     PlainRun,
@@ -96,11 +96,11 @@ def test_cached_step_trains(tmp_path):
     assert np.mean(changed) > 0.9
 
 
-def test_voc_cpu_has_the_sizes_of_the_experiment():
-    experiment = load_experiment("voc_cpu")
-    assert experiment.model.changed({}) == VOC_CPU.model
-    assert experiment.evaluation.refine == VOC_CPU.refine
-    assert experiment.diffused["diffused"].width == VOC_CPU.channels["diffused"]
+def test_voc_best_has_the_sizes_of_the_experiment():
+    experiment = load_experiment("voc_best")
+    assert experiment.model.changed({}) == VOC_BEST.model
+    assert experiment.evaluation.refine == VOC_BEST.refine
+    assert experiment.diffused["diffused"].width == VOC_BEST.channels["diffused"]
 
 
 def test_the_superpixels_of_a_setting_are_used(tmp_path):

@@ -8,6 +8,9 @@ Two layouts are read:
 * compact: `ImageSets/{train,val}.txt`, `JPEGImages` and `SegmentationClassAug`. The two lists also
   replace the official lists if they lie beside them in an official folder.
 
+Split train is also cut in two, for choosing settings without a test image: dev is a random third
+of its images, fit the rest.
+
 The mask of an image is the first file that exists among `SegmentationClass/<id>.png` (VOC's own),
 `SegmentationClassAug/<id>.png` and SBD's `cls/<id>.mat`.
 
@@ -21,6 +24,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from umtfss.common.errors import DataError
+from umtfss.common.randomness import permutation
 from umtfss.data.dataset import known_split
 from umtfss.data.images import decoding, read_image, read_mask
 
@@ -31,10 +35,11 @@ CLASS_NAMES = (
     "tvmonitor",
 )
 # fmt: on
+DEV_SHARE = 3  # one image of this many of split train belongs to split dev
 
 
 class VocDataset:
-    """VOC 2012, splits train and val.
+    """VOC 2012, splits train and val; fit and dev are the two parts of train.
 
     Args:
         name: Name in the experiment.
@@ -45,7 +50,7 @@ class VocDataset:
     """
 
     has_masks = True
-    splits: tuple[str, ...] = ("train", "val")
+    splits: tuple[str, ...] = ("train", "val", "fit", "dev")
 
     def __init__(self, name: str, root: Path) -> None:
         self.name = name
@@ -69,6 +74,11 @@ class VocDataset:
             DataError: There is no such split, or a list is missing or malformed.
         """
         known_split(self, split)
+        if split in ("fit", "dev"):
+            both = sorted(self.ids("train"))
+            order = permutation(len(both), "voc2012", "dev")
+            held_out = {both[place] for place in order[: len(both) // DEV_SHARE]}
+            return [one for one in both if (one in held_out) == (split == "dev")]
         if self.compact:
             return _read_list(self.voc / "ImageSets" / f"{split}.txt")
         lists = self.voc / "ImageSets" / "Segmentation"

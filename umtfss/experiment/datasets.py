@@ -113,6 +113,8 @@ class DatasetConfig(Block):
         """The splits of data sets of this kind."""
         if self.kind == "folder":
             return ("all",)
+        if self.kind == "voc2012":
+            return ("train", "val", "fit", "dev")
         has_dev = self.shapes is not None and self.shapes.dev_images > 0
         return ("train", "val", "dev") if has_dev else ("train", "val")
 

@@ -1,6 +1,6 @@
 """The block `pools`: unlabelled images."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,12 @@ class PoolConfig(Block):
         None,
         description="number of clusters N (paper: 50 on COCO, 30 on PASCAL); a pool with a "
         "training block needs it",
+    )
+    clustered: Literal["pixels", "objects"] = Field(
+        "pixels",
+        description="what is clustered: the pixels of all images (paper), or the salient object of "
+        "every image as a whole, for photos, whose pixel clusters are parts of objects; objects "
+        "read nothing of pseudo_masks but its features",
     )
     features: Name | None = Field(
         None,

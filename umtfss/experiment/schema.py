@@ -143,6 +143,11 @@ class Experiment(Block):
                 raise ValueError(
                     f"pool {pool} is clustered on the features {name}: they need `cache: true`"
                 )
+        if self.pools[pool].clustered == "objects" and clustered in self.diffused:
+            raise ValueError(
+                f"pools.{pool}: objects are cut from an image's own tokens, but the features "
+                f"{clustered} are diffused; name those of a backbone in pools.{pool}.features"
+            )
         one, other = self.features[clustered], self.features[assigned]
         alike = {"backbone", "level", "mirrored", "weights"}
         same = (
@@ -241,6 +246,10 @@ class Experiment(Block):
     def floor_features(self) -> str:
         """The named features that the training-free floor reads."""
         return self.floor.features or self.model.features
+
+    def pools_of(self, clustered: str) -> list[str]:
+        """The pools that cluster "pixels" or "objects"."""
+        return [name for name, one in self.pools.items() if one.clustered == clustered]
 
     def clustered_features(self, pool: str) -> str:
         """The named features that k-means clusters in a pool."""

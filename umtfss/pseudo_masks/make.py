@@ -1,11 +1,10 @@
-"""From features to pseudo-masks, clustered or salient, for every image of a shard.
+"""From features to pseudo-masks for every image of a shard: clusters, salient regions or objects.
 
 Shapes: H W pixels, h w grid, C channels, N clusters.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -13,17 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from loky import ProcessPoolExecutor
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from umtfss.common.device import release_freed_memory
 from umtfss.common.errors import DataError, StoreError
 from umtfss.data.catalog import Catalog
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.store import FeatureStore, unit_tokens
 from umtfss.pseudo_masks.assign import assign_pixels
+from umtfss.pseudo_masks.objects import ObjectMasker
 from umtfss.pseudo_masks.regions import (
     keep_clusters,
     pixel_counts,
@@ -33,10 +29,9 @@ from umtfss.pseudo_masks.regions import (
 from umtfss.pseudo_masks.saliency import salient_pixels
 from umtfss.pseudo_masks.store import KIND, ImageRegions, ShardWriter
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_vote
+from umtfss.pseudo_masks.workers import map_images
 
 logger = logging.getLogger(__name__)
-SLAB = 64  # images per process in progress at once
-RELEASE_EVERY = 64  # a process gives freed memory back after this number of images
 
 
 class PixelLabels(Protocol):
@@ -74,6 +69,11 @@ class PseudoMasker:
     labels: int
     clusters: int
     settings: PseudoMasksConfig
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The settings that decide the masks, JSON-able."""
+        return self.settings.model_dump(mode="json")
 
     def compute(self, image_id: str) -> ImageRegions:
         """The label map and the valid regions of an image.
@@ -130,20 +130,12 @@ def make_pseudo_masks(
         StoreError: The centres do not fit the features.
         DataError: An image has another size than when its features were stored.
     """
-    channels = store.geometry.channels[level]
-    if centroids.shape[1] != channels:
-        raise StoreError(
-            f"the cluster centres do not fit the features of level {level}",
-            expected=f"{channels} channels",
-            found=f"{centroids.shape[1]} channels",
-            fix="run snakemake --cores all all_clustering again for these features",
-        )
+    _check_channels(store, level, centroids)
     count = len(centroids)
     nearest = partial(assign_pixels, centroids=centroids)
     masker = PseudoMasker(store, level, catalog, nearest, count, count, settings)
-    digest = sha256(centroids.astype("<f4").tobytes()).hexdigest()
     hint = f"lower pseudo_masks.min_area ({settings.min_area} px) or the number of clusters"
-    return _write_shard(masker, ids, digest, f"{hint} ({count})", path, workers)
+    return _write_shard(masker, ids, _digest(centroids), f"{hint} ({count})", path, workers)
 
 
 def make_saliency_masks(
@@ -179,28 +171,72 @@ def make_saliency_masks(
     return _write_shard(masker, ids, "saliency", hint, path, workers)
 
 
+def make_object_masks(
+    store: FeatureStore,
+    level: str,
+    ids: Sequence[str],
+    centroids: np.ndarray,
+    path: Path,
+    workers: int,
+) -> str:
+    """Write the objects of a shard's images, each with its cluster, and return the content digest.
+
+    Args:
+        store: Features that are cut and averaged.
+        level: Level of the features.
+        ids: Qualified ids of the shard's images, in the order stored.
+        centroids: (N, C) float32, N <= 254, centres of the clusters of objects.
+        path: The shard, a `.h5` file, written atomically.
+        workers: Number of processes, each on one thread; 1: this process alone.
+
+    Raises:
+        StoreError: The centres do not fit the features.
+    """
+    _check_channels(store, level, centroids)
+    masker = ObjectMasker(store, level, centroids)
+    hint = "give photos of single objects"
+    return _write_shard(masker, ids, _digest(centroids), hint, path, workers)
+
+
+def _check_channels(store: FeatureStore, level: str, centroids: np.ndarray) -> None:
+    channels = store.geometry.channels[level]
+    if centroids.shape[1] != channels:
+        raise StoreError(
+            f"the cluster centres do not fit the features of level {level}",
+            expected=f"{channels} channels",
+            found=f"{centroids.shape[1]} channels",
+            fix="run snakemake --cores all all_clustering again for these features",
+        )
+
+
+def _digest(centroids: np.ndarray) -> str:
+    return sha256(centroids.astype("<f4").tobytes()).hexdigest()
+
+
 def _write_shard(
-    masker: PseudoMasker, ids: Sequence[str], centroids: str, hint: str, path: Path, workers: int
+    masker: PseudoMasker | ObjectMasker,
+    ids: Sequence[str],
+    centroids: str,
+    hint: str,
+    path: Path,
+    workers: int,
 ) -> str:
     """Write a shard and return its content digest; `hint` is the advice if few images are used."""
     facts: dict[str, Any] = {"images": len(ids)}
-    with _one_thread(), KIND.create(path, facts, libver="latest") as file:
+    with KIND.create(path, facts, libver="latest") as file:
         writer = ShardWriter(
             file,
             ids,
             clusters=masker.clusters,
             channels=masker.store.geometry.channels[masker.level],
             centroids=centroids,
-            settings={**masker.settings.model_dump(mode="json"), "level": masker.level},
+            settings={**masker.record, "level": masker.level},
         )
-        images = _compute_all(masker, ids, workers)
+        images = map_images(masker.compute, ids, workers)
         used = 0
-        bar = tqdm(images, "pseudo-masks", total=len(ids), unit="image")
-        for number, image in enumerate(bar, 1):
+        for image in tqdm(images, "pseudo-masks", total=len(ids), unit="image"):
             writer.append(image)
             used += len(image.cluster) > 0
-            if number % RELEASE_EVERY == 0:
-                release_freed_memory()
         if 2 * used < len(ids):
             logger.warning(
                 "only %d of %d images hold a valid region, and only they are learnt from: %s",
@@ -210,46 +246,3 @@ def _write_shard(
             )
         facts["digest"] = writer.finish()
     return facts["digest"]
-
-
-_worker_masker: PseudoMasker  # set once per process, instead of sent with every image
-_worker_images = 0  # number of images that this process has computed
-
-
-def _start_worker(masker: PseudoMasker) -> None:
-    global _worker_masker
-    _worker_masker = masker
-    torch.set_num_threads(1)
-    threadpool_limits(1)  # with several BLAS threads a process, a spectral cut takes twice as long
-
-
-def _compute_one(image_id: str) -> ImageRegions:
-    global _worker_images
-    _worker_images += 1
-    if _worker_images % RELEASE_EVERY == 0:
-        release_freed_memory()
-    return _worker_masker.compute(image_id)
-
-
-def _compute_all(masker: PseudoMasker, ids: Sequence[str], workers: int) -> Iterator[ImageRegions]:
-    """The pseudo-masks of every image in order; at most a slab of images is in memory."""
-    if workers == 1:
-        yield from map(masker.compute, ids)
-        return
-    slab = SLAB * workers
-    # loky starts new processes; a fork of a process whose OpenMP threads have run may hang
-    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(masker,)) as pool:
-        for start in range(0, len(ids), slab):
-            yield from pool.map(_compute_one, ids[start : start + slab], chunksize=2)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch and BLAS on one thread, as in a worker: results do not depend on `workers`."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)

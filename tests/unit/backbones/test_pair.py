@@ -71,7 +71,7 @@ def test_mirrored_features_are_the_mean_of_an_image_and_its_mirror_image(pair):
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_model_that_reads_no_cache_sees_what_a_cache_would_hold(pair, mirrored):
-    pair_features = load_experiment("voc_cpu").extracted["pair"]
+    pair_features = load_experiment("voc_best").extracted["pair"]
     found = build_live_extractor(pair_features.model_copy(update={"mirrored": mirrored}))
     assert (found.levels, found.mirrored) == (("fused",), mirrored)
     assert found.digest == pair.digest
@@ -103,7 +103,7 @@ def test_what_lies_outside_an_image_is_zero_once_normalised(pair):
 
 
 def test_live_features_have_the_precision_that_is_said():
-    block = load_experiment("voc_cpu").extracted["pair"]
+    block = load_experiment("voc_best").extracted["pair"]
     exact, mixed = (
         build_live_extractor(block.model_copy(update={"precision": precision}))
         for precision in ("fp32", "bf16")
@@ -122,7 +122,7 @@ def test_weights_of_its_parts_are_taken(tmp_path, part):
 
 def test_it_has_no_weights_of_its_own():
     weights = {"vits14_lite2": {"source": "x.pth"}}
-    block = {**load_experiment("voc_cpu").extracted["pair"].model_dump(), "weights": weights}
+    block = {**load_experiment("voc_best").extracted["pair"].model_dump(), "weights": weights}
     with pytest.raises(ValueError, match=r"weights(?s:.*)vits14_lite2"):
         ExtractedConfig.model_validate(block)
 

@@ -33,7 +33,7 @@ def test_the_missing_variable_is_named(monkeypatch):
 
 
 def test_a_moved_root_changes_no_source(monkeypatch):
-    plan = Plan(load_experiment("voc_cpu"))
+    plan = Plan(load_experiment("voc_best"))
     before = plan.paths.source("pascal")
     monkeypatch.setenv(DATA_ROOT_VARIABLE, "/moved")
     assert plan.paths.source("pascal") == before

@@ -88,6 +88,18 @@ def test_lists_beside_the_official_ones_replace_them(official):
     assert (dataset.mask("v2") == 3).all()
 
 
+def test_fit_and_dev_are_the_parts_of_train(tmp_path):
+    train = [f"i{number:03}" for number in range(90)]
+    write_lists(tmp_path / "ImageSets", train=train, val=["v"])
+    dataset = VocDataset("pascal", tmp_path)
+    fit, dev = dataset.ids("fit"), dataset.ids("dev")
+    assert len(dev) == 30
+    assert sorted(fit + dev) == train
+    assert dev != train[:30]
+    write_lists(tmp_path / "ImageSets", train=train[::-1])
+    assert VocDataset("pascal", tmp_path).ids("dev") == dev  # the order of the list decides nothing
+
+
 def test_missing_sbd_is_named(official):
     (official / "benchmark_RELEASE" / "dataset" / "train.txt").unlink()
     with pytest.raises(DataError, match=r"train\.txt does not exist(?s:.*)benchmark\.tgz"):

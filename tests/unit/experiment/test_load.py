@@ -218,6 +218,15 @@ def diffused(raw):
     raw["floor"] = {"features": "lite2"}
 
 
+def test_objects_are_not_cut_from_diffused_features(tmp_path):
+    def objects(raw):
+        diffused(raw)
+        raw["pools"]["shapes"]["clustered"] = "objects"
+
+    with pytest.raises(ConfigError, match=r"pools\.shapes: objects are cut(?s:.*)diffused are"):
+        load_experiment(changed(tmp_path, objects))
+
+
 def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
     experiment = load_experiment(changed(tmp_path, diffused))
     assert experiment.features["diffused"].source == "lite2"

@@ -7,7 +7,7 @@ from umtfss.plan.tables.paper import paper_numbers
 
 
 def with_folds(folds: list[int]) -> Experiment:
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("voc_best")
     tables = experiment.tables.model_copy(update={"folds": folds})
     return experiment.model_copy(update={"tables": tables})
 
@@ -48,6 +48,6 @@ def test_every_trained_model_is_measured_with_every_training_seed() -> None:
 
 
 def test_a_table_says_which_tested_splits_are_not_the_test_split() -> None:
-    assert Plan(load_experiment("voc_dev")).runs.tables[0].development == ("pascal/train",)
-    for table in Plan(load_experiment("voc_cpu")).runs.tables:
+    assert Plan(load_experiment("voc_dev")).runs.tables[0].development == ("pascal/dev",)
+    for table in Plan(load_experiment("voc_best")).runs.tables:
         assert table.development == ()

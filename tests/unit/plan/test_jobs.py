@@ -13,7 +13,7 @@ from umtfss.experiment.load import load_experiment
 from umtfss.plan.jobs.job import CODE, job_class
 from umtfss.plan.plan import Plan
 
-EXPERIMENTS = ("demo", "demo_seeds", "voc_cpu", "coco_mini", "paper")
+EXPERIMENTS = ("demo", "demo_seeds", "voc_best", "voc_cpu", "coco_mini", "paper")
 JOBS = sorted(path.stem for path in (PACKAGE_ROOT / "umtfss/plan/jobs").glob("[!_]*.py"))
 JOBS.remove("job")
 # Rules whose settings still come by other roads. It must shrink, and go when it is empty.

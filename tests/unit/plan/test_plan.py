@@ -130,7 +130,7 @@ def test_a_run_that_only_others_start_from_is_planned_and_shown_nowhere(tmp_path
 
 
 def test_superpixels_of_test_images_are_made_for_steps_that_ask():
-    plan = Plan(load_experiment("voc_cpu"), ["headline"])
+    plan = Plan(load_experiment("voc_best"), ["headline"])
     made = plan.paths.superpixels("pascal", "val", ".json")
     assert len(set(made)) == plan.experiment.extraction.shards
     for spec in plan.runs.evaluations_of(plan.runs.table_named("headline")):
@@ -217,7 +217,7 @@ def test_live_features_need_no_cache_for_the_model(paper):
 
 
 def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("voc_best")
     model = experiment.model.model_copy(update={"width": 64, "layers": 7})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={"model": model}))
     run = RunSpec("prototype")
@@ -237,7 +237,7 @@ def test_a_key_that_the_matcher_does_not_read_is_no_setting_of_its_runs():
     ],
 )
 def test_what_decides_weights_is_behind_them(block, key, value):
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("voc_best")
     changed = getattr(experiment, block).model_copy(update={key: value})
     before, after = Plan(experiment), Plan(experiment.model_copy(update={block: changed}))
     run = before.runs.main_run
@@ -251,7 +251,7 @@ def test_what_decides_weights_is_behind_them(block, key, value):
     ("name", "key", "value"), [("pair", "mirrored", False), ("diffused", "channels", 8)]
 )
 def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value):
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("voc_best")
     before, after = Plan(experiment), with_features(experiment, name, **{key: value})
     one, other = (
         TrainModel.of_run(plan, before.runs.main_run).made_with()["features"]
@@ -262,7 +262,7 @@ def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value)
 
 
 def test_a_name_of_features_decides_nothing():
-    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/voc_cpu.yaml").read_text())
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/voc_best.yaml").read_text())
     text = yaml.safe_dump(raw)
     for name in ("pair", "diffused"):
         text = text.replace(f"features: {name}", f"features: {name}2")
@@ -282,7 +282,7 @@ def test_only_live_features_are_decided_by_how_they_are_computed(paper):
     other = with_features(paper.experiment, "resnet", weights=weights).features.model_features(run)
     assert paper.features.model_features(run).live.weights == {}
     assert other.live.weights == weights
-    cached = Plan(load_experiment("voc_cpu"))
+    cached = Plan(load_experiment("voc_best"))
     mirrored = with_features(cached.experiment, "pair", mirrored=False)
     run = cached.runs.run_at(FLOOR_PATH)
     assert cached.features.model_features(run) == mirrored.features.model_features(run)
@@ -297,27 +297,27 @@ def test_clusters_and_model_share_one_cache_of_named_features():
 
 
 def test_diffused_features_are_caches_of_their_own():
-    plan = Plan(load_experiment("voc_cpu"))
+    plan = Plan(load_experiment("voc_best"))
     assert {(one.features, *one.images) for one in plan.feature_caches} == {
         *(("pair", photos, "all") for photos in ("coco", "imagenet")),
         *((name, "pascal", split) for split in ("train", "val") for name in ("pair", "diffused")),
     }
     assert plan.inputs.features_before("diffused", "pascal", "val", "1") == (
-        "results/voc_cpu/features/pair/pascal/val/shard1/manifest.json"
+        "results/voc_best/features/pair/pascal/val/shard1/manifest.json"
     )
     assert len(plan.inputs.mapped_features("diffused")) == 3 * 4  # splits, shards
-    assert plan.paths.diffusion_map("diffused") == "results/voc_cpu/features/diffused/diffusion.h5"
-    assert "results/voc_cpu/data/imagenet/all.json" in plan.indexes
+    assert plan.paths.diffusion_map("diffused") == "results/voc_best/features/diffused/diffusion.h5"
+    assert "results/voc_best/data/imagenet/all.json" in plan.indexes
 
 
 def test_without_diffused_runs_nothing_is_diffused():
-    plan = Plan(load_experiment("voc_cpu"), ["headline"])
+    plan = Plan(load_experiment("voc_best"), ["headline"])
     floor = plan.runs.run_at(FLOOR_PATH)
     assert plan.features.source_caches(plan.inputs.tested_caches(floor, "pascal")) == set()
 
 
 def test_a_run_may_read_other_features_than_the_model():
-    plan = Plan(load_experiment("voc_cpu"))
+    plan = Plan(load_experiment("voc_best"))
     floor, matcher = map(
         plan.features.model_features, map(plan.runs.run_at, (FLOOR_PATH, MATCHER_PATH))
     )
@@ -355,13 +355,13 @@ def test_a_training_that_cells_share_is_counted_once_and_its_saving_is_told(pape
 
 
 def test_a_run_is_tested_with_and_without_a_step_on_its_score():
-    plan = Plan(load_experiment("voc_cpu"), ["ablation"])
+    plan = Plan(load_experiment("voc_best"), ["ablation"])
     run = plan.runs.run_at("pascal/umtfss/unsup-all/seed0")
     own = [spec for spec in plan.runs.evaluations.values() if (spec.run, spec.shot) == (run, 1)]
     specs = {spec.refine: spec for spec in own}
     assert {refine: plan.paths.evaluation(spec) for refine, spec in specs.items()} == {
-        (): f"results/voc_cpu/evaluation/{run.path}/pascal-1shot.json",
-        ("superpixels",): f"results/voc_cpu/evaluation/{run.path}/pascal-1shot-superpixels.json",
+        (): f"results/voc_best/evaluation/{run.path}/pascal-1shot.json",
+        ("superpixels",): f"results/voc_best/evaluation/{run.path}/pascal-1shot-superpixels.json",
     }
     for spec in specs.values():
         assert plan.inputs.evaluation_inputs(spec)["weights"] == plan.paths.training_manifest(run)

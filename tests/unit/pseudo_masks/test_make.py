@@ -7,7 +7,7 @@ import torch
 from umtfss.common.errors import DataError, StoreError
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.geometry import GridGeometry
-from umtfss.pseudo_masks import make as module
+from umtfss.pseudo_masks import workers as workers_module
 from umtfss.pseudo_masks.make import make_pseudo_masks, make_saliency_masks
 from umtfss.pseudo_masks.store import PseudoMaskStore
 
@@ -97,7 +97,7 @@ def test_small_regions_are_left_out_and_said_to_be(tmp_path, caplog):
 
 
 def test_digest_does_not_depend_on_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SLAB", 2)  # several slabs
+    monkeypatch.setattr(workers_module, "SLAB", 2)  # several slabs
     threads = torch.get_num_threads()
     settings = PseudoMasksConfig(min_area=50, min_size=20)
     _, one, first = make(tmp_path, settings, 11, workers=1)

@@ -34,10 +34,11 @@ class DrawPseudoEpisodes(Job):
     def of(cls, plan: "Plan", wildcards: Any) -> "DrawPseudoEpisodes":
         """The job of the pool `wildcards.pool`, `wildcards.fold` and `wildcards.seed`."""
         pool, fold = wildcards.pool, wildcards.fold
+        pixels = pool in plan.experiment.pools_of("pixels")
         return cls(
             key=f"train/{pool}/unsup-{fold}",
             seed=int(wildcards.seed),
             classes=plan.runs.fold_classes(pool, fold),
             length=plan.experiment.training[pool].length,
-            max_border=plan.experiment.episodes.max_border,
+            max_border=plan.experiment.episodes.max_border if pixels else None,
         )

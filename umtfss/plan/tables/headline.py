@@ -51,7 +51,7 @@ def headline(experiment: Experiment, settings: HeadlineConfig) -> Table[Measurem
     note = ""
     if has_matcher:
         mirrored = ", averaged over the image and its mirror image" * floor_is_mirrored(experiment)
-        note = f"The first row is the usual matcher on the backbone's own features{mirrored}."
+        note = f"The first row is the usual matcher on {experiment.floor_features}{mirrored}."
     return build_table(
         experiment,
         "headline",

@@ -20,4 +20,4 @@ def test_tokens_are_those_of_a_square_image():
 
 
 def test_development_splits_of_every_table_are_named_once():
-    assert WriteClaims.of(Plan(load_experiment("voc_dev")), None).development == ("pascal/train",)
+    assert WriteClaims.of(Plan(load_experiment("voc_dev")), None).development == ("pascal/dev",)

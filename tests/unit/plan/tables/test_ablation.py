@@ -10,7 +10,7 @@ from umtfss.plan.run import evaluation_file
 
 @pytest.mark.parametrize(("superpixels", "rows"), [(0.5, 11), (0, 9)])
 def test_every_row_of_the_ablation_has_an_evaluation_of_its_own(superpixels, rows):
-    experiment = load_experiment("voc_cpu")
+    experiment = load_experiment("voc_best")
     refine = RefineConfig(superpixels=superpixels)
     evaluation = experiment.evaluation.model_copy(update={"refine": refine})
     table = Plan(experiment.model_copy(update={"evaluation": evaluation})).runs.table_named(

@@ -8,7 +8,7 @@ COLUMNS = (*(f"fold {fold}" for fold in range(4)), "mean")
 
 
 def test_titles_stay_as_other_programs_know_them():
-    for name, middle in (("demo_seeds", []), ("voc_cpu", [MATCHER])):
+    for name, middle in (("demo_seeds", []), ("voc_best", [MATCHER])):
         table = Plan(load_experiment(name)).runs.table_named("headline")
         rows = ["prototype matcher (training-free)", *middle, "UMTFSS (unsupervised)"]
         assert list(table.rows[: len(rows)]) == rows

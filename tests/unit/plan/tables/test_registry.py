@@ -24,7 +24,7 @@ def test_every_table_has_settings_of_its_name_in_the_same_order():
     assert [t.name for t in plan.runs.every_table] == [n for n in TABLES if n != "ablation"]
 
 
-@pytest.mark.parametrize("name", ["paper", "demo_seeds", "voc_cpu"])
+@pytest.mark.parametrize("name", ["paper", "demo_seeds", "voc_best", "voc_cpu"])
 def test_keys_tell_the_cells_of_a_table_apart(name):
     """A CSV has a column for each name of a key, after its own."""
     for table in Plan(load_experiment(name)).runs.every_table:
@@ -63,7 +63,7 @@ def test_comparisons_are_paired(plan):
 
 def test_training_is_compared_on_the_features_that_it_sees():
     """Against the floor before diffusion, the features' gain would pass for that of training."""
-    plan = Plan(load_experiment("voc_cpu"))
+    plan = Plan(load_experiment("voc_best"))
     for claim in plan.runs.claims:
         if claim.key in ("unsupervised", "folds"):
             for comparison in claim.comparisons:
