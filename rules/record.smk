@@ -1,4 +1,22 @@
-# record: one digest for each arrow, over all of its jobs. DVC watches these digests.
+# record: what DVC records, and one digest for each arrow, over all of its jobs. DVC watches these.
+
+
+# The digests of arrows; dvc.yaml takes the experiment's name from config.yaml.
+def recorded_arrows(wildcards):
+    if config["experiment"] != experiment.name:
+        raise WorkflowError(
+            f"DVC records an experiment by its name: write `experiment: {experiment.name}` into "
+            f"config.yaml, in place of {config['experiment']}"
+        )
+    return f"{plan.paths.root}/arrows.yaml"
+
+
+rule all_recorded:
+    input:
+        rules.all_tables.input,
+        rules.all_figures.input,
+        rules.all_training.input,
+        recorded_arrows,
 
 
 rule digest_arrows:
@@ -13,5 +31,7 @@ rule digest_arrows:
     params:
         code=code("workflow_scripts/digest_arrows.py"),
         arrows=lambda wildcards: arrow_digests(workflow, Plan(experiment)),
+        # DVC wants all folders of dvc.yaml; an experiment without tables evaluates nothing.
+        folders=plan.paths.recorded_folders,
     script:
         "../workflow_scripts/digest_arrows.py"

@@ -283,6 +283,28 @@ def compare(
     Console(width=None).print(table)
 
 
+@app.command()
+def verify(
+    experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
+) -> None:
+    """Check every file of an experiment's results against its manifest; name what is damaged."""
+    from umtfss.common.verify import verify as verified
+
+    console = Console(soft_wrap=True, highlight=False)
+    with _errors_as_text():
+        folder = Path(_plan(experiment).paths.root)
+    found = verified(folder)
+    for problem in found.problems:
+        console.print(str(problem), style="red", markup=False)
+    console.print(
+        f"{folder}: {found.sealed} manifests and sealed results, {found.files} files of "
+        f"{found.size / 1e9:.2f} GB, {len(found.problems)} damaged or unknown",
+        markup=False,
+    )
+    if found.problems:
+        raise typer.Exit(1)
+
+
 def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
     """Rows (table, cells, trainings, trainings without sharing, saved trainings), and a total.
 

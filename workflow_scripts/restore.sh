@@ -4,9 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dvc pull
-# Neither git nor DVC brings the empty folders of an experiment without tables (see record.sh).
-experiment=$(sed -n 's/^experiment: *//p' config.yaml)
-mkdir -p "results/$experiment/evaluation" "results/$experiment/tables"
 # First write the settings and digests of this tree: a change of another experiment's file, or of a
 # comment, does no harm.
 dvc repro --quiet --single-item settings
@@ -15,4 +12,4 @@ if ! dvc status -q; then
     echo "where). Check out the commit that recorded it, or run: snakemake --cores all all_tables" >&2
     exit 1
 fi
-snakemake --cores 1 --touch --forceall -- all_tables all_figures all_training
+snakemake --cores 1 --touch --forceall -- all_recorded

@@ -9,6 +9,11 @@ from umtfss.data.source import DatasetSource
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, evaluation_file
 
+FOLDERS = (
+    *("data", "features", "clustering", "pseudo_masks", "episodes", "training", "evaluation"),
+    *("tables", "figures"),
+)
+
 
 @dataclass(frozen=True, order=True)
 class FeatureCache:
@@ -46,6 +51,11 @@ class Paths:
     def settings(self) -> str:
         """The experiment's settings with all defaults filled in."""
         return f"{self.root}/settings.yaml"
+
+    @property
+    def recorded_folders(self) -> list[str]:
+        """The folders that DVC records: one for each arrow, and the pictures."""
+        return [f"{self.root}/{name}" for name in FOLDERS]
 
     def source(self, dataset: str) -> DatasetSource:
         """The source from which a job opens a data set."""
