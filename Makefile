@@ -13,10 +13,14 @@ $(error There is a space in "$(BIN)", where Snakemake could not start Python. \
   Name another folder for the virtual environment: make VENV=/a/folder/without/spaces)
 endif
 
-.PHONY: tables test bench docs environment lint format lock restore record clean
+.PHONY: tables report test bench docs environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
+
+# One HTML page with tables, claims, curves and test episodes: results/$(EXPERIMENT)/report.html.
+report: environment
+	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- report
 
 test: environment lint
 	pytest -n 2 --dist loadfile

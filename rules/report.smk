@@ -77,3 +77,53 @@ rule draw_qualitative_panel:
         job=job("draw_qualitative_panel"),
     script:
         "../workflow_scripts/draw_qualitative_panel.py"
+
+
+rule picture_episodes:
+    input:
+        unpack(lambda wildcards: plan.inputs.evaluation_inputs(plan.runs.panel)),
+        weights_file=lambda wildcards: ancient(
+            plan.paths.training_weights(plan.runs.panel.run)
+        ),
+        result=lambda wildcards: plan.paths.evaluation(plan.runs.panel),
+        floor_features=lambda wildcards: plan.inputs.evaluation_inputs(
+            plan.runs.panel_floor
+        )["features"],
+    output:
+        "results/{experiment}/figures/episodes.json",
+    log:
+        "results/{experiment}/logs/figures/episodes.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures/episodes.tsv"
+    conda:
+        environment
+    resources:
+        batch_size=experiment.evaluation.batch_size,
+    params:
+        job=job("picture_episodes"),
+    script:
+        "../workflow_scripts/picture_episodes.py"
+
+
+# One HTML page. Requests the indexes, too, so that a fresh clone computes its tables.
+rule report:
+    input:
+        plan.indexes,
+        plan.paths.report,
+
+
+rule write_report:
+    input:
+        **plan.report_inputs,
+    output:
+        "results/{experiment}/report.html",
+    log:
+        "results/{experiment}/logs/figures/report.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures/report.tsv"
+    conda:
+        environment
+    params:
+        job=job("write_report"),
+    script:
+        "../workflow_scripts/write_report.py"

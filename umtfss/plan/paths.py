@@ -185,6 +185,10 @@ class Paths:
         manifests = self.training_manifest(run)
         return [str(Path(path).with_name("weights.safetensors")) for path in manifests]
 
+    def training_log(self, run: RunSpec) -> str:
+        """The training curve of a run."""
+        return f"{self.training_folder(run)}/log.csv"
+
     def evaluation(self, one: EvaluationSpec | Measurement) -> str:
         """The file of per-episode results of an evaluation, or that holds a measurement."""
         return f"{self.root}/evaluation/{evaluation_file(one)}"
@@ -192,6 +196,20 @@ class Paths:
     def table(self, name: str) -> list[str]:
         """The files of a table."""
         return [f"{self.root}/tables/{name}.{suffix}" for suffix in ("tex", "csv", "md")]
+
+    def table_csv(self, name: str) -> str:
+        """The CSV of a table."""
+        return self.table(name)[1]
+
+    @property
+    def episode_pictures(self) -> str:
+        """The pictures of test episodes that the report shows."""
+        return f"{self.root}/figures/episodes.json"
+
+    @property
+    def report(self) -> str:
+        """The report, a HTML page."""
+        return f"{self.root}/report.html"
 
 
 def pairs_of(names: Iterable[str]) -> list[tuple[str, str]]:

@@ -103,19 +103,42 @@ class Plan:
         return sorted(found)
 
     @property
+    def has_panel(self) -> bool:
+        """Whether a requested table tests the main run with one shot."""
+        return any(
+            m.run == self.runs.main_run and m.shot == 1
+            for table in self.runs.tables
+            for m in table.measurements
+        )
+
+    @property
     def figures(self) -> list[str]:
         """The pictures of the requested tables, and the purity of clusters."""
         drawn_pools = product(self.runs.pools, (".png", "-purity.json"))
         names = [f"clusters-{pool}{suffix}" for pool, suffix in drawn_pools]
         drawn = {"table2": "label_ratios.png", "table4": "table4_heatmap.png"}
         names += [drawn[table.name] for table in self.runs.tables if table.name in drawn]
-        if any(
-            m.run == self.runs.main_run and m.shot == 1
-            for t in self.runs.tables
-            for m in t.measurements
-        ):
+        if self.has_panel:
             names.append("qualitative.png")
         return [f"{self.paths.root}/figures/{name}" for name in names]
+
+    @property
+    def report_inputs(self) -> dict[str, list[str]]:
+        """The files that the report of the requested tables shows."""
+        paths, panel = self.paths, self.has_panel
+        own = [self.runs.panel] if panel else []
+        floor = [paths.evaluation(self.runs.panel_floor)] if panel else []
+        tested = {paths.evaluation(one) for one in self.runs.evaluations.values()}
+        return {
+            "settings": [paths.settings],
+            "tables": [paths.table_csv(table.name) for table in self.runs.tables],
+            "claims": [path.replace(".md", ".json") for path in self.ledger],
+            "figures": self.figures,
+            "episodes": [paths.episode_pictures] if panel else [],
+            "results": [paths.evaluation(one) for one in own],
+            "floor": [path for path in floor if path in tested],
+            "curves": [paths.training_log(run) for run in self.runs.trained_runs],
+        }
 
 
 def table_names(asked: object) -> list[str]:

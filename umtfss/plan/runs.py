@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +12,7 @@ from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.models import MASKSPLIT
 from umtfss.experiment.schema import Experiment
 from umtfss.experiment.training import TrainingConfig
-from umtfss.plan.cells import FoldFile, Table, unsupervised_run
+from umtfss.plan.cells import FoldFile, Table, floor_run, unsupervised_run
 from umtfss.plan.paths import Paths
 from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, evaluation_file
 from umtfss.plan.tables.claim import Claim
@@ -199,3 +200,8 @@ class Runs:
         steps = self.experiment.evaluation.refine.steps
         own = (one for one in self.evaluations.values() if one.run == self.main_run)
         return next(one for one in own if (one.shot, one.refine) == (1, steps))
+
+    @property
+    def panel_floor(self) -> EvaluationSpec:
+        """The evaluation of the training-free floor on the episodes of the panel."""
+        return replace(self.panel, run=floor_run(self.experiment), refine=())

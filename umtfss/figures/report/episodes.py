@@ -1,0 +1,175 @@
+"""Pictures of test episodes for the report: the best, the median and the worst of every class.
+
+Shapes: E episodes, H W pixels.
+"""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from umtfss.common.files import write_json
+from umtfss.data.open import open_dataset
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.masks import GroundTruthMasks
+from umtfss.episodes.overlap import foreground_overlap
+from umtfss.evaluation.evaluate_run import (
+    EvaluationFiles,
+    scoring_options,
+    tested_episodes,
+    tested_images,
+    tested_model,
+)
+from umtfss.evaluation.results import load_result
+from umtfss.evaluation.scores import predicted_scores
+from umtfss.figures.overlay import PREDICTED, TRUE, overlay
+from umtfss.plan.jobs.evaluate_run import EvaluateRun
+from umtfss.plan.jobs.picture_episodes import PictureEpisodes
+
+FORMAT = "umtfss-episode-pictures"
+FORMAT_VERSION = 1
+PICTURE_SIDE = 240  # px, the longer side
+RANKS = ("best", "median", "worst")
+
+
+@dataclass(frozen=True)
+class EpisodePictures:
+    """One test episode.
+
+    Attributes:
+        fold: Tested fold.
+        number: Number of the episode among those of its fold, episode seed 0.
+        class_name: Class of the episode.
+        rank: Place among the episodes of its class: one of `RANKS`.
+        iou: IoU of the run, percent.
+        floor_iou: IoU of the training-free floor, percent.
+        pictures: Title -> picture as a data URI: support, true mask, floor, run.
+    """
+
+    fold: int
+    number: int
+    class_name: str
+    rank: str
+    iou: float
+    floor_iou: float
+    pictures: dict[str, str]
+
+
+def picture_episodes(
+    job: PictureEpisodes,
+    files: EvaluationFiles,
+    floor_files: EvaluationFiles,
+    result: str | Path,
+    path: str | Path,
+    *,
+    batch_size: int,
+    device: torch.device,
+) -> None:
+    """Picture the best, the median and the worst episode of every class.
+
+    Args:
+        job: The evaluations of the run and of the floor.
+        files: The files that the evaluation of the run reads.
+        floor_files: The files that the evaluation of the floor reads.
+        result: The result file of the run's evaluation, which ranks the episodes.
+        path: The JSON file to write.
+        batch_size: Episodes per forward pass.
+        device: Where the models run.
+    """
+    folds, paths = load_result(result).folds, tested_episodes(job.run, files)
+    images = tested_images(job.run, files, device)
+    names = open_dataset(job.run.dataset).class_names
+    masks = GroundTruthMasks(images)
+    pictured = []
+    for fold in job.run.folds:
+        episodes = EpisodeList.load(paths[fold, 0])
+        scores = folds[fold].seeds[0]
+        iou = scores.intersection / np.maximum(scores.union, 1)
+        ranked = ranked_rows(episodes.class_id, iou)
+        rows = [row for row, _ in ranked]
+        run_masks = _predictions(job.run, files, episodes, rows, batch_size, device)
+        floor_masks = _predictions(job.floor, floor_files, episodes, rows, batch_size, device)
+        for (row, rank), found, floor in zip(ranked, run_masks, floor_masks, strict=True):
+            episode = episodes[row]
+            support, class_id = episode.supports[0], episode.class_id
+            query, truth = images.image(episode.query), masks.mask(episode.query, class_id)
+            seen = overlay(images.image(support), masks.mask(support, class_id), TRUE)
+            pictures = {
+                "support": seen,
+                "query, true mask": overlay(query, truth, TRUE),
+                "training-free floor": overlay(query, floor.astype(np.uint8), PREDICTED),
+                job.run.model: overlay(query, found.astype(np.uint8), PREDICTED),
+            }
+            pictured.append(
+                EpisodePictures(
+                    fold,
+                    row,
+                    names[class_id],
+                    rank,
+                    _percent_iou(found, truth),
+                    _percent_iou(floor, truth),
+                    {title: data_uri(one) for title, one in pictures.items()},
+                )
+            )
+    write_json(
+        path,
+        {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "class_names": {str(label): name for label, name in names.items()},
+            "episodes": [asdict(one) for one in pictured],
+        },
+    )
+
+
+def ranked_rows(class_id: np.ndarray, iou: np.ndarray) -> list[tuple[int, str]]:
+    """The episodes to picture: row and rank, class by class; no row twice.
+
+    Args:
+        class_id: (E,) class of every episode.
+        iou: (E,) IoU of every episode.
+    """
+    chosen = []
+    for label in np.unique(class_id):
+        rows = np.flatnonzero(class_id == label)
+        order = rows[np.argsort(-iou[rows], kind="stable")].tolist()
+        places = {0: RANKS[0], len(order) // 2: RANKS[1], len(order) - 1: RANKS[2]}
+        chosen += [(order[place], rank) for place, rank in sorted(places.items())]
+    return chosen
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A small picture as a data URI of WebP.
+
+    Args:
+        picture: (H, W, 3) float in [0, 1].
+    """
+    image = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
+    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=75)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _predictions(
+    job: EvaluateRun,
+    files: EvaluationFiles,
+    episodes: EpisodeList,
+    rows: Sequence[int],
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[np.ndarray]:
+    """The predicted masks of some episodes, (H, W) bool each."""
+    model, images = tested_model(job, files), tested_images(job, files, device)
+    options = scoring_options(job, batch_size, device)
+    return (score > 0 for score in predicted_scores(model, episodes, images, options, rows))
+
+
+def _percent_iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    intersection, union = foreground_overlap(mask, truth)
+    return round(100 * float(intersection / max(1, union)), 1)
