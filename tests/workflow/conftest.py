@@ -22,7 +22,7 @@ RECORDER = Path(__file__).resolve().parent / "recorder"
 # The scripts that import a meta-learner's module by its name.
 BY_NAME = {
     f"workflow_scripts/{name}.py"
-    for name in ("train_model", "evaluate_run", "draw_qualitative_panel")
+    for name in ("train_model", "evaluate_run", "draw_qualitative_panel", "picture_episodes")
 }
 
 
@@ -161,7 +161,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy in which every table and figure of `tiny` has been made."""
+    """A copy in which every table and figure of `tiny`, and its report, have been made."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "umtfss")
-    project.snakemake("all_tables", "all_figures", record=True)
+    project.snakemake("all_tables", "all_figures", "report", record=True)
     return project

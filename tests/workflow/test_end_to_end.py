@@ -89,7 +89,14 @@ def test_fine_tuning_starts_from_the_unsupervised_weights(finished):
 
 
 def test_a_second_run_does_nothing(finished):
-    assert "Nothing to be done" in finished.snakemake("all_tables", "all_figures")
+    assert "Nothing to be done" in finished.snakemake("all_tables", "all_figures", "report")
+
+
+def test_the_report_shows_test_episodes_and_every_training(finished):
+    page = (finished.root / "results/tiny/report.html").read_text()
+    assert page.count('class="episode"') == 20
+    assert page.count("<polyline") == 14
+    assert page.count("data:image/webp") == 4 * 20
 
 
 def test_a_touched_source_does_nothing_but_a_changed_one_reruns(finished):

@@ -132,8 +132,8 @@ class Plan:
         return {
             "settings": [paths.settings],
             "tables": [paths.table_csv(table.name) for table in self.runs.tables],
-            "claims": [path.replace(".md", ".json") for path in self.ledger],
-            "figures": self.figures,
+            "claims": [path for path in self.ledger if path.endswith(".json")],
+            "figures": [path for path in self.figures if path.endswith(".png")],
             "episodes": [paths.episode_pictures] if panel else [],
             "results": [paths.evaluation(one) for one in own],
             "floor": [path for path in floor if path in tested],

@@ -170,6 +170,21 @@ def test_the_panel_does_not_depend_on_the_tables_asked_for(paper):
                             "results/paper/figures/table4_heatmap.png"]  # fmt: skip
 
 
+def test_the_report_shows_the_floor_where_a_table_tests_it():
+    demo = load_experiment("demo")
+    whole, some = Plan(demo).report_inputs, Plan(demo, ["table3"]).report_inputs
+    (tested,) = whole["floor"]
+    assert tested == "results/demo/evaluation/prototype/training_free/shapes-1shot.json"
+    assert (
+        whole["results"]
+        == some["results"]
+        == [f"results/demo/evaluation/{Plan(demo).runs.main_run.path}/shapes-1shot.json"]
+    )
+    assert whole["claims"] == ["results/demo/claims.json"]
+    assert some["claims"] == []
+    assert len(some["tables"]) == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "names"),
     [
@@ -192,6 +207,8 @@ def test_without_tables_every_pool_is_trained_once(tmp_path):
     assert plan.runs.trained_runs == [run] == [plan.runs.run_at(run.path)] == [plan.runs.main_run]
     pictures = ["clusters-shapes.png", "clusters-shapes-purity.json"]
     assert plan.figures == [f"results/mine/figures/{name}" for name in pictures]
+    assert plan.report_inputs["figures"] == plan.figures[:1]
+    assert plan.report_inputs["episodes"] == plan.report_inputs["tables"] == []
     assert plan.indexes == ["results/mine/data/shapes/train.json"]
     assert [cache.split for cache in plan.feature_caches] == ["train"]
 
