@@ -58,7 +58,10 @@ rule download_dataset:
 
 rule index_split:
     input:
-        lambda wildcards: plan.paths.raw_marker(wildcards.dataset),
+        marker=lambda wildcards: plan.paths.raw_marker(wildcards.dataset),
+        tested=lambda wildcards: plan.inputs.tested_indexes(
+            wildcards.dataset, wildcards.split
+        ),
     output:
         "results/{experiment}/data/{dataset}/{split}.json",
     log:

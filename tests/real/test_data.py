@@ -7,10 +7,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from umtfss.common.errors import DataError
+from umtfss.data.disjoint import refuse_test_images
 from umtfss.data.index import DatasetIndex, build_index
 from umtfss.data.open import open_dataset
 from umtfss.data.source import DatasetSource
-from umtfss.experiment.datasets import DatasetConfig
+from umtfss.experiment.datasets import DatasetConfig, ExpectedCounts
 
 VOC = DatasetConfig(
     kind="voc2012",
@@ -32,7 +33,7 @@ def test_voc_val_has_the_counts_of_the_protocol(voc_val, tmp_path):
     assert len(index.image_ids) == 1449
     assert index.sizes.max() <= 500
     index.save(tmp_path / "val.json")
-    assert (tmp_path / "val.json").stat().st_size < 100_000
+    assert (tmp_path / "val.json").stat().st_size < 150_000
     assert DatasetIndex.load(tmp_path / "val.json").checksum == index.checksum
 
 
@@ -46,12 +47,29 @@ def test_voc_areas_are_those_of_the_masks(voc_val):
         }
 
 
-def test_voc_train_and_val_are_apart(data_root):
-    dataset = open_dataset(DatasetSource("pascal", "voc2012", "voc2012"), data_root)
-    train, val = dataset.ids("train"), dataset.ids("val")
-    assert len(val) == 1449
-    assert train
-    assert not set(train) & set(val)
+@pytest.mark.parametrize(
+    ("kind", "folder", "split"),
+    [
+        ("voc2012", "voc2012", "train"),
+        ("folder", "imagenet1000_unlabelled", "all"),
+        ("folder", "coco_subset", "all"),
+    ],
+)
+def test_no_pool_holds_a_test_image_of_voc(data_root, voc_val, kind, folder, split):
+    _, val = voc_val
+    dataset = open_dataset(DatasetSource("pool", kind, folder), data_root)
+    pool = build_index(dataset, split, ExpectedCounts(kind, 1), workers=1)
+    refuse_test_images(pool, [val])
+    assert pool.image_ids
+
+
+def test_no_training_image_of_coco_is_a_test_image(data_root):
+    dataset = open_dataset(DatasetSource("coco", "coco", "coco_subset"), data_root)
+    train, val = (build_index(dataset, s, ExpectedCounts("coco", 1), 1) for s in ("train", "val"))
+    refuse_test_images(train, [val])
+    photos = open_dataset(DatasetSource("photos", "folder", "coco_subset"), data_root)
+    with pytest.raises(DataError, match=f"{len(val.image_ids)} of 318 images of photos/all"):
+        refuse_test_images(build_index(photos, "all", ExpectedCounts("folder", 1), 1), [val])
 
 
 def test_wrong_expectation_of_voc_is_noticed(data_root, voc_val):

@@ -96,7 +96,8 @@ def make_weights(folder: Path, seed: int) -> None:
 
 def make_index(folder: Path, seed: int) -> None:
     areas = {"d/0": {1: 100 + seed}, "d/1": {2: 700}}
-    DatasetIndex("d", "val", tuple(areas), np.full((2, 2), 64), areas, "f").save(folder / "a.json")
+    ids = tuple(areas)
+    DatasetIndex("d", "val", ids, np.full((2, 2), 64), areas, "f", ids).save(folder / "a.json")
 
 
 def make_evaluation(folder: Path, seed: int) -> None:

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from umtfss.experiment.block import FOLDS
 from umtfss.experiment.datasets import ExpectedCounts
 
 FORMAT = "umtfss-index"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,8 @@ class DatasetIndex:
         sizes: (n, 2) int, height and width.
         areas: Qualified image id -> class id -> px, for the classes in the image; background and
             ignored pixels are not counted.
-        pixels: Digest of every decoded image and mask.
+        masks: Digest of every decoded mask.
+        digests: n digests of the decoded images, equal for equal pixels.
     """
 
     dataset: str
@@ -46,12 +48,13 @@ class DatasetIndex:
     image_ids: tuple[str, ...]
     sizes: np.ndarray
     areas: Mapping[str, Mapping[int, int]]
-    pixels: str
+    masks: str
+    digests: tuple[str, ...]
 
     @property
     def checksum(self) -> str:
-        """The sha256 of the list, the sizes, the areas and the digest of the pixels."""
-        return digest_json([FORMAT_VERSION, self.dataset, self.split, self.pixels, self._rows()])
+        """The sha256 of the list, the sizes, the areas and the digests of images and masks."""
+        return digest_json([FORMAT_VERSION, self.dataset, self.split, self.masks, self._rows()])
 
     def images_with(self, classes: Iterable[int], min_area: int) -> list[str]:
         """The ids of images with `min_area` px or more of one of `classes`, in list order."""
@@ -73,7 +76,7 @@ class DatasetIndex:
             "version": FORMAT_VERSION,
             "dataset": self.dataset,
             "split": self.split,
-            "pixels": self.pixels,
+            "masks": self.masks,
         }
         whole = sealed(path, {**head, "images": self._rows()})
         rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in whole.pop("images"))
@@ -98,20 +101,22 @@ class DatasetIndex:
             np.array([row[1:3] for row in images], dtype=np.int64).reshape(-1, 2),
             {
                 f"{raw['dataset']}/{image_id}": {int(c): px for c, px in areas.items()}
-                for image_id, _, _, areas in images
+                for image_id, _, _, areas, _ in images
             },
-            raw["pixels"],
+            raw["masks"],
+            tuple(digest for *_, digest in images),
         )
 
     def _rows(self) -> list[list]:
-        """One [image id, height, width, {class: px}] an image, as JSON holds it."""
+        """One [image id, height, width, {class: px}, digest] an image, as JSON holds it."""
         return [
             [
                 image_id.split("/", 1)[1],
                 *map(int, size),
                 {str(c): int(px) for c, px in sorted(self.areas[image_id].items())},
+                digest,
             ]
-            for image_id, size in zip(self.image_ids, self.sizes, strict=True)
+            for image_id, size, digest in zip(self.image_ids, self.sizes, self.digests, strict=True)
         ]
 
 
@@ -154,7 +159,8 @@ def build_index(
         qualified,
         np.array([fact.size for fact in good], dtype=np.int64).reshape(-1, 2),
         dict(zip(qualified, (fact.areas for fact in good), strict=True)),
-        digest_json([fact.pixels for fact in good]),
+        digest_json([fact.mask for fact in good]),
+        tuple(fact.image for fact in good),
     )
     _check_counts(index, expected)
     return index
@@ -164,7 +170,8 @@ def build_index(
 class _Facts:
     size: tuple[int, int]
     areas: dict[int, int]
-    pixels: tuple[int, int]  # CRC-32 of the image and of the mask
+    image: str  # digest of the pixels
+    mask: int  # CRC-32 of the pixels, 0 without a mask
 
 
 _worker_dataset: Dataset  # set once per worker process, instead of sent with every image
@@ -182,7 +189,7 @@ def _examine(image_id: str) -> _Facts | str:
         image = dataset.image(image_id)
         size = image.shape[:2]
         if not dataset.has_masks:
-            return _Facts(size, {}, (_crc32(image), 0))
+            return _Facts(size, {}, _digest(image), 0)
         mask = dataset.mask(image_id)
     except DataError as error:
         return str(error).replace("\n", ";")
@@ -195,11 +202,12 @@ def _examine(image_id: str) -> _Facts | str:
         last = max(dataset.class_names)
         return f"{image_id}: the mask holds {unknown}, expected 0 to {last} or {IGNORE}"
     areas = {v: int(counts[v]) for v in present if v not in (0, IGNORE)}
-    return _Facts(size, areas, (_crc32(image), _crc32(mask)))
+    return _Facts(size, areas, _digest(image), zlib.crc32(np.ascontiguousarray(mask).data))
 
 
-def _crc32(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).data)
+def _digest(image: np.ndarray) -> str:
+    """A digest of 64 bits: images of different pixels do not meet by chance, as with a CRC-32."""
+    return blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest()
 
 
 def _progress(items: Iterable, dataset: Dataset, split: str, total: int | None = None) -> Iterable:

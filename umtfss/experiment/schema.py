@@ -123,6 +123,19 @@ class Experiment(Block):
             self._check_clustered(pool)
         return self
 
+    @model_validator(mode="after")
+    def _check_tested(self) -> "Experiment":
+        """Refuse pools with tested images; other names of tested images are found by content."""
+        for where, name, _ in self.tables.tested:
+            tested = f"{name}/{self.datasets[name].test_split}"
+            for pool, settings in self.pools.items():
+                if tested in settings.images and not self.datasets[name].is_development:
+                    raise ValueError(
+                        f"pools.{pool}.images holds {tested}, on which {where} tests; to choose "
+                        f"settings on training images, write `test_split: train`"
+                    )
+        return self
+
     def _check_diffused(self, name: str, diffused: DiffusedConfig) -> None:
         """Refuse a pool with tested images: an episode must not see other tested images."""
         where = f"features.{name}.diffuse_over"

@@ -1,5 +1,6 @@
 """The inputs of each rule's jobs: manifests and files."""
 
+from functools import cached_property
 from typing import Any
 
 from umtfss.data.source import DatasetSource
@@ -38,6 +39,39 @@ class Inputs:
             return []
         split = self.experiment.datasets[one.dataset].test_split
         return self.paths.superpixels(one.dataset, split, suffix)
+
+    def tested_indexes(self, dataset: str, split: str) -> list[str]:
+        """The verified lists of test images that a split must not hold.
+
+        They are those on which runs that learn from the split are tested. A development split is
+        made of training images, and so is left out.
+        """
+        tested = self._tested_by_split.get(f"{dataset}/{split}", set())
+        return sorted(self.paths.test_index(name) for name in tested)
+
+    @cached_property
+    def _tested_by_split(self) -> dict[str, set[str]]:
+        """Split that is learnt from -> data sets on which what is learnt is tested."""
+        found: dict[str, set[str]] = {}
+        for measured in {m for table in self.runs.every_table for m in table.measurements}:
+            if not self.experiment.datasets[measured.dataset].is_development:
+                for split in self.learnt_splits(measured.run):
+                    found.setdefault(split, set()).add(measured.dataset)
+        return found
+
+    def learnt_splits(self, run: RunSpec) -> set[str]:
+        """The splits whose images or labels decide a run: its own, and those before it."""
+        splits: set[str] = set()
+        features = {self.features.run_features(run)}
+        if run.is_trained:
+            splits.update(self.runs.training_splits(run))
+        if run.tasks is TaskSource.CLUSTERS:
+            features.add(self.experiment.clustered_features(run.pool))
+            features.add(self.experiment.assigned_features(run.pool))
+        for name in features & self.experiment.diffused.keys():
+            pool = self.experiment.diffused[name].diffuse_over
+            splits.update(self.experiment.pools[pool].images)
+        return splits | (self.learnt_splits(run.initial) if run.initial else set())
 
     def training_inputs(self, run: RunSpec) -> dict[str, Any]:
         """Manifests and files that the training of a run reads."""

@@ -168,7 +168,7 @@ areas = st.dictionaries(st.integers(1, 20), st.integers(1, 5000), max_size=4)
 def test_images_with_is_the_union_of_class_pools(rows, classes, min_area):
     ids = tuple(f"d/{number}" for number in range(len(rows)))
     sizes = np.full((len(rows), 2), 100)
-    index = DatasetIndex("d", "val", ids, sizes, dict(zip(ids, rows, strict=True)), "")
+    index = DatasetIndex("d", "val", ids, sizes, dict(zip(ids, rows, strict=True)), "", ids)
     union = {i for c in classes for i in index.class_pool(c, min_area)}
     assert index.images_with(classes, min_area) == [i for i in ids if i in union]
     by_hand = {i for i, row in zip(ids, rows, strict=True) if row.get(7, 0) >= min_area}

@@ -22,7 +22,7 @@ def make_index(areas):
     """An index of images {row: {class: px}}."""
     ids = tuple(f"set/{i}" for i in range(len(areas)))
     sizes = np.full((len(ids), 2), 50)
-    return DatasetIndex("set", "val", ids, sizes, dict(zip(ids, areas, strict=True)), "")
+    return DatasetIndex("set", "val", ids, sizes, dict(zip(ids, areas, strict=True)), "", ids)
 
 
 def random_index(seed, images=40, classes=4):
@@ -144,7 +144,9 @@ def labelled_index(images: int = 40) -> DatasetIndex:
         f"made/{row}": {1: 50, 4: 3} | ({2: 50} if row % 2 else {}) | ({3: 50} if row == 7 else {})
         for row in range(images)
     }
-    return DatasetIndex("made", "train", tuple(areas), np.full((images, 2), 9), areas, "")
+    return DatasetIndex(
+        "made", "train", tuple(areas), np.full((images, 2), 9), areas, "", tuple(areas)
+    )
 
 
 def base_episodes(count: int = 120, **changed) -> EpisodeList:

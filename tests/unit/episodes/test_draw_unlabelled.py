@@ -239,7 +239,7 @@ def test_seed_and_key_decide_split_episodes():
 def test_images_are_those_that_hold_a_wanted_class():
     # The last image's class is too small to count.
     areas = {"set/0": {1: 500}, "set/1": {1: 500, 6: 100}, "set/2": {20: 900}, "set/3": {7: 99}}
-    index = DatasetIndex("set", "train", tuple(areas), np.full((4, 2), 50), areas, "")
+    index = DatasetIndex("set", "train", tuple(areas), np.full((4, 2), 50), areas, "", tuple(areas))
     wanted = {"set": ClassPresence((6, 7, 20), 100)}
     assert images_with_classes(wanted, [index]) == {"set/1", "set/2"}
     assert images_with_classes(None, iter(())) is None

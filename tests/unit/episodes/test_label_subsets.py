@@ -21,7 +21,7 @@ def index(images: int, classes: int = 6, seed: int = 0) -> DatasetIndex:
     for row in (3, 17, 18):
         areas[f"made/{row}"][classes] = 25
     sizes = np.full((images, 2), 50)
-    return DatasetIndex("made", "train", tuple(areas), sizes, areas, "")
+    return DatasetIndex("made", "train", tuple(areas), sizes, areas, "", tuple(areas))
 
 
 def subset(of: DatasetIndex, ratio: int, seed: int = 0, floor: int = 2) -> list[str]:

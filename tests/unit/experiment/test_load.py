@@ -251,6 +251,18 @@ def test_features_are_diffused_over_a_pool_that_is_not_tested(tmp_path):
             load_experiment(changed(tmp_path, change))
 
 
+def test_a_pool_with_tested_images_is_refused_unless_it_is_development(tmp_path):
+    def tested(raw):
+        raw["pools"]["shapes"]["images"] = ["shapes/train", "shapes/val"]
+
+    def development(raw):
+        raw["datasets"]["shapes"]["test_split"] = "train"
+
+    with pytest.raises(ConfigError, match=r"pools.shapes.images holds shapes/val(?s:.*)test_split"):
+        load_experiment(changed(tmp_path, tested))
+    assert load_experiment(changed(tmp_path, development)).datasets["shapes"].is_development
+
+
 def test_live_features_have_no_cache_to_take_a_scale_from(tmp_path):
     def live(raw):
         raw["features"]["lite2"]["cache"] = False

@@ -392,3 +392,37 @@ def test_a_fold_trains_on_the_images_of_its_base_classes(paper):
     base = paper.runs.fold_classes("pascal", "fold3")
     assert base == {"pascal": ClassPresence(tuple(range(1, 16)), 2048)}
     assert paper.paths.fold_indexes("pascal", "fold3") == ["results/paper/data/pascal/train.json"]
+
+
+@pytest.mark.parametrize("test_split", ["val", "train"])
+def test_every_split_that_is_learnt_from_is_compared_with_the_test_images(tmp_path, test_split):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    shapes, vit = raw["datasets"]["shapes"], raw["model"]["features"]
+    raw["datasets"] = {
+        "shapes": {**shapes, "test_split": test_split},
+        "photos": {"kind": "folder", "folder": "a"},
+        "more": {"kind": "folder", "folder": "b"},
+        "unused": {"kind": "folder", "folder": "c"},
+    }
+    raw["pools"]["photos"] = {**raw["pools"]["shapes"], "images": ["photos/all"]}
+    raw["pools"]["more"] = {"images": ["more/all"]}
+    raw["features"]["diffused"] = {"from": vit, "diffuse_over": "more"}
+    raw["clustering"], raw["pseudo_masks"] = {"features": "diffused"}, {"features": "diffused"}
+    raw["training"]["photos"] = raw["training"]["shapes"]
+    raw["tables"] = {"headline": {"dataset": "shapes", "pool": "photos"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    inputs = Plan(load_experiment(str(tmp_path / "mine.yaml"))).inputs
+    compared = {
+        name: inputs.tested_indexes(*name.split("/"))
+        for name in ("photos/all", "more/all", "unused/all", "shapes/val", "shapes/train")
+    }
+    test = ["results/mine/data/shapes/val.json"] if test_split == "val" else []
+    assert compared["photos/all"] == compared["more/all"] == test
+    for name in ("unused/all", "shapes/val", "shapes/train"):
+        assert compared[name] == []
+
+
+def test_images_with_labels_are_compared_with_the_test_images(paper):
+    tested = paper.inputs.tested_indexes("pascal", "train")
+    assert tested == ["results/paper/data/pascal/val.json"]
+    assert "results/paper/data/coco/val.json" in paper.inputs.tested_indexes("coco", "train")
