@@ -9,6 +9,7 @@ MODELS = {
     "repri": "RePRI",
     "bam": "BAM",
     "hsnet": "HSNet",
+    "asnet": "ASNet",
     "prototype": "PrototypeMatcher",
     "transductive": "TransductiveMatcher",
 }

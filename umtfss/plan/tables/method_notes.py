@@ -6,6 +6,7 @@ from collections.abc import Iterable
 NOTES = {
     "hsnet": "HSNet correlates the levels of the mid feature on one grid; its quoted numbers are "
     "of 13 levels on three grids, scored on images squashed to 400 px",
+    "asnet": "ASNet reads what HSNet does; its quoted numbers differ in the same",
     "transductive": "TransductiveMatcher is RePRI's inference on features that no base class tuned",
     "repri": "RePRI trains a head on the base classes (or clusters), not the backbone",
     "bam": "BAM's base head is trained beside its meta-learner, on a backbone that no base class "
