@@ -48,12 +48,12 @@ from umtfss.predict.supports import (
 )
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels
 
-# (backbone, level) -> lowest score of an object in a photo, with 1 shot and from 5 shots on: 95 %
-# of the objects in VOC's training photos score higher (`python -m benchmarks.presence`).
+# (backbone, level) -> lowest score of an object in a photo, with 1 shot and with 5; 95 % of the
+# objects in VOC's training photos score higher (`python -m benchmarks.presence`).
 MIN_SCORES = {
     ("vits14_lite2", "fused"): (0.146, 0.289),
 }
-MANY_SHOTS = 5
+MEASURED_SHOTS = (1, 5)
 NO_MIN_SCORE = -1.0  # the lowest cosine: nothing is left out
 COSINE_SCALE = 20.0  # of the matcher's cosines, before a sigmoid (PANet, arXiv:1908.06391)
 MEMORY_MB = 512
@@ -218,8 +218,8 @@ class Segmenter:
         if self.min_score is not None:
             return np.full(len(self._supports), self.min_score)
         read = self.recipe.extracted.backbone, self.recipe.features.high
-        few, many = MIN_SCORES.get(read, (NO_MIN_SCORE, NO_MIN_SCORE))
-        return np.array([many if len(ids) >= MANY_SHOTS else few for ids in self._supports])
+        measured = MIN_SCORES.get(read, (NO_MIN_SCORE, NO_MIN_SCORE))
+        return np.interp([len(ids) for ids in self._supports], MEASURED_SHOTS, measured)
 
     def _difference(self, images: EpisodeImages, query: str, supports: list[str]) -> np.ndarray:
         """The foreground's score minus the background's, of one object, (H, W) float32."""

@@ -101,10 +101,10 @@ def test_the_lowest_score_is_that_measured_for_the_features_and_shots(plan, matc
     assert matcher.lowest_scores.tolist() == [-1]  # not measured for the demo's features
     own = Plan(load_experiment("own_photos"))
     pair = Segmenter.of_run(own, replace(MATCHER, features="pair"))
-    pair._supports = [["a"] * 4, ["a"] * 5]
-    assert pair.lowest_scores.tolist() == [0.146, 0.289]
+    pair._supports = [["a"] * shots for shots in (1, 3, 5, 9)]
+    assert pair.lowest_scores == pytest.approx([0.146, (0.146 + 0.289) / 2, 0.289, 0.289])
     pair.min_score = 0.5
-    assert pair.lowest_scores.tolist() == [0.5, 0.5]
+    assert pair.lowest_scores.tolist() == [0.5] * 4
 
 
 def test_labels_are_the_most_similar_of_the_objects_found():
