@@ -9,4 +9,4 @@ from umtfss.plan.jobs.download_dataset import DownloadDataset
 with job_log(snakemake.log[0]):
     dataset = DownloadDataset.read(snakemake.params.job).dataset
     checksums = download(dataset.kind, dataset.files())
-    write_manifest(snakemake.output[0], "download", digest_json(checksums), files=checksums)
+    write_manifest(snakemake.output[0], "download", digest_json(checksums), archives=checksums)

@@ -135,7 +135,7 @@ def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):
     command = ["python", "-m", "umtfss", "predict", str(image), "--out", str(tmp_path)]
     command += ["--support-image", str(image), "--support-mask", str(mask)]
     assert "% object" in diffused.run(*command).stdout
-    diffusion_map = diffused.root / "results/tiny/features/diffused/diffusion.h5"
+    diffusion_map = diffused.root / "results/tiny/features/diffused/diffusion.json"
     hidden = diffusion_map.rename(diffusion_map.with_suffix(".hidden"))
     try:
         failed = diffused.run(*command, "--run", "prototype", check=False)
@@ -144,5 +144,5 @@ def test_photos_are_segmented_by_diffused_features(diffused, tmp_path):
     assert failed.returncode == 1
     assert "have not been mapped here" in failed.stderr
     assert (
-        "--config experiment=tiny -- results/tiny/features/diffused/diffusion.h5" in failed.stderr
+        "--config experiment=tiny -- results/tiny/features/diffused/diffusion.json" in failed.stderr
     )
