@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from pycocotools import mask as coco_mask
 
 from umtfss.common.errors import DataError
 from umtfss.data.dataset import known_split
-from umtfss.data.images import read_image
+from umtfss.data.images import decoding, read_image
 
 YEARS = ("2014", "2017")
+LONGEST_SIDE = 65_500  # px, of a JPEG
 # fmt: off
 CLASS_NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -78,9 +79,16 @@ class CocoDataset:
         A crowd is an annotation but is not painted, so the mask of a listed image may be empty.
 
         Raises:
-            DataError: There is no such split, or its annotations cannot be read.
+            DataError: There is no such split, or its annotations are absent or cannot be read.
         """
-        return sorted(self._annotations(known_split(self, split)).rows)
+        found = sorted(self._annotations(known_split(self, split)).rows)
+        if not found:
+            raise DataError(
+                f"{_annotation_file(self.root, split, self.year)} holds no annotation",
+                expected="an annotation of one image or more",
+                fix=f"annotate images of {split}, or read the photos as `kind: folder`",
+            )
+        return found
 
     def image(self, image_id: str) -> np.ndarray:
         """The image, (H, W, 3) uint8 RGB.
@@ -96,13 +104,16 @@ class CocoDataset:
         Raises:
             DataError: The image is unknown, or its annotations are malformed.
         """
-        return self._annotations(self._find(image_id)[0]).paint(image_id)
+        split, _ = self._find(image_id)
+        if image_id not in self._annotations(split).rows:  # one folder may hold both splits
+            split = next(other for other in self.splits if other != split)
+        return self._annotations(split).paint(image_id)
 
     def _annotations(self, split: str) -> "_Annotations":
         return _read_annotations(_annotation_file(self.root, split, self.year))
 
     def _find(self, image_id: str) -> tuple[str, Path]:
-        """The split and the file of an image."""
+        """The split in whose folder the file of an image is, and the file."""
         tried = []
         for split in self.splits:
             folder = f"{split}{self.year}"
@@ -159,10 +170,11 @@ class _Annotations:
 
 @lru_cache(maxsize=4)
 def _read_annotations(path: Path) -> _Annotations:
+    with decoding(path):
+        content = path.read_bytes()
     try:
-        raw = json.loads(path.read_text())
-        return _flatten(raw)
-    except (KeyError, TypeError, ValueError) as error:
+        return _flatten(json.loads(content), path)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is not an instance annotation file of COCO ({type(error).__name__}: {error})",
             expected="the keys images, annotations and categories, and polygons where not a crowd",
@@ -170,7 +182,7 @@ def _read_annotations(path: Path) -> _Annotations:
         ) from error
 
 
-def _flatten(raw: dict[str, Any]) -> _Annotations:
+def _flatten(raw: dict[str, Any], path: Path) -> _Annotations:
     categories = sorted((item["id"], item["name"]) for item in raw["categories"])
     if tuple(name for _, name in categories) != CLASS_NAMES:
         raise ValueError(f"its {len(categories)} categories are not the 80 of COCO")
@@ -186,8 +198,7 @@ def _flatten(raw: dict[str, Any]) -> _Annotations:
         painted = rows.setdefault(image_id, [])
         if item["iscrowd"]:
             continue
-        if not isinstance(item["segmentation"], list):
-            raise ValueError(f"annotation {item['id']} has no polygons")
+        _check_polygons(item, sizes[image_id], path)
         polygons = [polygon for polygon in item["segmentation"] if len(polygon) >= 6]
         if not polygons:  # fewer than three points enclose nothing
             continue
@@ -198,6 +209,40 @@ def _flatten(raw: dict[str, Any]) -> _Annotations:
             point_start.append(len(coordinates))
         polygon_start.append(len(point_start) - 1)
     return _Annotations(sizes, rows, class_id, polygon_start, point_start, coordinates)
+
+
+def _check_polygons(item: dict[str, Any], size: tuple[int, int], path: Path) -> None:
+    """Refuse what cannot be painted: masks that are no polygons, and points far from the image.
+
+    Painting clips polygons to the image. Its memory grows with their length, so a point may lie
+    outside the image by the image's side at most.
+    """
+    polygons, where = item["segmentation"], f"annotation {item['id']} of image {item['image_id']}"
+    if isinstance(polygons, dict) and "counts" in polygons:
+        raise DataError(
+            f"{path}: {where} is a run-length mask",
+            expected="polygons where iscrowd is 0",
+            fix="convert the mask to polygons; crowds, which are not painted, have iscrowd 1",
+        )
+    if not isinstance(polygons, list):
+        raise ValueError(f"annotation {item['id']} has no polygons")
+    side = max(size)
+    if not (min(size) > 0 and side <= LONGEST_SIDE):
+        raise DataError(
+            f"{path}: image {item['image_id']} cannot be painted",
+            expected=f"height and width of 1 to {LONGEST_SIDE} px",
+            found=size,
+            fix="correct the size of the image",
+        )
+    for value in chain.from_iterable(polygons):
+        if not -side <= value <= 2 * side:  # NaN, too
+            raise DataError(
+                f"{path}: {where} cannot be painted",
+                expected=f"finite coordinates from {-side} to {2 * side} px, as its image has "
+                f"{size[1]} x {size[0]} px",
+                found=value,
+                fix="correct or delete the annotation",
+            )
 
 
 def _annotation_file(root: Path, split: str, year: str) -> Path:

@@ -132,10 +132,16 @@ def build_index(
         workers: Number of processes; the result does not depend on it.
 
     Raises:
-        DataError: A file is missing, damaged or has unexpected content, or a count differs from
-            the expected one; the message names every such file and count.
+        DataError: The split is empty, a file is missing, damaged or has unexpected content, or a
+            count differs from the expected one; the message names every such file and count.
     """
     ids = dataset.ids(split)
+    if not ids:
+        raise DataError(
+            f"{dataset.name}/{split} lists no image",
+            expected="one image or more",
+            fix="complete the list of the split",
+        )
     if workers == 1:
         _start_worker(dataset)
         facts = [_examine(image_id) for image_id in _progress(ids, dataset, split)]

@@ -129,3 +129,66 @@ def test_truncated_annotations_are_named(root):
     path.write_text(path.read_text()[:100])
     with pytest.raises(DataError, match=r"instances_val.*\.json is not an instance annotation"):
         CocoDataset("coco", root).ids("val")
+
+
+def polygon(*values):
+    return [{**box(5, 7, 1, 0, 0, 9, 9), "segmentation": [list(values)]}]
+
+
+RLE = {"counts": [0, 9], "size": [HEIGHT, WIDTH]}
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "found"),
+    [
+        ({"annotations": polygon(0, 0, float("nan"), 0, 5, 5)}, "annotation 5 of image 7", "nan"),
+        ({"annotations": polygon(0, 0, float("inf"), 0, 5, 5)}, "annotation 5 of image 7", "inf"),
+        ({"annotations": polygon(0, 0, 1e9, 0, 5, 5)}, "annotation 5 of image 7", "1000000000.0"),
+        ({"annotations": polygon(0, 0, 9, -31, 5, 5)}, "annotation 5 of image 7", "-31"),
+        ({"images": [{"id": 7, "height": 0, "width": 9}]}, "image 7", "(0, 9)"),
+        ({"images": [{"id": 7, "height": 9, "width": 10**9}]}, "image 7", "(9, 1000000000)"),
+        (
+            {"annotations": [{**box(5, 7, 1, 0, 0, 9, 9), "segmentation": RLE}]},
+            "annotation 5 of image 7 is a run-length mask",
+            "None",
+        ),
+    ],
+)
+def test_what_cannot_be_painted_is_refused_by_image_and_annotation(root, change, named, found):
+    (path,) = (root / "annotations").glob("instances_val*.json")
+    plain = {"annotations": polygon(0, 0, 9, 0, 5, 5)}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **plain, **change}))
+    with pytest.raises(DataError, match=named) as caught:
+        CocoDataset("coco", root).ids("val")
+    assert str(caught.value.found) == found
+    assert "again" not in caught.value.fix
+
+
+def test_polygons_are_clipped_to_the_image(root):
+    (path,) = (root / "annotations").glob("instances_val*.json")
+    outside = {"annotations": [box(5, 7, 1, -20, -15, 12, 8)]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **outside}))
+    mask = CocoDataset("coco", root).mask("000000000007")
+    assert mask[:8, :12].all()
+    assert mask.sum() == 8 * 12
+
+
+def test_a_split_without_annotations_is_no_damaged_file(root):
+    (path,) = (root / "annotations").glob("instances_val*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    with pytest.raises(DataError, match="holds no annotation") as caught:
+        CocoDataset("coco", root).ids("val")
+    assert "kind: folder" in caught.value.fix
+
+
+def test_one_folder_may_hold_the_images_of_both_splits(root):
+    mask = CocoDataset("coco", root).mask("000000000007")
+    (folder,) = root.glob("val20*")
+    for path in folder.iterdir():
+        path.rename(root / folder.name.replace("val", "train") / path.name.replace("val", "train"))
+    shared = CocoDataset("coco", root)
+    assert shared.image("000000000007").shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(shared.mask("000000000007"), mask)
+    assert (shared.mask("000000000001") == 80).mean() > 0.9
+    with pytest.raises(DataError, match="000000000005 has no annotation"):
+        shared.mask("000000000005")

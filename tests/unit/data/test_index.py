@@ -179,3 +179,9 @@ def test_reading_never_needs_the_data_set(root, tmp_path):
     index_of(root).save(tmp_path / "index.json")
     Path(root, "ImageSets", "val.txt").unlink()
     assert DatasetIndex.load(tmp_path / "index.json").class_pool(6, 1) == ["pascal/d"]
+
+
+def test_an_empty_list_is_named(root):
+    (root / "ImageSets" / "val.txt").write_text("\n")
+    with pytest.raises(DataError, match="pascal/val lists no image"):
+        index_of(root)
