@@ -11,7 +11,7 @@ from umtfss.plan.plan import Plan
 # Without labels (models, other pool, vanilla, grid, folds or departures), MaskSplit, on labels
 # (Tables 1, 2 and 6).
 RUNS = {
-    "tiny": (1 + 1 + 1 + 2) + (1 + 2) + (2 + 2 * 2),
+    "tiny": (1 + 1 + 1 + 1 + 2) + (1 + 2) + (2 + 2 * 2),
     "demo": (3 + 1 + 3) + 1 + (12 + 4 + 8),
     "demo_seeds": 5 * ((3 + 1 + 1 + 2 + 9) + 1 + (12 + 12 + 24)),
     "paper": (25 + 2 + 2 + 4 + 4) + 2 * (1 + 4) + (12 + 36 + 48 + 16),
