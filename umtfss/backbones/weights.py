@@ -61,7 +61,7 @@ class Wheel:
 
 def cache_folder() -> Path:
     """The folder that keeps fetched weights: $UMTFSS_CACHE, else the user's cache folder."""
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("umtfss"))
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("umtfss")).expanduser()
 
 
 def load_checkpoint(path: Path) -> Mapping[str, object]:

@@ -25,6 +25,7 @@ from scipy.io import loadmat
 
 from umtfss.common.errors import DataError
 from umtfss.common.randomness import permutation
+from umtfss.common.text import read_text
 from umtfss.data.dataset import known_split
 from umtfss.data.images import decoding, read_image, read_mask
 
@@ -124,7 +125,7 @@ def _read_list(path: Path) -> list[str]:
             expected="a list of image ids, one a line",
             fix="unpack VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz in one folder",
         )
-    ids = path.read_text().split("\n")
+    ids = read_text(path, DataError).splitlines()
     ids = [line.strip() for line in ids if line.strip()]
     odd = [line for line in ids if len(line.split()) > 1 or "/" in line]
     if odd or len(set(ids)) < len(ids):

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.text import read_text
 from umtfss.experiment.schema import Experiment
 
 EXTENDS = "extends"  # key of a file: the experiment whose settings it changes
@@ -102,6 +103,7 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
         ConfigError: The file is missing or not YAML, or a key is unknown, missing or out of
             range; the message lists every such key, its file and what to write.
     """
+    _check_chosen(name, seed)
     files = _read_chain(name)
     path = next(iter(files))
     if not re.fullmatch("[a-z0-9_]+", path.stem):
@@ -119,6 +121,28 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
     except ValidationError as error:
         where = " or ".join(map(str, files))
         raise ConfigError(_explain(files, error), fix=f"edit {where}") from error
+
+
+def _check_chosen(name: object, seed: object) -> None:
+    """Refuse values of config.yaml, or of --config, that name no experiment or no seed.
+
+    Raises:
+        ConfigError: The name is no text or is empty, or the seed is no number from 0 on.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigError(
+            "the key experiment of config.yaml, or of --config, names no experiment",
+            expected="a name such as demo (a number in quotes), or the path of a .yaml file",
+            found=repr(name),
+            fix="write experiment: demo",
+        )
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(
+            "the key seed of config.yaml, or of --config, is no seed",
+            expected="a whole number from 0 on",
+            found=repr(seed),
+            fix="write seed: 0",
+        )
 
 
 def _read_chain(name: str) -> dict[Path, dict[str, Any]]:
@@ -156,7 +180,7 @@ def _read(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is not YAML, holds no mapping, or has a key that it must not have.
     """
-    text = path.read_text()
+    text = read_text(path, ConfigError)
     try:
         _refuse_repeated_keys(path, yaml.compose(text))
         raw = yaml.safe_load(text)

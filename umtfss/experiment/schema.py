@@ -239,7 +239,8 @@ class Experiment(Block):
 
         A relative path starts at the project's root.
         """
-        return PACKAGE_ROOT / os.environ.get(DATA_ROOT_VARIABLE, self.data_root)
+        named = Path(os.environ.get(DATA_ROOT_VARIABLE, self.data_root))
+        return PACKAGE_ROOT / named.expanduser()
 
     @property
     def diffused(self) -> dict[str, DiffusedConfig]:

@@ -491,3 +491,26 @@ def test_drawn_images_have_a_development_split_where_some_are_asked_for(tmp_path
     assert data.is_development
     with pytest.raises(ConfigError, match=r"'dev' is not defined, known are .*'train', 'val'"):
         load_experiment(changed(tmp_path, lambda raw: tested_on_dev(raw, 0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "found"),
+    [(2012, 0, "2012"), ("", 0, "''"), (None, 0, "None"), ("demo", -1, "-1"), ("demo", "1", "'1'")],
+)
+def test_what_config_yaml_cannot_mean_is_named(name, seed, found):
+    with pytest.raises(ConfigError, match=r"config\.yaml") as caught:
+        load_experiment(name, seed)
+    assert caught.value.found == found
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_an_experiment_is_read_in_the_encodings_of_editors(tmp_path, encoding):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("extends: demo\ndescription: Grün".encode(encoding))
+    assert load_experiment(str(path)).description == "Grün"
+
+
+def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("UMTFSS_DATA_ROOT", "~/photos")
+    assert load_experiment("demo").raw_data_root == tmp_path / "photos"
