@@ -10,6 +10,7 @@ MODELS = {
     "bam": "BAM",
     "hsnet": "HSNet",
     "asnet": "ASNet",
+    "ppnet": "PPNet",
     "prototype": "PrototypeMatcher",
     "transductive": "TransductiveMatcher",
 }

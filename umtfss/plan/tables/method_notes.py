@@ -9,6 +9,8 @@ NOTES = {
     "asnet": "ASNet reads what HSNet does; its quoted numbers differ in the same",
     "transductive": "TransductiveMatcher is RePRI's inference on features that no base class tuned",
     "repri": "RePRI trains a head on the base classes (or clusters), not the backbone",
+    "ppnet": "PPNet learns a linear map of frozen features, and its regions come from training "
+    "images, not from images of the tested class",
     "bam": "BAM's base head is trained beside its meta-learner, on a backbone that no base class "
     "tuned; on clusters, a cluster counts by the part of the support's foreground outside it",
 }
