@@ -248,6 +248,34 @@ class Learning:
             one.step()
 
 
+def random_episodes(side: int, channels: Sequence[int], count: int) -> EpisodeBatch:
+    """1-shot episodes of random features without padding; a quarter of the target is foreground.
+
+    Args:
+        side: g.
+        channels: Channels of each level of the mid feature; the last is the high feature, too.
+        count: B.
+    """
+    random = torch.Generator().manual_seed(0)
+    grids = torch.randn(count, 2, side, side, sum(channels), generator=random).movedim(-1, 2)
+    valid = torch.ones(count, side, side, dtype=torch.bool)
+    mask, target = torch.zeros(count, 1, side, side), torch.zeros(count, 96, 96, dtype=torch.long)
+    mask[..., : side // 2, : side // 2] = 1
+    target[:, :48, :48] = 1
+    return EpisodeBatch(
+        query_mid=grids[:, 0],
+        query_high=grids[:, 0, -channels[-1] :],
+        query_valid=valid,
+        support_mid=grids[:, 1:],
+        support_high=grids[:, 1:, -channels[-1] :],
+        support_valid=valid[:, None],
+        support_mask=mask,
+        key=torch.arange(count),
+        target=target,
+        side=side,
+    )
+
+
 class PlainDeformableAttention(DeformableAttention):
     """Deformable attention by `grid_sample`, the samples of every head and point written out."""
 

@@ -33,6 +33,7 @@ from benchmarks.paths import (
     labels_of_upsampled_features,
     photo,
     plain_layers,
+    random_episodes,
     vote_by_loop,
 )
 from benchmarks.report import Curve, Goal, Row, write_report
@@ -43,6 +44,7 @@ from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.store import FeatureStore, unit_tokens
+from umtfss.models.build import build_model
 from umtfss.models.layers.attention import CrossAttention
 from umtfss.models.layers.prototype_attention import prototypes, set_numbers, token_priority
 from umtfss.plan.cost import episode_gflop
@@ -70,6 +72,8 @@ class Sizes:
     memory_vectors: int = 49_152
     vectors: int = 65_536
     grids: tuple[int, ...] = (15, 30, 60)
+    levels: tuple[int, ...] = (384,) * 12
+    correlated: int = 24
     product: int = 2048
     judges_goals: bool = True
 
@@ -87,6 +91,8 @@ QUICK = Sizes(
     memory_vectors=512,
     vectors=1000,
     grids=(5, 8),
+    levels=(8, 8),
+    correlated=6,
     product=64,
     judges_goals=False,
 )
@@ -227,6 +233,28 @@ class Bench:
             40,
             fold.seconds,
             reason="CPU-seconds on one core: an upper bound of the time on two",
+        )
+
+    def correlations(self) -> None:
+        """Training steps of the models that see correlations alone: 12 levels of a ViT-S."""
+        sizes = self.sizes
+        channels, side = sizes.levels, sizes.correlated
+        batch = random_episodes(side, channels, sizes.batch)
+        task = f"training step on correlations of {side} x {side} tokens, per sample"
+        found = {}
+        for name in ("hsnet", "asnet"):
+            torch.manual_seed(0)
+            learning = Learning(build_model(name, ModelConfig(), channels))
+            for amp in ("bf16", "off"):
+                call = partial(learning.step, batch, amp)
+                path = f"{name}, {_precision(amp)}"
+                found[name, amp] = self.add(task, path, call, items=sizes.batch).seconds
+        steps = {amp: found["hsnet", amp] for amp in ("bf16", "off")}
+        self.goal(
+            f"HSNet's training step of {side} x {side} tokens, CPU-s per sample",
+            0.6,
+            min(steps.values()),
+            reason=f"batch {sizes.batch}, {len(channels)} levels; {_both(steps)}",
         )
 
     def grouping(self) -> None:
@@ -449,6 +477,7 @@ def main(
     bench.products()
     bench.grouping()
     bench.attention()
+    bench.correlations()
     bench.assignment()
     bench.pseudo_masks()
     bench.clustering()

@@ -56,7 +56,7 @@ def test_quick_run_writes_tables_and_plot(tmp_path):
     ).stdout
     names = ("goals", "paths", "growth")
     goals, paths, growth = (pd.read_csv(tmp_path / f"{name}.csv") for name in names)
-    assert len(goals) == 8
+    assert len(goals) == 9
     assert set(goals.verdict) == {"not measured"}  # tiny sizes judge nothing
     assert (paths.seconds > 0).all()
     for task, of in paths.groupby("task"):
