@@ -13,7 +13,7 @@ $(error There is a space in "$(BIN)", where Snakemake could not start Python. \
   Name another folder for the virtual environment: make VENV=/a/folder/without/spaces)
 endif
 
-.PHONY: tables report test bench docs environment lint format lock restore record clean
+.PHONY: tables report test stress bench docs environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
@@ -24,6 +24,10 @@ report: environment
 
 test: environment lint
 	pytest -n 2 --dist loadfile
+
+# What takes long: many kills at random moments, every kind of damage to every file.
+stress: environment
+	pytest -m stress
 
 # Hot paths against what a user would otherwise run, on one core: benchmarks/results.
 bench: environment
