@@ -37,6 +37,8 @@ from umtfss.features.store import FeatureSource, FeatureStore, ImageFeatures, un
 KIND = FileKind("umtfss-diffusion", 3, "a diffusion map")
 TOLERANCE = 1e-2  # relative, of the eigenvalues; as measured in docs/history/accuracy_log.md
 SEGMENTS_PER_CELL = 100
+LARGE = 40_000  # segments; from here on 2 n^1/2 cells are fewer than n / 100
+POINTS_PER_CELL = 64  # segments per cell that the cells of a large pool are fitted to
 PROBED = 16  # cells of the index that a search reads: 0.93 of the true neighbours are found
 
 
@@ -159,9 +161,22 @@ def principal_directions(segments: np.ndarray, count: int) -> np.ndarray:
 
 
 def _cells(segments: np.ndarray) -> np.ndarray:
-    """The centres of the index's cells, (c, C); stored in the map, so all readers use the same."""
-    count = max(len(segments) // SEGMENTS_PER_CELL, 1)
-    kmeans = faiss.Kmeans(segments.shape[1], count, niter=10, seed=0, spherical=True)
+    """The centres of the index's cells, (c, C); stored in the map, so all readers use the same.
+
+    k-means of n segments takes n c: n^2 with n / 100 cells. The 2 n^1/2 cells of a large pool are
+    fitted to a sample of 64 segments a cell, which takes a time linear in n.
+    """
+    count, points = max(len(segments) // SEGMENTS_PER_CELL, 1), 2 * SEGMENTS_PER_CELL  # all
+    if len(segments) > LARGE:
+        count, points = int(2 * len(segments) ** 0.5), POINTS_PER_CELL
+    kmeans = faiss.Kmeans(
+        segments.shape[1],
+        count,
+        niter=10,
+        seed=0,
+        spherical=True,
+        max_points_per_centroid=points,
+    )
     kmeans.train(segments)
     assert kmeans.centroids is not None
     return kmeans.centroids

@@ -4,14 +4,17 @@ import dataclasses
 import json
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from umtfss.common.errors import DataError, StoreError
 from umtfss.experiment.features import DIFFUSED, DiffusionConfig
+from umtfss.features import diffusion as module
 from umtfss.features.diffusion import (
     DiffusedFeatures,
     DiffusionMap,
+    _cells,
     build_diffusion_map,
     diffuse_shard,
     principal_directions,
@@ -151,6 +154,52 @@ def test_diffusion_joins_what_the_pool_connects():
     cosine = places @ places.T
     assert cosine[0, 1] > 0.5
     assert cosine[0, 1] > cosine[0, 2] + 0.3
+
+
+def clouds(count):
+    """Unit vectors around 20 directions."""
+    random = np.random.default_rng(3)
+    vectors = random.standard_normal((20, 16))[random.integers(20, size=count)]
+    vectors += random.normal(0, 0.3, vectors.shape)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [3, 199, 2099])
+def test_cells_are_the_means_of_all_segments(count):
+    segments = clouds(count)
+    kmeans = faiss.Kmeans(
+        16, max(count // 100, 1), niter=10, seed=0, spherical=True, max_points_per_centroid=count
+    )
+    kmeans.train(segments)
+    np.testing.assert_array_equal(_cells(segments), kmeans.centroids)
+
+
+def test_cells_of_a_large_pool_find_the_neighbours(monkeypatch):
+    segments = clouds(8000)
+    queries = segments[::40]
+    exact = np.argsort(-(queries @ segments.T), axis=1)[:, :10]
+    monkeypatch.setattr(module, "LARGE", 7999)
+    cells = _cells(segments)
+    assert len(cells) == 178  # 2 n^1/2
+    quantizer = faiss.IndexFlatIP(16)
+    quantizer.add(cells)
+    index = faiss.IndexIVFFlat(quantizer, 16, len(cells), faiss.METRIC_INNER_PRODUCT)
+    index.add(segments)
+    index.nprobe = module.PROBED
+    found = index.search(queries, 10)[1]
+    pairs = zip(exact, found, strict=True)
+    assert np.mean([len({*one} & {*other}) / 10 for one, other in pairs]) > 0.9
+
+
+def test_cells_of_a_large_pool_are_fitted_to_a_sample(monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 7999)
+    monkeypatch.setattr(module, "POINTS_PER_CELL", 20)
+    segments = clouds(8000)
+    kmeans = faiss.Kmeans(
+        16, 178, niter=10, seed=0, spherical=True, max_points_per_centroid=20
+    )  # faiss draws 3,560 segments
+    kmeans.train(segments)
+    np.testing.assert_array_equal(_cells(segments), kmeans.centroids)
 
 
 def test_the_map_does_not_depend_on_the_order_of_images(store, diffusion, tmp_path):
