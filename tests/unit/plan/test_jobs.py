@@ -10,6 +10,7 @@ import pytest
 from umtfss.common.digests import code_closure
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
+from umtfss.experiment.models import MODELS
 from umtfss.plan.jobs.job import CODE, job_class
 from umtfss.plan.plan import Plan
 
@@ -123,3 +124,31 @@ def test_a_job_survives_the_way_to_its_script(rule):
 def test_every_rule_with_a_script_has_a_job():
     assert set(JOBS) <= set(rules())
     assert set(rules()) - set(JOBS) == WITHOUT_JOB
+
+
+# A job whose script computes what another rule's job says: a picture shows test episodes as tested.
+SHARED = {"evaluate_run": {"draw_qualitative_panel"}}
+
+
+@cache
+def closure_of(rule: str) -> frozenset[str]:
+    """The files of the project that a rule's code digest covers."""
+    closure = code_closure(f"workflow_scripts/{rule}.py")
+    return frozenset(path.relative_to(PACKAGE_ROOT).as_posix() for path in closure)
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_a_new_field_of_a_job_makes_its_own_rule_alone_stale(rule):
+    stale = {other for other in JOBS if f"umtfss/plan/jobs/{rule}.py" in closure_of(other)}
+    readers = {rule} if fields(job_class(rule)) else set()  # no script reads a job without fields
+    assert stale == readers | SHARED.get(rule, set())
+
+
+def test_a_model_and_the_code_of_tables_make_no_other_training_stale():
+    for model in MODELS:
+        paths = code_closure("workflow_scripts/train_model.py", f"umtfss/models/{model}.py")
+        files = {path.relative_to(PACKAGE_ROOT).as_posix() for path in paths}
+        others = {name for name in MODELS if f"umtfss/models/{name}.py" in files} - {model}
+        assert others <= {"prototype"}, model  # the residual of some models
+        unread = ("umtfss/tables/", "umtfss/plan/tables/", "umtfss/plan/cells.py")
+        assert not [file for file in files if file.startswith(unread)], model
