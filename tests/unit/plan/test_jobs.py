@@ -45,6 +45,8 @@ def files_of(experiment: str) -> tuple[str, ...]:
         *plan.mask_files,
         *plan.episode_files,
         *plan.figures,
+        *plan.report_inputs["episodes"],
+        plan.paths.report,
     ]
     for dataset in plan.experiment.datasets:
         files += plan.paths.raw_marker(dataset)
@@ -126,8 +128,8 @@ def test_every_rule_with_a_script_has_a_job():
     assert set(rules()) - set(JOBS) == WITHOUT_JOB
 
 
-# A job whose script computes what another rule's job says: a picture shows test episodes as tested.
-SHARED = {"evaluate_run": {"draw_qualitative_panel"}}
+# A job whose script computes what another rule's job says: pictures show test episodes as tested.
+SHARED = {"evaluate_run": {"draw_qualitative_panel", "picture_episodes"}}
 
 
 @cache

@@ -6,14 +6,12 @@ Shapes: E episodes, H W pixels.
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from umtfss.common.files import write_json
 from umtfss.data.open import open_dataset
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.masks import GroundTruthMasks
@@ -28,36 +26,12 @@ from umtfss.evaluation.evaluate_run import (
 from umtfss.evaluation.results import load_result
 from umtfss.evaluation.scores import predicted_scores
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
+from umtfss.figures.report.pictures import EpisodePictures, save_pictures
 from umtfss.plan.jobs.evaluate_run import EvaluateRun
 from umtfss.plan.jobs.picture_episodes import PictureEpisodes
 
-FORMAT = "umtfss-episode-pictures"
-FORMAT_VERSION = 1
 PICTURE_SIDE = 240  # px, the longer side
 RANKS = ("best", "median", "worst")
-
-
-@dataclass(frozen=True)
-class EpisodePictures:
-    """One test episode.
-
-    Attributes:
-        fold: Tested fold.
-        number: Number of the episode among those of its fold, episode seed 0.
-        class_name: Class of the episode.
-        rank: Place among the episodes of its class: one of `RANKS`.
-        iou: IoU of the run, percent.
-        floor_iou: IoU of the training-free floor, percent.
-        pictures: Title -> picture as a data URI: support, true mask, floor, run.
-    """
-
-    fold: int
-    number: int
-    class_name: str
-    rank: str
-    iou: float
-    floor_iou: float
-    pictures: dict[str, str]
 
 
 def picture_episodes(
@@ -116,15 +90,7 @@ def picture_episodes(
                     {title: data_uri(one) for title, one in pictures.items()},
                 )
             )
-    write_json(
-        path,
-        {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "class_names": {str(label): name for label, name in names.items()},
-            "episodes": [asdict(one) for one in pictured],
-        },
-    )
+    save_pictures(path, names, pictured)
 
 
 def ranked_rows(class_id: np.ndarray, iou: np.ndarray) -> list[tuple[int, str]]:

@@ -14,7 +14,7 @@ from umtfss.common.files import atomic_path, read_json
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.results import load_result
 from umtfss.figures.cells import read_cells
-from umtfss.figures.report import episodes as pictures
+from umtfss.figures.report.pictures import read_pictures
 from umtfss.plan.jobs.write_report import ReportTable, WriteReport
 
 CURVE_SIZE = (240, 90)  # of a training curve, px
@@ -60,7 +60,7 @@ def write_report(job: WriteReport, files: ReportFiles, path: str | Path) -> None
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    shown = [_read_pictures(one) for one in files.episodes]
+    shown = [read_pictures(one) for one in files.episodes]
     names = shown[0]["class_names"] if shown else {}
     text = environment.get_template("report.html.jinja").render(
         job=job,
@@ -175,11 +175,6 @@ def costs(folder: str | Path) -> list[tuple[str, int, float, float]]:
         memory = [float(one["max_rss"]) for one in jobs if one["max_rss"] not in ("NA", "-")]
         rows.append((arrow.name, len(jobs), seconds / 3600, max(memory, default=0.0)))
     return rows
-
-
-def _read_pictures(path: str | Path) -> dict[str, Any]:
-    marks = {"format": pictures.FORMAT, "version": pictures.FORMAT_VERSION}
-    return read_json(path, "pictures of test episodes", marks, make="make report")
 
 
 def _read_claims(path: str | Path) -> list[dict[str, Any]]:

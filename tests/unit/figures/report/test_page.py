@@ -12,7 +12,7 @@ import pytest
 from umtfss.common.errors import StoreError, TableError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
-from umtfss.figures.report.episodes import FORMAT, FORMAT_VERSION, data_uri
+from umtfss.figures.report.episodes import data_uri
 from umtfss.figures.report.page import (
     ReportFiles,
     class_rows,
@@ -21,6 +21,7 @@ from umtfss.figures.report.page import (
     training_curve,
     write_report,
 )
+from umtfss.figures.report.pictures import FORMAT, EpisodePictures, save_pictures
 from umtfss.plan.jobs.write_report import ReportTable, WriteReport
 from umtfss.plan.plan import Plan
 
@@ -76,18 +77,11 @@ def job(tmp_path: Path) -> WriteReport:
 def files(tmp_path: Path) -> ReportFiles:
     """What the report of `demo` shows, with one test episode and no figure."""
     picture = data_uri(np.full((60, 80, 3), 0.5))
-    episode = {
-        "fold": 2,
-        "number": 17,
-        "class_name": "top <hat>",
-        "rank": "worst",
-        "iou": 12.5,
-        "floor_iou": 40.0,
-        "pictures": dict.fromkeys(("support", "query, true mask", "floor", "umtfss"), picture),
-    }
-    pictures = {"format": FORMAT, "version": FORMAT_VERSION, "class_names": {"1": "top"}}
+    titles = ("support", "query, true mask", "training-free floor", "umtfss")
+    pictures = dict.fromkeys(titles, picture)
+    episode = EpisodePictures(2, 17, "top <hat>", "worst", 12.5, 40.0, pictures)
     path = tmp_path / "episodes.json"
-    path.write_text(json.dumps({**pictures, "episodes": [episode]}))
+    save_pictures(path, {1: "top"}, [episode])
     plan = Plan(load_experiment("demo"))
     result = PACKAGE_ROOT / plan.paths.evaluation(plan.runs.panel)
     floor = PACKAGE_ROOT / plan.paths.evaluation(plan.runs.panel_floor)

@@ -1,0 +1,59 @@
+"""The file of pictured test episodes, which the report shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from umtfss.common.files import read_json, write_json
+
+FORMAT = "umtfss-episode-pictures"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EpisodePictures:
+    """One test episode.
+
+    Attributes:
+        fold: Tested fold.
+        number: Number of the episode among those of its fold, episode seed 0.
+        class_name: Class of the episode.
+        rank: Place among the episodes of its class: best, median or worst.
+        iou: IoU of the run, percent.
+        floor_iou: IoU of the training-free floor, percent.
+        pictures: Title -> picture as a data URI: support, true mask, floor, run.
+    """
+
+    fold: int
+    number: int
+    class_name: str
+    rank: str
+    iou: float
+    floor_iou: float
+    pictures: dict[str, str]
+
+
+def save_pictures(
+    path: str | Path, class_names: Mapping[int, str], episodes: Sequence[EpisodePictures]
+) -> None:
+    """Write the file atomically.
+
+    Args:
+        path: The JSON file.
+        class_names: Class id -> name, of all classes of the data set.
+        episodes: The pictured episodes.
+    """
+    marks = {"format": FORMAT, "version": FORMAT_VERSION}
+    names = {str(label): name for label, name in class_names.items()}
+    write_json(path, {**marks, "class_names": names, "episodes": [asdict(one) for one in episodes]})
+
+
+def read_pictures(path: str | Path) -> dict[str, Any]:
+    """The keys `class_names` and `episodes` of the file.
+
+    Raises:
+        StoreError: The file is missing, broken or of another version.
+    """
+    marks = {"format": FORMAT, "version": FORMAT_VERSION}
+    return read_json(path, "pictures of test episodes", marks, make="make report")
