@@ -16,7 +16,7 @@ from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
-from benchmarks import learning_curves, prototypes
+from benchmarks import learning_curves, photo_curves, prototypes
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
     VOC_BEST,
@@ -230,3 +230,15 @@ def test_the_mask_reaches_the_query_by_guidance_or_by_attention(guidance, attent
     model = prototypes.ablated(model, guidance, attention).eval()
     one, other = (model(small_batch(row)) for row in (0, 3))
     assert torch.equal(one, other) != reads
+
+
+def test_curves_on_photos_are_drawn_beside_the_floors(tmp_path):
+    rows = [
+        {"trained_on": "floor", "features": "vit", "steps": 0, "own_iou": "", "mean": "38.00"},
+        {"trained_on": "pixels", "features": "lite2", "steps": 100, "own_iou": "0.1", "mean": "9"},
+        {"trained_on": "pixels", "features": "lite2", "steps": 200, "own_iou": "0.2", "mean": "19"},
+    ]
+    picture = tmp_path / "curves.png"
+    photo_curves.draw_curves(rows, picture)
+    with Image.open(picture) as image:
+        assert image.size == (624, 408)
