@@ -1,4 +1,4 @@
-# Functions for the parameters of rules.
+# Functions for the parameters and inputs of rules.
 
 
 # The parameter `job` of a rule: the fields of the job, and the digest of the script's code.
@@ -16,3 +16,13 @@ def job(rule):
 # A wildcard's pattern for some names, or for none.
 def one_of(names):
     return "|".join(names) or "(?!)"
+
+
+# The digests of arrows; dvc.yaml takes the experiment's name from config.yaml.
+def recorded_arrows(wildcards):
+    if config["experiment"] != experiment.name:
+        raise WorkflowError(
+            f"DVC records an experiment by its name: write `experiment: {experiment.name}` into "
+            f"config.yaml, in place of {config['experiment']}"
+        )
+    return f"{plan.paths.root}/arrows.yaml"

@@ -1,16 +1,6 @@
 # record: what DVC records, and one digest for each arrow, over all of its jobs. DVC watches these.
 
 
-# The digests of arrows; dvc.yaml takes the experiment's name from config.yaml.
-def recorded_arrows(wildcards):
-    if config["experiment"] != experiment.name:
-        raise WorkflowError(
-            f"DVC records an experiment by its name: write `experiment: {experiment.name}` into "
-            f"config.yaml, in place of {config['experiment']}"
-        )
-    return f"{plan.paths.root}/arrows.yaml"
-
-
 rule all_recorded:
     input:
         rules.all_tables.input,
