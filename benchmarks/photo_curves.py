@@ -5,8 +5,7 @@ image. Each pool is trained on once, at a constant rate; the averaged weights ar
 The floors of both networks stand beside the curves.
 
 snakemake --cores all --config experiment=voc_dev -- all_features all_episodes
-python -m benchmarks.photo_curves                     # 20 minutes on one core
-python -m benchmarks.photo_curves --pool pixels --points 4    # one pool, a short training
+python -m benchmarks.photo_curves --pool objects --pool pixels    # ten minutes on one core
 """
 
 import csv
