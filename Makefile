@@ -20,7 +20,7 @@ tables: environment
 
 # One HTML page with tables, claims, curves and test episodes: results/$(EXPERIMENT)/report.html.
 report: environment
-	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- report
+	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_report
 
 test: environment lint
 	pytest -n 2 --dist loadfile

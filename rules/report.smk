@@ -106,7 +106,7 @@ rule picture_episodes:
 
 
 # One HTML page. Requests the indexes, too, so that a fresh clone computes its tables.
-rule report:
+rule all_report:
     input:
         plan.indexes,
         plan.paths.report,

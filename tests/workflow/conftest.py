@@ -163,5 +163,5 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy in which every table and figure of `tiny`, and its report, have been made."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "umtfss")
-    project.snakemake("all_tables", "all_figures", "report", record=True)
+    project.snakemake("all_tables", "all_figures", "all_report", record=True)
     return project

@@ -90,7 +90,7 @@ def test_fine_tuning_starts_from_the_unsupervised_weights(finished):
 
 
 def test_a_second_run_does_nothing(finished):
-    assert "Nothing to be done" in finished.snakemake("all_tables", "all_figures", "report")
+    assert "Nothing to be done" in finished.snakemake("all_tables", "all_figures", "all_report")
 
 
 def test_the_report_shows_test_episodes_and_every_training(finished):
