@@ -157,5 +157,5 @@ def test_a_development_split_is_said(tmp_path, holding, name, said):
     holding(lambda path: result(0.5))
     write_claims(job_of(Plan(load_experiment(name))), tmp_path / "claims")
     text = (tmp_path / "claims.md").read_text()
-    assert ("\nDevelopment: tested on pascal/train, not on the test split.\n" in text) == said
+    assert ("\nDevelopment: tested on pascal/dev, not on the test split.\n" in text) == said
     assert "trained once; intervals do not cover training" in text
