@@ -247,7 +247,7 @@ class Bench:
             learning = Learning(build_model(name, ModelConfig(), channels))
             for amp in ("bf16", "off"):
                 call = partial(learning.step, batch, amp)
-                path = f"{name}, {_precision(amp)}"
+                path = f"umtfss, {name}, {_precision(amp)}"
                 found[name, amp] = self.add(task, path, call, items=sizes.batch).seconds
         steps = {amp: found["hsnet", amp] for amp in ("bf16", "off")}
         self.goal(

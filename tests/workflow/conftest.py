@@ -1,5 +1,6 @@
 """A copy of the project that workflow tests may run and change."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -43,7 +44,7 @@ class Project:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=540,
+            timeout=1100,
         )
         if check and result.returncode:
             pytest.fail(
@@ -159,9 +160,29 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return copy_project(tmp_path_factory.mktemp("fresh") / "umtfss")
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy in which every table and figure of `tiny`, and its report, have been made.
+
+    All processes of a test run share it, so tests must leave it as it is.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "made"
+    with open(base / "made.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            project = copy_project(folder / "umtfss")
+            project.snakemake("all_tables", "all_figures", "all_report", record=True)
+            (folder / "complete").touch()
+    return Project(folder / "umtfss")
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy in which every table and figure of `tiny`, and its report, have been made."""
-    project = copy_project(tmp_path_factory.mktemp("finished") / "umtfss")
-    project.snakemake("all_tables", "all_figures", "all_report", record=True)
-    return project
+def finished(made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of `made` that tests may change."""
+    root = tmp_path_factory.mktemp("finished") / "umtfss"
+    shutil.copytree(made.root, root, symlinks=True)
+    return Project(root)

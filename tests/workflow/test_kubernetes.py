@@ -83,7 +83,7 @@ def test_one_pod_per_job_on_the_projects_volume(cluster):
                           "results/tiny/clustering/shapes/centroids.h5")  # fmt: skip
     assert (cluster.root / "results/tiny/clustering/shapes/centroids.h5").stat().st_size > 0
     pods = [job["spec"]["template"]["spec"] for job in cluster.jobs]
-    assert len(pods) == 1 + 1 + 2 + 1  # images, list, shards, centroids
+    assert len(pods) == 1 + 2 + 2 + 1  # images, lists of pool and test images, shards, centroids
     (extract, *_) = (p["containers"][0] for p in pods if "32000M" in json.dumps(p))
     assert extract["workingDir"] == str(cluster.root)
     limits = {"memory": "32000M", "nvidia.com/gpu": "1"}

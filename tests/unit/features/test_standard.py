@@ -66,6 +66,9 @@ class HalfMasks(ClassMasks):
         mask[:, 48 * (class_id % 2) :][:, :48] = 1
         return mask
 
+    def class_map(self, image_id, classes):
+        raise NotImplementedError  # UMTFSS reads none
+
 
 def trained_scores(manifest, std):
     """Logits of episodes after some steps, with mid features at the deviation `std`."""

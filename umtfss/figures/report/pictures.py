@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from umtfss.common.files import read_json, write_json
+from umtfss.common.files import write_json
+from umtfss.common.manifests import read_sealed, sealed
 
 FORMAT = "umtfss-episode-pictures"
 FORMAT_VERSION = 1
@@ -37,7 +38,7 @@ class EpisodePictures:
 def save_pictures(
     path: str | Path, class_names: Mapping[int, str], episodes: Sequence[EpisodePictures]
 ) -> None:
-    """Write the file atomically.
+    """Write the file atomically, with its seal.
 
     Args:
         path: The JSON file.
@@ -46,14 +47,15 @@ def save_pictures(
     """
     marks = {"format": FORMAT, "version": FORMAT_VERSION}
     names = {str(label): name for label, name in class_names.items()}
-    write_json(path, {**marks, "class_names": names, "episodes": [asdict(one) for one in episodes]})
+    pictured = [asdict(one) for one in episodes]
+    write_json(path, sealed(path, {**marks, "class_names": names, "episodes": pictured}))
 
 
 def read_pictures(path: str | Path) -> dict[str, Any]:
     """The keys `class_names` and `episodes` of the file.
 
     Raises:
-        StoreError: The file is missing, broken or of another version.
+        StoreError: The file is missing, altered, misplaced or of another version.
     """
     marks = {"format": FORMAT, "version": FORMAT_VERSION}
-    return read_json(path, "pictures of test episodes", marks, make="make report")
+    return read_sealed(path, "pictures of test episodes", marks)

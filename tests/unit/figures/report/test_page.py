@@ -208,6 +208,6 @@ def test_costs_are_added_up_by_arrow(tmp_path: Path) -> None:
 def test_pictures_of_another_version_are_refused(job, files, tmp_path) -> None:
     (tmp_path / "old.json").write_text(json.dumps({"format": FORMAT, "version": 0}))
     old = replace(files, episodes=[str(tmp_path / "old.json")])
-    with pytest.raises(StoreError, match=r"wrong version(?s:.*)make report"):
+    with pytest.raises(StoreError, match=r"wrong version(?s:.*)episodes"):
         write_report(job, old, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
