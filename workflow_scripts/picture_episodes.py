@@ -3,7 +3,7 @@
 from umtfss.common.device import prepare_process
 from umtfss.common.log import job_log
 from umtfss.evaluation.evaluate_run import EvaluationFiles
-from umtfss.figures.report.episodes import picture_episodes
+from umtfss.figures.picture_episodes import picture_episodes
 from umtfss.plan.jobs.picture_episodes import PictureEpisodes
 
 with job_log(snakemake.log[0]):

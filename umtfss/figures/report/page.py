@@ -14,7 +14,7 @@ from umtfss.common.files import atomic_path, read_json
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.results import load_result
 from umtfss.figures.cells import read_cells
-from umtfss.figures.report.pictures import read_pictures
+from umtfss.figures.episode_pictures import read_pictures
 from umtfss.plan.jobs.write_report import ReportTable, WriteReport
 
 CURVE_SIZE = (240, 90)  # of a training curve, px

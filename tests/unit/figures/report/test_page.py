@@ -12,7 +12,8 @@ import pytest
 from umtfss.common.errors import StoreError, TableError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
-from umtfss.figures.report.episodes import data_uri
+from umtfss.figures.episode_pictures import FORMAT, EpisodePictures, save_pictures
+from umtfss.figures.picture_episodes import data_uri
 from umtfss.figures.report.page import (
     ReportFiles,
     class_rows,
@@ -21,7 +22,6 @@ from umtfss.figures.report.page import (
     training_curve,
     write_report,
 )
-from umtfss.figures.report.pictures import FORMAT, EpisodePictures, save_pictures
 from umtfss.plan.jobs.write_report import ReportTable, WriteReport
 from umtfss.plan.plan import Plan
 

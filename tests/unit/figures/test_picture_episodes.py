@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from umtfss.figures.report.episodes import PICTURE_SIDE, data_uri, ranked_rows
+from umtfss.figures.picture_episodes import PICTURE_SIDE, data_uri, ranked_rows
 
 
 def test_the_best_the_median_and_the_worst_of_every_class() -> None:

@@ -25,8 +25,8 @@ from umtfss.evaluation.evaluate_run import (
 )
 from umtfss.evaluation.results import load_result
 from umtfss.evaluation.scores import predicted_scores
+from umtfss.figures.episode_pictures import EpisodePictures, save_pictures
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
-from umtfss.figures.report.pictures import EpisodePictures, save_pictures
 from umtfss.plan.jobs.evaluate_run import EvaluateRun
 from umtfss.plan.jobs.picture_episodes import PictureEpisodes
 
