@@ -40,13 +40,13 @@ def test_index_masks_hold_the_lines_of_the_list(index_masks):
 
 
 def test_a_folder_a_class_has_masks_beside_the_images(tmp_path):
-    draw(tmp_path / "sheep/a.jpg", np.zeros((4, 6, 3)))
-    draw(tmp_path / "sheep/a.png", [[0, 0, 7, 7, 255, 255]] * 4)
+    draw(tmp_path / "sheep/a.jpg", np.zeros((6, 12, 3)))
+    draw(tmp_path / "sheep/a.png", [[0] * 4 + [7] * 4 + [255] * 4] * 6)
     draw(tmp_path / "cow/a.png", np.zeros((2, 3, 3)))
     draw(tmp_path / "cow/a-mask.png", [[0, 9, 9]] * 2)
     dataset = opened(tmp_path)
     assert sorted(dataset.ids("train") + dataset.ids("val")) == ["cow/a", "sheep/a"]
-    np.testing.assert_array_equal(dataset.mask("sheep/a")[0], [0, 0, 2, 2, 2, 2])
+    np.testing.assert_array_equal(dataset.mask("sheep/a")[0], [0] * 4 + [2] * 8)
     np.testing.assert_array_equal(dataset.mask("cow/a")[0], [0, 1, 1])
     assert dataset.image("cow/a").shape == (2, 3, 3)
 
