@@ -43,6 +43,7 @@ def named_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+    # PyTorch raises each of these, depending on the kind of device.
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise ConfigError(
             f"the device {name!r} cannot be used",

@@ -31,7 +31,7 @@ class MetaLearner(nn.Module):
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""
-        raise NotImplementedError
+        raise NotImplementedError  # every model defines it
 
     def outputs(self, batch: EpisodeBatch) -> tuple[Tensor, ...]:
         """The inputs of the loss: the logits of `forward`, then auxiliary logits, if any."""
@@ -63,7 +63,7 @@ class MetaLearner(nn.Module):
             classes: Number of classes of the training tasks, background not counted.
             are_clusters: Whether the classes are clusters, which may hold novel objects, too.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # a model whose `reads_classes` is true defines it
 
     def transformer_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that AdamW optimises; SGD optimises the others."""

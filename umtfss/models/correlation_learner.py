@@ -46,7 +46,7 @@ class CorrelationLearner(MetaLearner):
 
     def squeezed(self, found: Correlations) -> Tensor:
         """The correlations without their support positions, (B * K, h, w, 128)."""
-        raise NotImplementedError
+        raise NotImplementedError  # HSNet and ASNet define it
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""

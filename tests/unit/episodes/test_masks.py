@@ -11,7 +11,7 @@ class Labels:
     """One label map, as a data set and as a store of clusters."""
 
     def image(self, qualified: str) -> np.ndarray:
-        raise NotImplementedError
+        raise NotImplementedError  # masks read no image
 
     def mask(self, qualified: str) -> np.ndarray:
         return LABELS
