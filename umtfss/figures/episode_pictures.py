@@ -1,15 +1,20 @@
-"""The file of pictured test episodes, which the report shows."""
+"""The file of pictured test episodes, which the report shows, and the code of its pictures."""
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from umtfss.common.files import write_json
 from umtfss.common.manifests import read_sealed, sealed
 
 FORMAT = "umtfss-episode-pictures"
 FORMAT_VERSION = 1
+WEBP_SIDE = 16_383  # px, the largest side of a WebP picture
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,17 @@ def read_pictures(path: str | Path) -> dict[str, Any]:
     """
     marks = {"format": FORMAT, "version": FORMAT_VERSION}
     return read_sealed(path, "pictures of test episodes", marks)
+
+
+def data_uri(image: Image.Image, side: int = WEBP_SIDE) -> str:
+    """A picture as a data URI of WebP.
+
+    Args:
+        image: The picture.
+        side: Largest side, px; a larger picture is made smaller.
+    """
+    image = image.convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=75)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

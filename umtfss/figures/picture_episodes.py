@@ -3,8 +3,6 @@
 Shapes: E episodes, H W pixels.
 """
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from umtfss.evaluation.evaluate_run import (
 )
 from umtfss.evaluation.results import load_result
 from umtfss.evaluation.scores import predicted_scores
-from umtfss.figures.episode_pictures import EpisodePictures, save_pictures
+from umtfss.figures.episode_pictures import EpisodePictures, data_uri, save_pictures
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
 from umtfss.plan.jobs.evaluate_run import EvaluateRun
 from umtfss.plan.jobs.picture_episodes import PictureEpisodes
@@ -87,7 +85,7 @@ def picture_episodes(
                     rank,
                     _percent_iou(found, truth),
                     _percent_iou(floor, truth),
-                    {title: data_uri(one) for title, one in pictures.items()},
+                    {title: _coded(one) for title, one in pictures.items()},
                 )
             )
     save_pictures(path, names, pictured)
@@ -109,19 +107,6 @@ def ranked_rows(class_id: np.ndarray, iou: np.ndarray) -> list[tuple[int, str]]:
     return chosen
 
 
-def data_uri(picture: np.ndarray) -> str:
-    """A small picture as a data URI of WebP.
-
-    Args:
-        picture: (H, W, 3) float in [0, 1].
-    """
-    image = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
-    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=75)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
 def _predictions(
     job: EvaluateRun,
     files: EvaluationFiles,
@@ -139,3 +124,8 @@ def _predictions(
 def _percent_iou(mask: np.ndarray, truth: np.ndarray) -> float:
     intersection, union = foreground_overlap(mask, truth)
     return round(100 * float(intersection / max(1, union)), 1)
+
+
+def _coded(picture: np.ndarray) -> str:
+    """A picture, (H, W, 3) float in [0, 1], as a small data URI."""
+    return data_uri(Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8)), PICTURE_SIDE)

@@ -1,6 +1,5 @@
 """The page of the report: tables, claims, curves, classes, pictures, costs and settings."""
 
-import base64
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from umtfss.common.files import atomic_path, read_json
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.results import load_result
 from umtfss.figures.cells import read_cells
-from umtfss.figures.episode_pictures import read_pictures
+from umtfss.figures.episode_pictures import data_uri, read_pictures
 from umtfss.plan.jobs.write_report import ReportTable, WriteReport
 
 CURVE_SIZE = (240, 90)  # of a training curve, px
@@ -72,7 +72,7 @@ def write_report(job: WriteReport, files: ReportFiles, path: str | Path) -> None
             for row in class_rows(result, next(iter(files.floor), None), names)
         ],
         episodes=[episode for one in shown for episode in one["episodes"]],
-        figures={_title(one): _png(one) for one in files.figures},
+        figures={_title(one): data_uri(Image.open(one)) for one in files.figures},
         curves={run: training_curve(one) for run, one in job.curves.items()},
         costs=costs(job.benchmarks),
         versions=_versions(files.results),
@@ -193,7 +193,3 @@ def _versions(results: Sequence[str]) -> dict[str, str]:
 
 def _title(path: str | Path) -> str:
     return Path(path).stem.replace("_", " ").replace("-", ": ", 1)
-
-
-def _png(path: str | Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()

@@ -6,14 +6,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
+from PIL import Image
 
 from umtfss.common.errors import StoreError, TableError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
-from umtfss.figures.episode_pictures import FORMAT, EpisodePictures, save_pictures
-from umtfss.figures.picture_episodes import data_uri
+from umtfss.figures.episode_pictures import FORMAT, EpisodePictures, data_uri, save_pictures
 from umtfss.figures.report.page import (
     ReportFiles,
     class_rows,
@@ -76,7 +75,7 @@ def job(tmp_path: Path) -> WriteReport:
 @pytest.fixture
 def files(tmp_path: Path) -> ReportFiles:
     """What the report of `demo` shows, with one test episode and no figure."""
-    picture = data_uri(np.full((60, 80, 3), 0.5))
+    picture = data_uri(Image.new("RGB", (80, 60)))
     titles = ("support", "query, true mask", "training-free floor", "umtfss")
     pictures = dict.fromkeys(titles, picture)
     episode = EpisodePictures(2, 17, "top <hat>", "worst", 12.5, 40.0, pictures)
