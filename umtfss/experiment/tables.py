@@ -12,6 +12,12 @@ from umtfss.experiment.models import TRAINING_FREE
 class TableBlock(Block):
     """The settings of a table, and what the table needs from other blocks."""
 
+    training_seeds: PositiveInt | None = Field(
+        None,
+        description="trainings per number, for less time than all tables at the same number need; "
+        "null: evaluation.training_seeds",
+    )
+
     @property
     @abstractmethod
     def tested(self) -> list[tuple[str, str, str]]:

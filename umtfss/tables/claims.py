@@ -16,7 +16,7 @@ from umtfss.plan.cells import FoldFile
 from umtfss.plan.jobs.write_claims import WriteClaims
 from umtfss.plan.tables.claim import Claim, Comparison
 from umtfss.tables.attention_cost import attention_cost
-from umtfss.tables.values import Results, contrast, load_results
+from umtfss.tables.values import Results, contrast, load_results, shared_trainings
 from umtfss.tables.write import development, templates
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
@@ -32,6 +32,7 @@ class Effect:
         low: Lower end of the interval, mIoU points.
         high: Upper end of the interval, mIoU points.
         verdict: Verdict on this comparison alone.
+        trainings: Number of training seeds; 0 if nothing is trained.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Effect:
     low: float
     high: float
     verdict: Verdict
+    trainings: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,14 @@ def effect_of(
     """The outcome of a comparison; arguments as in `judge`."""
     interval = contrast(comparison.terms, results, resamples=resamples, coverage=coverage)
     low, high = 100 * interval.low, 100 * interval.high
-    return Effect(comparison.name, 100 * interval.value, low, high, verdict_of(low, high))
+    return Effect(
+        comparison.name,
+        100 * interval.value,
+        low,
+        high,
+        verdict_of(low, high),
+        shared_trainings(comparison.terms),
+    )
 
 
 def verdict_of(low: float, high: float) -> Verdict:
@@ -158,6 +167,12 @@ def write_claims(job: WriteClaims, stem: str | Path) -> None:
             development=development(job.development),
             coverage=100 * job.coverage,
             trainings=job.training_seeds,
+            once=[
+                effect
+                for one in judged
+                for effect in one.effects
+                if effect.trainings == 1 < job.training_seeds
+            ],
         )
     )
     with atomic_path(f"{stem}.md") as temporary:

@@ -161,7 +161,8 @@ def contrast(
     """A signed sum of cells with its interval, as fractions.
 
     Cells of one data set and one K are tested on the same episodes, so effects of episodes that the
-    cells share cancel out, and so do shared effects of training seeds.
+    cells share cancel out, and so do shared effects of training seeds. Where one table trains more
+    often than another, the training seeds that all cells have are compared.
 
     Args:
         terms: (sign, cell) of every term, with the same folds and metric.
@@ -174,11 +175,18 @@ def contrast(
     """
     seeds = min(file.seeds for _, cell in terms for file in cell.measurements)
     (metric,) = {cell.metric for _, cell in terms}
+    shared = max(1, shared_trainings(terms))
     summands = [
-        Term(sign, cell_trainings(cell, results, seeds), cell.measurements[0].episodes)
+        Term(sign, cell_trainings(cell, results, seeds)[:shared], cell.measurements[0].episodes)
         for sign, cell in terms
     ]
     return contrast_interval(summands, resamples=resamples, coverage=coverage, metric=metric)
+
+
+def shared_trainings(terms: Sequence[tuple[int, Cell[FoldFile]]]) -> int:
+    """The number of training seeds that all trained cells of a sum have; 0 if none is trained."""
+    seeds = ({file.training for file in cell.measurements} - {None} for _, cell in terms)
+    return min((len(found) for found in seeds if found), default=0)
 
 
 def cell_trainings(cell: Cell[FoldFile], results: Results, seeds: int) -> list[list[EpisodeScores]]:

@@ -152,6 +152,32 @@ def test_training_seeds_widen_what_they_do_not_share(tmp_path, holding):
     assert json.loads((tmp_path / "claims.json").read_text())["training_seeds"] == 5
 
 
+def test_a_table_trained_once_is_compared_by_the_seed_that_both_have(tmp_path, holding):
+    raw = yaml.safe_load((PACKAGE_ROOT / "experiments/demo.yaml").read_text())
+    raw["evaluation"]["training_seeds"] = 5
+    raw["tables"]["table2"]["training_seeds"] = 1
+    (tmp_path / "once.yaml").write_text(yaml.safe_dump(raw))
+    plan = Plan(load_experiment(str(tmp_path / "once.yaml")))
+    captions = {
+        table.name: {m.run.seed for m in table.measurements} for table in plan.runs.every_table
+    }
+    assert len(captions["table1"]) == 5
+    assert len(captions["table2"]) == 1
+    job = job_of(plan)
+    trainings = {m.path: m.training for one in job.claims for m in one.measurements}
+    holding(lambda path: seeded(trainings[path], 0.1))
+    write_claims(job, tmp_path / "claims")
+    claims = json.loads((tmp_path / "claims.json").read_text())["claims"]
+    found = {one["key"]: {effect["trainings"] for effect in one["effects"]} for one in claims}
+    assert found["unsupervised"] == {5}  # Table 1 against the headline
+    assert found["few_labels"] == {1}  # Table 2 against Table 1
+    assert found["cheaper_attention"] == {0}
+    text = (tmp_path / "claims.md").read_text()
+    assert "marked \\* has one training alone" in text
+    assert "UMTFSS 20 % minus PFENet 100 % \\* |" in text
+    assert "PFENet minus matcher |" in text
+
+
 @pytest.mark.parametrize(("name", "said"), [("voc_dev", True), ("voc_vit", False)])
 def test_a_development_split_is_said(tmp_path, holding, name, said):
     holding(lambda path: result(0.5))

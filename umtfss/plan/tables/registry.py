@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from umtfss.experiment.schema import Experiment
+from umtfss.experiment.tables import TableBlock
 from umtfss.plan.cells import Table
 from umtfss.plan.run import Measurement
 from umtfss.plan.tables import (
@@ -52,8 +53,18 @@ CLAIMS: tuple[Callable[[Cells], Claim[Measurement]], ...] = (
 
 def all_tables(experiment: Experiment) -> tuple[Table[Measurement], ...]:
     """Every table that the experiment fills."""
-    filled = experiment.tables.filled
-    return tuple(TABLES[name](experiment, settings) for name, settings in filled.items())
+    filled = experiment.tables.filled.items()
+    return tuple(TABLES[name](_trained(experiment, block), block) for name, block in filled)
+
+
+def _trained(experiment: Experiment, block: TableBlock) -> Experiment:
+    """The experiment with the table's own number of training seeds, if it has one."""
+    if block.training_seeds is None:
+        return experiment
+    own = {"training_seeds": block.training_seeds}
+    return experiment.model_copy(
+        update={"evaluation": experiment.evaluation.model_copy(update=own)}
+    )
 
 
 def all_claims(tables: Iterable[Table[Measurement]]) -> tuple[Claim[Measurement], ...]:
