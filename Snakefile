@@ -9,13 +9,19 @@ from snakemake.utils import min_version
 from umtfss.common.digests import digest_code as code
 from umtfss.common.errors import UmtfssError
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
-from umtfss.experiment.load import load_experiment
+from umtfss.experiment.load import load_experiment, read_config
 from umtfss.plan.arrows import arrow_digests
 from umtfss.plan.jobs.job import job_class
 from umtfss.plan.plan import Plan, table_names
 from umtfss.plan.tables.registry import TABLES
 
 min_version("9.0")
+
+
+try:
+    read_config("config.yaml")  # refused here in words, by Snakemake with a traceback
+except UmtfssError as error:
+    raise WorkflowError(str(error)) from None
 
 
 configfile: "config.yaml"

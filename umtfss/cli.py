@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +14,7 @@ from typer.core import TyperCommand, TyperOption
 
 from umtfss.common.errors import UmtfssError
 from umtfss.common.files import PACKAGE_ROOT
-from umtfss.experiment.load import load_experiment
+from umtfss.experiment.load import load_experiment, read_config
 from umtfss.plan.cells import floor_features, floor_run, matcher_run
 from umtfss.plan.cost import cheaper_features, estimate, training_features, warnings
 from umtfss.plan.plan import Plan, table_names
@@ -345,7 +344,7 @@ def _run_named(name: str, chosen: Plan) -> RunSpec:
 
 
 def _plan(experiment: str, tables: list[str] | None = None) -> Plan:
-    config = yaml.safe_load((PACKAGE_ROOT / "config.yaml").read_text())
+    config = read_config(PACKAGE_ROOT / "config.yaml")
     return Plan(load_experiment(experiment or config["experiment"], config["seed"]), tables or ())
 
 

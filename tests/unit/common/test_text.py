@@ -19,3 +19,11 @@ def test_another_encoding_is_refused_with_its_place(tmp_path, error):
         read_text(tmp_path / "a.txt", error)
     with pytest.raises(error, match="cannot be read"):
         read_text(tmp_path, error)
+
+
+def test_utf16_is_refused_where_other_programs_read_the_file(tmp_path):
+    (tmp_path / "a.txt").write_bytes("Grün".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"a\.txt(?s:.*)byte 0(?s:.*)save it as UTF-8"):
+        read_text(tmp_path / "a.txt", ConfigError, utf16=False)
+    (tmp_path / "a.txt").write_bytes("Grün".encode("utf-8-sig"))
+    assert read_text(tmp_path / "a.txt", ConfigError, utf16=False) == "Grün"

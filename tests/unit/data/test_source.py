@@ -24,6 +24,8 @@ def test_drawn_and_absolute_folders_stand_for_themselves(monkeypatch):
     drawn = Plan(load_experiment("demo")).paths.source("shapes")
     assert drawn.files() == Path("results/demo/data/shapes/raw")
     assert DatasetSource("pascal", "voc2012", "/mine/voc").files() == Path("/mine/voc")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert DatasetSource("pascal", "voc2012", "~/voc").files() == Path("/home/me/voc")
 
 
 def test_the_missing_variable_is_named(monkeypatch):

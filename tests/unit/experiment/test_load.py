@@ -9,7 +9,7 @@ import yaml
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
-from umtfss.experiment.load import REMOVED, load_experiment
+from umtfss.experiment.load import REMOVED, load_experiment, read_config
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.training import TrainingConfig
 from umtfss.plan.paths import FeatureCache
@@ -514,3 +514,24 @@ def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("UMTFSS_DATA_ROOT", "~/photos")
     assert load_experiment("demo").raw_data_root == tmp_path / "photos"
+    monkeypatch.delenv("UMTFSS_DATA_ROOT")
+    changed(tmp_path, lambda raw: raw.update(data_root="~/images"))
+    assert load_experiment("~/mine.yaml").raw_data_root == tmp_path / "images"
+
+
+def test_config_yaml_is_utf8_and_a_mapping(tmp_path):
+    path = tmp_path / "config.yaml"
+    text = "experiment: demo\nseed: 2\ndevice: gpu\n"
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_bytes(text.encode(encoding))
+        assert read_config(path) == {"experiment": "demo", "seed": 2, "device": "gpu"}
+    for content, message in (
+        (text.encode("utf-16"), "no text in UTF-8"),
+        (b"", "holds no settings"),
+        (b"experiment: [\n", "is not YAML"),
+        (b"seed: 1\nseed: 2\n", "the key seed twice"),
+        (b"seed: 1\n", r"config\.yaml lacks experiment, device"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=message):
+            read_config(path)
