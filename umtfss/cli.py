@@ -23,13 +23,12 @@ from umtfss.plan.run import RunSpec
 if TYPE_CHECKING:
     import torch
 
-RunOption = Annotated[
-    str,
-    typer.Option(
-        help="a path that `plan` prints, or `prototype` (training-free, on the floor's features); "
-        "default: the trained run that most cells share"
-    ),
-]
+BEST = "best"
+RUN_HELP = (
+    "a path that `plan` prints, or `prototype` (training-free, on the floor's features); "
+    "default: the trained run that most cells share"
+)
+RunOption = Annotated[str, typer.Option(help=RUN_HELP)]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -140,7 +139,13 @@ def predict(
         Path | None, typer.Option(help="a file of `export`, in place of --experiment and --run")
     ] = None,
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
-    run: RunOption = "",
+    run: Annotated[
+        str,
+        typer.Option(
+            help=f"{RUN_HELP}; `best`: this or `prototype`, whichever finds each support better by "
+            "the other supports"
+        ),
+    ] = "",
     mask_value: Annotated[
         int | None,
         typer.Option(help="the object's value in the masks; default: all that is not black"),
@@ -159,6 +164,7 @@ def predict(
     threads: ThreadsOption = 0,
 ) -> None:
     """Segment your own photos, given K photos of each object with their masks."""
+    from umtfss.predict.choose import try_runs
     from umtfss.predict.outputs import Outputs
     from umtfss.predict.photos import check_folder, find_queries
     from umtfss.predict.segment_photos import segment_photos
@@ -177,13 +183,22 @@ def predict(
             segmenter, title = Segmenter.load(model, chosen), str(model)
         else:
             source = _plan(experiment)
-            spec = _run_named(run, source)
-            segmenter = Segmenter.of_run(source, spec, chosen)
+            if run == BEST:
+                runs = [source.runs.main_run, _run_named("prototype", source)]
+                tried = try_runs(source, runs, shown, mask_value, chosen)
+                for one in tried:
+                    line = f"IoU {100 * one.iou:.1f}, one support left out: {one.run.path}"
+                    console.print(line, markup=False, highlight=False)
+                spec, segmenter = tried[0].run, tried[0].segmenter
+            else:
+                spec = _run_named(run, source)
+                segmenter = Segmenter.of_run(source, spec, chosen)
             title = f"{spec.path} of {source.experiment.name}"
         segmenter.min_score = min_score
         line = f"{', '.join(outputs.names)}: {len(shown)} supports; {title}"
         console.print(line, markup=False, highlight=False)
-        segmenter.fit(*zip(*shown, strict=True), mask_value=mask_value)
+        if not segmenter.classes_:
+            segmenter.fit(*zip(*shown, strict=True), mask_value=mask_value)
         records = segment_photos(segmenter, found, outputs)
     if bad := sum("error" in record for record in records):
         raise _failed(f"{bad} of {len(records)} photos were not segmented; see above")

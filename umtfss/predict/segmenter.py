@@ -22,6 +22,7 @@ from umtfss.backbones.weights import digest_state
 from umtfss.common.digests import digest_json
 from umtfss.common.errors import StoreError, WeightsError
 from umtfss.common.manifests import read_manifest
+from umtfss.data.images import IGNORE
 from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.scores import ScoringOptions, predicted_scores
@@ -211,6 +212,30 @@ class Segmenter:
             scores,
             expit(scale * differences),
         )
+
+    def leave_one_out(self) -> dict[str, list[float]]:
+        """Object -> IoU of each of its supports, found by its other supports.
+
+        An object with one support is left out. Objects do not compete, and no score is too low.
+
+        Raises:
+            ValueError: `fit` was not called.
+        """
+        images = self._images
+        if images is None:
+            raise ValueError("expected a fitted segmenter: call fit(images, masks) first")
+        return {
+            name: [self._iou(images, one, [i for i in ids if i != one]) for one in ids]
+            for name, ids in zip(self.classes_, self._supports, strict=True)
+            if len(ids) > 1
+        }
+
+    def _iou(self, images: EpisodeImages, support: str, others: list[str]) -> float:
+        """The IoU of a support, found by others, where its mask does not say `IGNORE`."""
+        found, mask = self._difference(images, support, others) > 0, self._photos.mask(support)
+        hit = (found & (mask == OBJECT)).sum()
+        union = ((found | (mask == OBJECT)) & (mask != IGNORE)).sum()
+        return float(hit / union)
 
     @property
     def lowest_scores(self) -> np.ndarray:

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from tests.unit.predict.conftest import MATCHER
-from tests.unit.predict.drawn import BLUE, RED, VIT, colour_backbone, iou, photo, support
+from tests.unit.predict.drawn import BLUE, RED, colour_backbone, iou, photo, support
 from umtfss.common.errors import DataError, StoreError, WeightsError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.common.manifests import write_manifest
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.load import load_experiment
 from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.plan import Plan
@@ -204,8 +205,8 @@ def test_nothing_is_computed_before_all_masks_are_checked(matcher, tmp_path, mon
 
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    levels = ("block6", "block9")
-    monkeypatch.setattr(segmenter, "live_extractor", lambda *_: colour_backbone("", VIT, levels))
+    pair = colour_backbone("", backbone_spec("vits14_lite2"), ("fused",))
+    monkeypatch.setattr(segmenter, "live_extractor", lambda *_: pair)
     image, mask, _ = support(tmp_path)
     image.rename("dog.jpg")
     mask.rename("dog-mask.png")
@@ -216,3 +217,31 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch):
     assert names["labels"].shape == (120, 200)
     assert names["labels"].any()
     assert names["scores"].shape == (1,)
+
+
+def test_leaving_out_a_support_is_fitting_to_the_others(matcher, tmp_path):
+    shown = [support(tmp_path / "s", name, of="red") for name in ("a", "b")]
+    box = photo(tmp_path / "s" / "c.jpg", (100, 30, 180, 110), colour=(200, 60, 90))
+    mask = np.where(box, 255, 0).astype(np.uint8)
+    mask[:, :120] = np.where(box, 3, 0)[:, :120]  # the object is labelled 3, the rest ignored
+    masks = [np.where(np.array(Image.open(one.mask)) > 0, 3, 0) for one in shown] + [mask]
+    images = [one.image for one in shown] + [tmp_path / "s" / "c.jpg"]
+    names = ["red"] * 3
+    images.append(support(tmp_path / "s", "alone", BLUE).image)
+    masks.append(masks[0])
+    found = matcher.fit(images, masks, [*names, "blue"], mask_value=3).leave_one_out()
+    assert list(found) == ["red"]  # of the blue object one support alone is known
+    for number in range(3):
+        rest = [i for i in range(3) if i != number]
+        alone = matcher.fit([images[i] for i in rest], [masks[i] for i in rest], mask_value=3)
+        alone.min_score = -1
+        labels, known = alone.predict(images[number]) == 1, masks[number] != 255
+        assert found["red"][number] == pytest.approx(
+            iou(labels & known, (masks[number] == 3) & known)
+        )
+    assert len(set(found["red"])) > 1
+
+
+def test_only_a_fitted_segmenter_leaves_out_supports(matcher):
+    with pytest.raises(ValueError, match="fitted segmenter"):
+        matcher.leave_one_out()

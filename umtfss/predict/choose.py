@@ -1,0 +1,69 @@
+"""The choice of a run for own photos: it finds each support by the other supports best."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from umtfss.common.errors import DataError
+from umtfss.plan.plan import Plan
+from umtfss.plan.run import RunSpec
+from umtfss.predict.segmenter import Segmenter
+from umtfss.predict.supports import Support
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A run, tried on the supports.
+
+    Attributes:
+        run: The run.
+        segmenter: The run's segmenter, fitted to all supports.
+        ious: Object -> IoU of each of its supports, found by its other supports.
+    """
+
+    run: RunSpec
+    segmenter: Segmenter
+    ious: dict[str, list[float]]
+
+    @property
+    def iou(self) -> float:
+        """The mean over objects of the mean over supports."""
+        means = [sum(own) / len(own) for own in self.ious.values()]
+        return sum(means) / len(means)
+
+
+def try_runs(
+    plan: Plan,
+    runs: Iterable[RunSpec],
+    supports: Sequence[Support],
+    mask_value: int | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Tried]:
+    """Try runs on the supports; the best comes first, of equals the one that was named first.
+
+    Args:
+        plan: The plan of the experiment.
+        runs: The runs, trained or training-free.
+        supports: Photos and masks of every object, two or more of each.
+        mask_value: The object's value in the masks; None: every value but 0.
+        device: Where backbone and meta-learner run.
+
+    Raises:
+        DataError: An object has one support alone.
+        StoreError: A run has not been trained.
+    """
+    names = [one.name for one in supports]
+    if alone := sorted(name for name in set(names) if names.count(name) == 1):
+        raise DataError(
+            f"the best run cannot be found for {', '.join(alone)}",
+            expected="two supports or more of each object: each is searched with the others",
+            found="one support",
+            fix="add a support, or name the run with --run",
+        )
+    tried = []
+    for run in runs:
+        segmenter = Segmenter.of_run(plan, run, device)
+        segmenter.fit(*zip(*supports, strict=True), mask_value=mask_value)
+        tried.append(Tried(run, segmenter, segmenter.leave_one_out()))
+    return sorted(tried, key=lambda one: -one.iou)
