@@ -6,6 +6,8 @@ rule write_table:
         lambda wildcards: plan.inputs.table_inputs(wildcards.table),
     output:
         "results/{experiment}/tables/{table}.tex",
+        "results/{experiment}/tables/{table}_notes.tex",
+        "results/{experiment}/tables/{table}_page.tex",
         "results/{experiment}/tables/{table}.csv",
         "results/{experiment}/tables/{table}.md",
     log:

@@ -1,5 +1,7 @@
 """Write one table as LaTeX, CSV and Markdown."""
 
+from pathlib import Path
+
 from umtfss.common.log import job_log
 from umtfss.plan.jobs.write_table import WriteTable
 from umtfss.tables.values import table_values
@@ -8,4 +10,4 @@ from umtfss.tables.write import write_table
 with job_log(snakemake.log[0]):
     job = WriteTable.read(snakemake.params.job)
     values = table_values(job.table, resamples=job.resamples, coverage=job.coverage)
-    write_table(job.table, values, snakemake.output[0].removesuffix(".tex"))
+    write_table(job.table, values, Path(snakemake.output[0]).parent)

@@ -42,8 +42,8 @@ DEFAULT = "results/tiny/training/shapes/umtfss/unsup-all/seed0"
 
 def test_tables_and_figures_are_there(finished):
     for table in ("headline", *(f"table{number}" for number in range(1, 7))):
-        for suffix in ("tex", "csv", "md"):
-            assert (finished.root / f"results/tiny/tables/{table}.{suffix}").stat().st_size > 0
+        for suffix in (".tex", "_notes.tex", "_page.tex", ".csv", ".md"):
+            assert (finished.root / f"results/tiny/tables/{table}{suffix}").stat().st_size > 0
     figures = {path.name for path in (finished.root / "results/tiny/figures").glob("*.png")}
     assert figures == {
         *("clusters-shapes.png", "clusters-objects.png", "label_ratios.png"),

@@ -194,12 +194,13 @@ class Paths:
         return f"{self.root}/evaluation/{evaluation_file(one)}"
 
     def table(self, name: str) -> list[str]:
-        """The files of a table."""
-        return [f"{self.root}/tables/{name}.{suffix}" for suffix in ("tex", "csv", "md")]
+        """The files of a table: LaTeX, CSV and Markdown."""
+        suffixes = (".tex", "_notes.tex", "_page.tex", ".csv", ".md")
+        return [f"{self.root}/tables/{name}{suffix}" for suffix in suffixes]
 
     def table_csv(self, name: str) -> str:
         """The CSV of a table."""
-        return self.table(name)[1]
+        return f"{self.root}/tables/{name}.csv"
 
     @property
     def episode_pictures(self) -> str:

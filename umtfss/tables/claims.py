@@ -17,7 +17,7 @@ from umtfss.plan.jobs.write_claims import WriteClaims
 from umtfss.plan.tables.claim import Claim, Comparison
 from umtfss.tables.attention_cost import attention_cost
 from umtfss.tables.values import Results, contrast, load_results, shared_trainings
-from umtfss.tables.write import development, templates
+from umtfss.tables.write import templates, tested_on
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 
@@ -164,7 +164,7 @@ def write_claims(job: WriteClaims, stem: str | Path) -> None:
             judgements=judged,
             experiment=job.experiment,
             note=job.note,
-            development=development(job.development),
+            development=tested_on(job.development),
             coverage=100 * job.coverage,
             trainings=job.training_seeds,
             once=[

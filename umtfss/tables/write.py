@@ -37,19 +37,23 @@ SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "×": r"$\times$",
-    "†": r"\textdagger{}",
+    "†": r"$\dagger$",
     "[": "{[}",  # after a line break it would open an argument
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
 
-def write_table(table: Table[FoldFile], values: Values, stem: str | Path) -> None:
-    """Write `stem`.tex (a complete document), `stem`.csv (one cell per line) and `stem`.md.
+def write_table(table: Table[FoldFile], values: Values, folder: str | Path) -> None:
+    """Write a table for LaTeX, for programs and for readers.
+
+    `<name>.tex` is the tabular alone, which a paper can input; it needs booktabs.
+    `<name>_notes.tex` is the text below it, `<name>_page.tex` a document that shows both.
+    `<name>.csv` has a line for every cell, `<name>.md` the caption, the table and the notes.
 
     Args:
         table: The layout.
         values: (row title, column title) -> number of every measured cell.
-        stem: Path without suffix.
+        folder: Folder of the files.
 
     Raises:
         TableError: A cell has no value.
@@ -64,30 +68,33 @@ def write_table(table: Table[FoldFile], values: Values, stem: str | Path) -> Non
         )
     renderings: dict[str, Callable[[Table[FoldFile], Values], str]] = {
         ".tex": latex,
+        "_notes.tex": latex_notes,
+        "_page.tex": latex_page,
         ".csv": tidy_csv,
         ".md": markdown,
     }
     for suffix, render in renderings.items():
-        with atomic_path(f"{stem}{suffix}") as temporary:
+        with atomic_path(Path(folder) / f"{table.name}{suffix}") as temporary:
             temporary.write_text(render(table, values), encoding="utf-8")
 
 
 def latex(table: Table[FoldFile], values: Values) -> str:
-    """A LaTeX document with the table alone, cropped to the table."""
-    environment = templates(
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-    )
-    environment.filters["tex"] = escape
-    return _render(environment, "table.tex.jinja", table, values)
+    """The tabular alone; needs booktabs."""
+    return _render(_latex_templates(), "table.tex.jinja", table, values)
+
+
+def latex_notes(table: Table[FoldFile], values: Values) -> str:
+    """The text below the table."""
+    return "".join(f"{escape(one)}\n" for one in notes(table, values.values()))
+
+
+def latex_page(table: Table[FoldFile], values: Values) -> str:
+    """A document of one page, as large as the table; inputs the tabular and the notes."""
+    return _render(_latex_templates(), "table_page.tex.jinja", table, values)
 
 
 def markdown(table: Table[FoldFile], values: Values) -> str:
-    """A GitHub table with its caption."""
+    """A GitHub table with its caption above and its notes below."""
     environment = templates()
     environment.filters["md"] = lambda text: re.sub(r"([\\|<>*`])", r"\\\1", text)
     return _render(environment, "table.md.jinja", table, values)
@@ -99,6 +106,7 @@ def templates(**delimiters: str) -> Environment:
         loader=PackageLoader("umtfss", "tables/templates"),
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
         undefined=StrictUndefined,
         autoescape=False,
         **delimiters,  # type: ignore[arg-type]
@@ -130,51 +138,70 @@ def escape(text: str) -> str:
 
 
 def caption(table: Table[FoldFile], values: Iterable[Value]) -> str:
-    """Title, metric, interval, sample size and note of a table, as plain text."""
-    values = list(values)
-    parts = [table.title, development(table.development), _interval(values)]
+    """Title, metric and interval of a table in two sentences, as plain text."""
+    coverage = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
+    text = f"mIoU in percent with {coverage} intervals"
     if any(cell.paper is not None for cell in table.cells):
-        parts.append("In parentheses: the paper's number.")
-    if any(value.collapsed for value in values):
-        parts.append(COLLAPSED)
+        text += "; in parentheses the paper's number"
+    if table.development:
+        text += f"; development, {tested_on(table.development)}"
+    return f"{table.title} {text}."
+
+
+def notes(table: Table[FoldFile], values: Iterable[Value]) -> list[str]:
+    """What a caption leaves out, as plain sentences: sample, folds, marks, and the table's note."""
+    values = list(values)
+    found = [_sample(values)]
     if len(table.folds) < len(FOLDS):
         folds = ", ".join(map(str, table.folds))
-        parts.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
-    return " ".join(part for part in (*parts, table.note) if part)
+        found.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
+    if any(value.collapsed for value in values):
+        found.append(COLLAPSED)
+    return [*found, *filter(None, [table.note])]
 
 
-def _interval(values: Sequence[Value]) -> str:
-    """The sentence that names the metric, the interval and the number of episodes."""
+def _sample(values: Sequence[Value]) -> str:
+    """The sentences that say what a number is a mean of, and what its interval covers."""
     sizes = sorted({(value.episodes, value.seeds) for value in values})
     sample = " or ".join(
         f"{episodes:,} episodes × {seeds} {'seed' if seeds == 1 else 'seeds'}"
         for episodes, seeds in sizes
     )
-    coverage = " or ".join(f"{100 * c:g} %" for c in sorted({value.coverage for value in values}))
     trained = max((value.trainings for value in values), default=0)
     if trained > 1:
         return (
-            f"mIoU in percent; the number of a trained model is the mean over {trained} training "
-            f"seeds. {coverage} intervals cover training seeds (Student's t) and {sample} per fold "
-            "(bootstrap)."
+            f"The number of a trained model is the mean over {trained} training seeds. Intervals "
+            f"cover training seeds (Student's t) and {sample} per fold (bootstrap)."
         )
     return (
-        f"mIoU in percent with a {coverage} interval over {sample} per fold (bootstrap). Every "
-        "model is trained once; intervals do not cover training."
+        f"Intervals cover {sample} per fold (bootstrap). Every model is trained once; intervals do "
+        "not cover training."
     )
 
 
-def development(splits: Sequence[str]) -> str:
-    """The sentence that names tested splits other than the official test split; empty if none."""
-    if not splits:
-        return ""
-    return f"Development: tested on {', '.join(splits)}, not on the test split."
+def tested_on(splits: Sequence[str]) -> str:
+    """The words that name tested splits other than the official test split; empty if none."""
+    return f"tested on {', '.join(splits)}, not on the test split" if splits else ""
 
 
 def column_groups(columns: Iterable[Column]) -> list[tuple[str, list[str]]]:
     """(group, titles of the columns) for neighbouring columns of one group."""
     groups = groupby(columns, lambda column: column.group)
     return [(group, [column.title for column in members]) for group, members in groups]
+
+
+def _latex_templates() -> Environment:
+    environment = templates(
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    )
+    environment.filters["tex"] = escape
+    environment.filters["number"] = lambda value: f"{value:.1f}".replace("-", "$-$")
+    return environment
 
 
 def _render(environment: Environment, template: str, table: Table[FoldFile], values: Values) -> str:
@@ -189,9 +216,11 @@ def _render(environment: Environment, template: str, table: Table[FoldFile], val
         for row in table.rows
     ]
     return environment.get_template(template).render(
+        name=table.name,
         corner=table.corner,
         columns=columns,
         groups=column_groups(table.columns),
         rows=rows,
         caption=caption(table, values.values()),
+        notes=notes(table, values.values()),
     )

@@ -13,6 +13,7 @@ from umtfss.experiment.load import load_experiment
 from umtfss.experiment.models import MODELS
 from umtfss.plan.jobs.job import CODE, job_class
 from umtfss.plan.plan import Plan
+from umtfss.plan.tables.registry import TABLES
 
 EXPERIMENTS = ("demo", "demo_seeds", "voc_best", "voc_cpu", "coco_mini", "paper")
 JOBS = sorted(path.stem for path in (PACKAGE_ROOT / "umtfss/plan/jobs").glob("[!_]*.py"))
@@ -82,6 +83,8 @@ def constraint(rule: str, wildcard: str, experiment: str) -> str:
     """What a wildcard may be: by the rule, else by the Snakefile, else anything."""
     if wildcard in ("extracted", "diffused"):  # the Snakefile asks the experiment
         return "|".join(getattr(plan_of(experiment).experiment, wildcard)) or "(?!)"
+    if wildcard == "table":
+        return "|".join(TABLES)
     everywhere = (PACKAGE_ROOT / "Snakefile").read_text()
     for text in (rules()[rule], everywhere):
         if match := re.search(rf'^ +{wildcard}="([^"]+)",$', text, flags=re.M):
