@@ -11,6 +11,7 @@ MODELS = {
     "hsnet": "HSNet",
     "asnet": "ASNet",
     "ppnet": "PPNet",
+    "catrans": "CATrans",
     "prototype": "PrototypeMatcher",
     "transductive": "TransductiveMatcher",
 }

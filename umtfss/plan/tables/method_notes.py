@@ -13,6 +13,8 @@ NOTES = {
     "images, not from images of the tested class",
     "bam": "BAM's base head is trained beside its meta-learner, on a backbone that no base class "
     "tuned; on clusters, a cluster counts by the part of the support's foreground outside it",
+    "catrans": "CATrans is after the paper, as it has no official code: it maps frozen features "
+    "linearly where the published backbone is trained, and reads affinities in a frame of 12 x 12",
 }
 
 
