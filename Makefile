@@ -13,7 +13,7 @@ $(error There is a space in "$(BIN)", where Snakemake could not start Python. \
   Name another folder for the virtual environment: make VENV=/a/folder/without/spaces)
 endif
 
-.PHONY: tables report test stress bench docs environment lint format lock restore record clean
+.PHONY: tables report test stress audit bench docs environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
@@ -28,6 +28,14 @@ test: environment lint
 # What takes long: many kills at random moments, every kind of damage to every file.
 stress: environment
 	pytest -m stress
+
+# Known holes in the pinned packages, by PyPI's advisories. A package that cannot be looked up ends it.
+audit: environment
+	test -x $(VENV)/audit/bin/pip-audit || $(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	for device in cpu gpu; do \
+	  $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r envs/$$device.lock || exit 1; \
+	done
 
 # Hot paths against what a user would otherwise run, on one core: benchmarks/results.
 bench: environment
@@ -54,6 +62,7 @@ lint: environment
 	ruff format --check .
 	mypy
 	lint-imports
+	bandit --quiet --recursive --configfile pyproject.toml benchmarks profiles umtfss workflow_scripts
 	snakefmt --check Snakefile rules
 	snakemake --lint
 

@@ -9,6 +9,12 @@ rule all_recorded:
         recorded_arrows,
 
 
+rule all_settings:
+    input:
+        plan.paths.settings,
+        recorded_arrows,
+
+
 rule digest_arrows:
     output:
         "results/{experiment}/arrows.yaml",

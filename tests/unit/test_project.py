@@ -1,5 +1,6 @@
 """What must stay equal across the project's files."""
 
+import ast
 import itertools
 import re
 import tomllib
@@ -127,3 +128,60 @@ def test_profiles_name_rules_that_exist(profile):
     rules = "".join(p.read_text() for p in (PACKAGE_ROOT / "rules").glob("*.smk"))
     for name in [*settings.get("set-threads", ()), *settings["set-resources"]]:
         assert f"\nrule {name}:" in rules
+
+
+CODE = [path for name in ("umtfss", "benchmarks", "workflow_scripts", "profiles")
+        for path in sorted((PACKAGE_ROOT / name).rglob("*.py"))]  # fmt: skip
+# Calls that run what a file, a key or a name says.
+RUNNING = re.compile(
+    r"(pickle|cPickle|dill|cloudpickle|joblib|marshal|shelve)\.(loads?|Unpickler|open)"
+    r"|eval|exec|compile|__import__|os\.(system|popen)|subprocess\.getoutput"
+    r"|yaml\.(load|unsafe_load|full_load)|pd\.read_pickle"
+)
+
+
+def running_calls(source: str) -> list[str]:
+    """The calls of a source that run what is read, or that give a text to a shell."""
+    found = []
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        name, keywords = ast.unparse(call.func), {k.arg: k.value for k in call.keywords}
+        on = {k for k, v in keywords.items() if not (isinstance(v, ast.Constant) and not v.value)}
+        text = name.startswith("subprocess.") and isinstance(call.args[0], ast.JoinedStr)
+        unsafe = name == "torch.load" and "weights_only" not in on
+        if RUNNING.fullmatch(name) or on & {"shell", "allow_pickle"} or text or unsafe:
+            found.append(ast.unparse(call))
+    return found
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "pickle.load(f)",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "subprocess.run(command, shell=True)",
+        "subprocess.run(f'kubectl {name}')",
+        "os.system(command)",
+        "yaml.load(text, Loader)",
+        "eval(text)",
+    ],
+)
+def test_calls_that_run_what_is_read_are_found(bad):
+    assert running_calls(bad) == [ast.unparse(ast.parse(bad))]
+    assert running_calls("torch.load(path, weights_only=True); subprocess.run([a, b])") == []
+
+
+def test_nothing_runs_what_a_file_or_a_name_says():
+    assert len(CODE) > 200
+    found = {path.name: running_calls(path.read_text()) for path in CODE}
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+def test_no_shell_is_given_a_setting():
+    """Rules run scripts alone, and DVC's commands, which a shell reads, hold no variable."""
+    for path in [PACKAGE_ROOT / "Snakefile", *(PACKAGE_ROOT / "rules").glob("*.smk")]:
+        text = path.read_text()
+        assert not re.search(r"^\s*(shell|run|shadow):|\bshell\(", text, re.MULTILINE), path
+    for stage in yaml.safe_load((PACKAGE_ROOT / "dvc.yaml").read_text())["stages"].values():
+        assert re.fullmatch(r"snakemake --cores all -- all_\w+", stage["cmd"])

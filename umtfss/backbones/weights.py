@@ -1,7 +1,7 @@
 """Pretrained weights: fetched, checked and read as plain tensors, without running pickled code."""
 
 import os
-import pickle
+import pickle  # nosec B403 # for the name of an error
 import re
 import subprocess
 import sys

@@ -108,7 +108,7 @@ def templates(**delimiters: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=StrictUndefined,
-        autoescape=False,
+        autoescape=False,  # nosec B701 # LaTeX and Markdown, no HTML
         **delimiters,  # type: ignore[arg-type]
     )
 

@@ -5,7 +5,7 @@ complete file.
 """
 
 import logging
-import pickle
+import pickle  # nosec B403 # for the name of an error
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

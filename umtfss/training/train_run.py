@@ -145,7 +145,7 @@ def _become_torchrun(
     # The package may not be installed, as in conda environments, but be on this process's path.
     path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, environment)  # nosec B606 # a list, no shell
 
 
 def _called_by_torchrun(text: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import stat
 import subprocess
 import sys
 import tarfile
@@ -20,11 +21,12 @@ from umtfss.data.download import ARCHIVES, MARKER, Archive, download, fetch
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`; records requests; `stop_after` bytes it drops the connection."""
+    """Serves `files`; records requests; `stop_after` bytes it drops the connection, or stalls."""
 
     files: dict[str, bytes]
     requests: list[tuple[str, str | None]]
     stop_after: int | None = None
+    stalls = threading.Event()
     ranges = True
 
     @property
@@ -59,6 +61,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         stop = len(content) if server.stop_after is None else start + server.stop_after
         self.wfile.write(content[start:stop])
+        if server.stalls.is_set():
+            self.wfile.flush()
+            server.over.wait(10)
 
     def log_message(self, *args):
         """Stay quiet."""
@@ -67,10 +72,12 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     server = Server(("127.0.0.1", 0), Handler)
-    server.files, server.requests = {}, []
+    server.files, server.requests, server.over = {}, [], threading.Event()
+    server.stalls.clear()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
+    server.over.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -193,15 +200,55 @@ def test_absolute_zip_members_are_refused(server, tmp_path):
     assert not (tmp_path / "evil.txt").exists()
 
 
-def test_tar_links_out_of_the_folder_are_refused(server, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (tarfile.SYMTYPE, "/etc"),
+        (tarfile.SYMTYPE, "inner/../.."),
+        (tarfile.LNKTYPE, "../secret.txt"),
+        (tarfile.FIFOTYPE, ""),
+        (tarfile.CHRTYPE, ""),
+    ],
+    ids=["link", "link upwards", "hard link", "pipe", "device"],
+)
+def test_tar_links_out_of_the_folder_and_devices_are_refused(server, tmp_path, kind, target):
+    (tmp_path / "secret.txt").write_text("secret")
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         link = tarfile.TarInfo("door")
-        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        link.type, link.linkname = kind, target
         archive.addfile(link)
+        through = tarfile.TarInfo("door/evil.txt")
+        archive.addfile(through, io.BytesIO())
     with pytest.raises(DataError, match="cannot be unpacked"):
         fetch((serve(server, "evil.tar", stream.getvalue()),), tmp_path / "data")
+    door = tmp_path / "data" / "door"
+    assert not door.is_symlink()
+    assert not door.exists()
+
+
+def test_a_link_in_a_zip_archive_is_a_plain_file(server, tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        link = zipfile.ZipInfo("door")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, str(tmp_path))
+    fetch((serve(server, "evil.zip", stream.getvalue()),), tmp_path / "data")
     assert not (tmp_path / "data" / "door").is_symlink()
+    assert (tmp_path / "data" / "door").read_text() == str(tmp_path)
+
+
+def test_a_transfer_that_stalls_ends_and_goes_on(server, archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.2)
+    server.stop_after = 200_000
+    server.stalls.set()
+    with pytest.raises(DataError, match=r"a\.tgz cannot be fetched(?s:.*)timed out"):
+        fetch((archive,), tmp_path / "data")
+    assert (tmp_path / "data" / "a.tgz.part").stat().st_size > 100_000
+    server.stalls.clear()
+    server.stop_after = None
+    fetch((archive,), tmp_path / "data")
+    assert (tmp_path / "data" / "inner" / "a.bin").read_bytes() == BIG
 
 
 def test_archive_that_is_none_is_named(server, tmp_path):
