@@ -74,8 +74,8 @@ format: environment
 # Both lock files, from pyproject.toml.
 lock:
 	for device in cpu gpu; do \
-	  $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --extra $$device --extra dev --output-file envs/$$device.lock \
+	  $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --extra pipeline --extra $$device --extra dev --output-file envs/$$device.lock \
 	    pyproject.toml; \
 	done
 

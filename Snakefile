@@ -8,6 +8,7 @@ from snakemake.utils import min_version
 
 from umtfss.common.digests import digest_code as code
 from umtfss.common.errors import UmtfssError
+from umtfss.common.files import PACKAGE_ROOT, WORKFLOW_ROOT
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE
 from umtfss.experiment.load import load_experiment, read_config
 from umtfss.plan.arrows import arrow_digests
@@ -38,12 +39,15 @@ except UmtfssError as error:
 os.environ[DATA_ROOT_VARIABLE] = str(experiment.raw_data_root)
 
 # The conda environment of every rule, used with --sdm conda. The environment holds the package's
-# dependencies. Scripts import the package from the Snakefile's folder.
+# dependencies. Scripts import the package from the Snakefile's folder. An installed package lies
+# elsewhere, and its scripts run where it is installed.
 if config.get("device") not in ("cpu", "gpu"):
     raise WorkflowError(
         f"device is {config.get('device')!r} in the configuration: write cpu or gpu"
     )
-environment = f"../envs/{config['device']}.yaml"
+environment = (
+    f"../envs/{config['device']}.yaml" if WORKFLOW_ROOT == PACKAGE_ROOT else None
+)
 
 
 wildcard_constraints:

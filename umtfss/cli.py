@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand, TyperOption
 
+from umtfss import __version__
 from umtfss.common.errors import UmtfssError
-from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.experiment.load import load_experiment, read_config
+from umtfss.new_project import new_project
 from umtfss.plan.cells import floor_features, floor_run, matcher_run
 from umtfss.plan.cost import cheaper_features, estimate, training_features, warnings
 from umtfss.plan.plan import Plan, table_names
@@ -33,9 +35,29 @@ RunOption = Annotated[str, typer.Option(help=RUN_HELP)]
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"umtfss {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print it")
+    ] = False,
+) -> None:
     """Label-efficient few-shot segmentation, as a pipeline. Snakemake runs it."""
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="folder of the project, e.g. my_project")],
+) -> None:
+    """Lay down a project: Snakefile, config.yaml, an experiment for your own photos, a README."""
+    with _errors_as_text():
+        files = new_project(folder)
+    Console(soft_wrap=True).print("\n".join(map(str, files)), markup=False, highlight=False)
 
 
 @app.command()
@@ -238,15 +260,15 @@ def show(
     out: Annotated[Path, typer.Option(help="picture, .png or .pdf")] = Path("show.png"),
 ) -> None:
     """Draw test episodes: supports, query, truth, predictions, and their IoU."""
-    from umtfss.evaluation.weights import check_weights
-    from umtfss.figures.show import default_dataset, show_episode, show_extremes
-    from umtfss.figures.tested import EpisodeSet
-
     if all_episodes == (episode is not None):
         raise typer.BadParameter("give either --episode NUMBER or --all")
     if out.suffix not in (".png", ".pdf"):
         raise typer.BadParameter(f"--out is {out}: name a file that ends in .png or .pdf")
     with _errors_as_text():
+        from umtfss.evaluation.weights import check_weights
+        from umtfss.figures.show import default_dataset, show_episode, show_extremes
+        from umtfss.figures.tested import EpisodeSet
+
         chosen = _plan(experiment)
         spec = _run_named(run, chosen)
         check_weights(chosen, spec)
@@ -268,10 +290,10 @@ def compare(
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
 ) -> None:
     """Print the difference of two runs on the same test episodes, in all, by fold and by class."""
-    from umtfss.figures.show import default_dataset
-    from umtfss.tables.compare import class_names, compared, results_of
-
     with _errors_as_text():
+        from umtfss.figures.show import default_dataset
+        from umtfss.tables.compare import class_names, compared, results_of
+
         plan = _plan(experiment)
         runs = [
             floor_run(plan.experiment) if name == "prototype" else plan.runs.run_at(name)
@@ -359,7 +381,8 @@ def _run_named(name: str, chosen: Plan) -> RunSpec:
 
 
 def _plan(experiment: str, tables: list[str] | None = None) -> Plan:
-    config = read_config(PACKAGE_ROOT / "config.yaml")
+    own, shipped = Path("config.yaml"), WORKFLOW_ROOT / "config.yaml"
+    config = read_config(own if own.is_file() else shipped)
     return Plan(load_experiment(experiment or config["experiment"], config["seed"]), tables or ())
 
 
@@ -370,3 +393,11 @@ def _errors_as_text() -> Iterator[None]:
         yield
     except UmtfssError as error:
         raise _failed(f"{type(error).__name__}: {error}") from None
+    except ModuleNotFoundError as error:
+        lacking = (error.name or "").split(".")[0]
+        if lacking in ("", "umtfss"):
+            raise
+        raise _failed(
+            f"the package {lacking} is not installed\n  to do:    "
+            "pip install 'umtfss[pipeline,cpu]' (with an NVIDIA GPU: [pipeline,gpu])"
+        ) from None

@@ -13,6 +13,7 @@ from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
 
 PROJECT = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "training", "evaluation",
           "tables"]  # fmt: skip
 
@@ -20,6 +21,7 @@ ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "trainin
 OF_NO_MODULE = {
     "test_artifacts.py",
     "test_benchmarks.py",
+    "test_light_install.py",
     "test_project.py",
     "models/test_every_model.py",
     "models/test_golden.py",
@@ -36,7 +38,7 @@ def names(requirements) -> set[str]:
 def test_conda_environment_equals_pyproject(device):
     environment = yaml.safe_load((PACKAGE_ROOT / f"envs/{device}.yaml").read_text())
     listed = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
-    assert listed == sorted(PROJECT["dependencies"] + PROJECT["optional-dependencies"][device])
+    assert listed == sorted(PROJECT["dependencies"] + EXTRAS["pipeline"] + EXTRAS[device])
 
 
 def test_every_rule_takes_the_environment_of_the_device():
@@ -51,8 +53,8 @@ def test_every_rule_takes_the_environment_of_the_device():
 def test_lock_pins_every_requirement(device):
     lines = (PACKAGE_ROOT / f"envs/{device}.lock").read_text().splitlines()
     pinned = names(line for line in lines if re.match(r"[A-Za-z0-9]", line))
-    extras = PROJECT["optional-dependencies"]
-    assert names(PROJECT["dependencies"] + extras[device] + extras["dev"]) <= pinned
+    asked = PROJECT["dependencies"] + EXTRAS["pipeline"] + EXTRAS[device] + EXTRAS["dev"]
+    assert names(asked) <= pinned
     assert f"faiss-{'gpu' if device == 'cpu' else 'cpu'}" not in pinned
 
 

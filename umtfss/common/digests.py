@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from umtfss.common.errors import StoreError
-from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.files import PACKAGE_ROOT, PACKAGED
 
 PACKAGE = "umtfss"
 PROSE = ("umtfss/common/errors.py", "umtfss/common/log.py")  # their texts decide no result
@@ -84,7 +84,7 @@ def code_closure(*roots: str, project: Path = PACKAGE_ROOT) -> list[Path]:
         StoreError: A file does not exist.
     """
     found: set[Path] = set()
-    waiting = [project / root for root in roots]
+    waiting = [_place(root, project) for root in roots]
     while waiting:
         path = waiting.pop()
         if path in found or _name(path, project) in PROSE:
@@ -102,8 +102,17 @@ def code_closure(*roots: str, project: Path = PACKAGE_ROOT) -> list[Path]:
     return sorted(found)
 
 
+def _place(name: str, project: Path) -> Path:
+    """The file of a name relative to the project's root; a wheel has scripts in the package."""
+    packaged = project / PACKAGED / name
+    return packaged if packaged.is_file() else project / name
+
+
 def _name(path: Path, project: Path) -> str:
-    return path.relative_to(project).as_posix()
+    """The name of a file, the same in a checkout and in a wheel."""
+    packaged = project / PACKAGED
+    root = packaged if path.is_relative_to(packaged) else project
+    return path.relative_to(root).as_posix()
 
 
 def _data_files(folder: Path) -> list[Path]:
@@ -113,7 +122,7 @@ def _data_files(folder: Path) -> list[Path]:
     found, waiting = [], [folder]
     while waiting:
         for one in waiting.pop().iterdir():
-            if one.name.startswith((".", "__")):
+            if one.name.startswith((".", "__")) or one.match(PACKAGED):
                 continue
             if one.is_dir() and not (one / "__init__.py").exists():
                 waiting.append(one)

@@ -17,7 +17,10 @@ import psutil
 
 from umtfss.common.errors import DiskSpaceError, StoreError, UmtfssError
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package
+PACKAGED = "umtfss/workflow"  # a wheel has the workflow there (setup.py)
+# Snakefile, rules, scripts and experiments lie there; in a checkout they lie beside the package.
+WORKFLOW_ROOT = next(path for path in (PACKAGE_ROOT / PACKAGED, PACKAGE_ROOT) if path.is_dir())
 NO_SPACE = (ENOSPC, EDQUOT, EFBIG)  # full disk, used-up quota, limit of a file's size
 PROBE_BYTES = 1 << 20
 # .<name>.<host>-<process>-<random>.partial<suffix>, file or folder

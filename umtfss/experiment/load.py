@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from umtfss.common.errors import ConfigError
-from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.common.text import read_text
 from umtfss.experiment.schema import Experiment
 
@@ -72,15 +72,18 @@ def experiment_file(name: str) -> Path:
     """The file of an experiment.
 
     Args:
-        name: A name below experiments/ (`demo`), or a path that ends in `.yaml`.
+        name: A name (`demo`) below experiments/ of the current folder, else of the package; or a
+            path that ends in `.yaml`.
 
     Raises:
         ConfigError: There is no such file.
     """
     given = Path(name).expanduser()
-    path = given if given.suffix == ".yaml" else PACKAGE_ROOT / "experiments" / f"{name}.yaml"
+    folders = [root / "experiments" for root in (Path.cwd(), WORKFLOW_ROOT)]
+    places = [given] if given.suffix == ".yaml" else [one / f"{name}.yaml" for one in folders]
+    path = next((one for one in places if one.is_file()), places[0])
     if not path.is_file():
-        known = sorted(p.stem for p in (PACKAGE_ROOT / "experiments").glob("*.yaml"))
+        known = sorted({one.stem for folder in folders for one in folder.glob("*.yaml")})
         near = get_close_matches(name, known, 1)
         raise ConfigError(
             f"there is no experiment {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
@@ -114,7 +117,7 @@ def load_experiment(name: str, seed: int = 0) -> Experiment:
     values replaced, and null deletes a key of NAME.
 
     Args:
-        name: A name below experiments/, or a path that ends in `.yaml`.
+        name: A name or a path (see `experiment_file`).
         seed: The seed, which is a key of config.yaml and not of the experiment's file.
 
     Raises:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.block import Block, Name, known
 from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.experiment.datasets import DATA_ROOT_VARIABLE, DatasetConfig
@@ -237,10 +236,10 @@ class Experiment(Block):
     def raw_data_root(self) -> Path:
         """The folder of raw data: the environment variable, else `data_root`.
 
-        A relative path starts at the project's root.
+        A relative path starts at the current folder, as results do.
         """
         named = Path(os.environ.get(DATA_ROOT_VARIABLE, self.data_root))
-        return PACKAGE_ROOT / named.expanduser()
+        return Path.cwd() / named.expanduser()
 
     @property
     def diffused(self) -> dict[str, DiffusedConfig]:

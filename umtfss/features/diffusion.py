@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import faiss
 import h5py
 import numpy as np
 from scipy.sparse.linalg import eigsh
@@ -169,6 +168,8 @@ def _cells(segments: np.ndarray) -> np.ndarray:
     count, points = max(len(segments) // SEGMENTS_PER_CELL, 1), 2 * SEGMENTS_PER_CELL  # all
     if len(segments) > LARGE:
         count, points = int(2 * len(segments) ** 0.5), POINTS_PER_CELL
+    import faiss  # only diffused features need it
+
     kmeans = faiss.Kmeans(
         segments.shape[1],
         count,
@@ -206,6 +207,8 @@ class DiffusedFeatures:
         self.geometry = replace(source.geometry, channels={DIFFUSED: diffusion.settings.width})
         self._rows = {image_id: row for row, image_id in enumerate(diffusion.ids)}
         self._own = np.bincount(diffusion.image, minlength=len(diffusion.ids))
+        import faiss
+
         cells = faiss.IndexFlatIP(channels)
         cells.add(diffusion.cells)
         self._index = faiss.IndexIVFFlat(

@@ -6,8 +6,8 @@ NeurIPS 2003). Shapes: n segments of all images, C channels, V tokens of an imag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from scipy import sparse
 from tqdm import tqdm
@@ -16,6 +16,9 @@ from umtfss.common.errors import DataError
 from umtfss.common.randomness import seed64
 from umtfss.experiment.features import DiffusionConfig
 from umtfss.features.store import FeatureStore, unit_tokens
+
+if TYPE_CHECKING:
+    import faiss
 
 ITERATIONS = 10  # of k-means within an image
 EXACT = 50_000  # up to this number of segments, every pair is compared
@@ -48,6 +51,8 @@ def image_segments(tokens: np.ndarray, count: int, seed: int) -> np.ndarray:
         count: Number of segments; an image of fewer tokens has one segment per token.
         seed: Seed of the first centres.
     """
+    import faiss  # only diffused features need it
+
     count = min(count, len(tokens))
     kmeans = faiss.Kmeans(
         tokens.shape[1],
@@ -104,11 +109,13 @@ def build_pool_graph(
     return PoolGraph(segments, image, _links(segments, image, settings))
 
 
-def _index(segments: np.ndarray) -> faiss.Index:
+def _index(segments: np.ndarray) -> "faiss.Index":
     """The index for nearest segments: exact in a small pool, else an inverted file.
 
     With 4 n^1/2 cells the search for all segments costs n^3/2 instead of n^2.
     """
+    import faiss
+
     count, channels = segments.shape
     index: faiss.Index = faiss.IndexFlatIP(channels)
     if count > EXACT:

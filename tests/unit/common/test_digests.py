@@ -15,7 +15,7 @@ from umtfss.common.digests import (
     digest_listing,
 )
 from umtfss.common.errors import StoreError
-from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.files import PACKAGE_ROOT, PACKAGED
 
 SOURCES = {
     "workflow_scripts/train.py": '"""Train."""\nfrom umtfss.models.build import build\nbuild(1)\n',
@@ -143,6 +143,19 @@ def test_a_renamed_source_is_stale_and_a_lost_one_refused(digest_with):
     assert digest_with(renamed) != digest_with({BUILD: renamed[BUILD]}, "umtfss/models/depth.py")
     with pytest.raises(StoreError, match=r"umtfss/models/gone\.py does not exist"):
         digest_with({}, "umtfss/models/gone.py")
+
+
+def test_a_wheel_with_the_scripts_in_the_package_has_the_digests_of_a_checkout(
+    digest_with, tmp_path
+):
+    expected = digest_with({})
+    packaged = {name.replace("workflow_scripts", f"{PACKAGED}/workflow_scripts"): text
+                for name, text in SOURCES.items()}  # fmt: skip
+    for name, text in {**packaged, f"{PACKAGED}/config.yaml": "seed: 1"}.items():
+        path = tmp_path / "wheel" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert digest_code(TRAIN, project=tmp_path / "wheel") == expected
 
 
 def test_every_script_of_the_project_has_a_digest():
