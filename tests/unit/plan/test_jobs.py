@@ -3,17 +3,16 @@
 import re
 from dataclasses import fields
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
 
+from tests.rule_files import files_of, rule_texts, wildcards_of
 from umtfss.common.digests import code_closure
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.models import MODELS
 from umtfss.plan.jobs.job import CODE, job_class
 from umtfss.plan.plan import Plan
-from umtfss.plan.tables.registry import TABLES
 
 EXPERIMENTS = ("demo", "demo_seeds", "voc_best", "voc_cpu", "coco_mini", "paper")
 JOBS = sorted(path.stem for path in (PACKAGE_ROOT / "umtfss/plan/jobs").glob("[!_]*.py"))
@@ -23,80 +22,20 @@ WITHOUT_JOB = {"digest_arrows"}  # it is given the digests of all other rules' j
 
 
 @cache
-def rules() -> dict[str, str]:
-    """Rule -> its text, of every rule with a script."""
-    texts = [path.read_text() for path in sorted((PACKAGE_ROOT / "rules").glob("*.smk"))]
-    blocks = [part for text in texts for part in re.split(r"^(?=rule )", text, flags=re.M)]
-    found = {block[5 : block.index(":")]: block for block in blocks if block.startswith("rule ")}
-    return {name: block for name, block in found.items() if "script:" in block}
-
-
-@cache
 def plan_of(experiment: str) -> Plan:
     return Plan(load_experiment(experiment))
 
 
 @cache
-def files_of(experiment: str) -> tuple[str, ...]:
-    """The files that an experiment is made of, of every arrow."""
-    plan = plan_of(experiment)
-    files = [
-        plan.paths.settings,
-        *plan.indexes,
-        *plan.mask_files,
-        *plan.episode_files,
-        *plan.figures,
-        *plan.report_inputs["episodes"],
-        plan.paths.report,
-    ]
-    for dataset in plan.experiment.datasets:
-        files += plan.paths.raw_marker(dataset)
-    files += plan.paths.feature_manifests(plan.feature_caches)
-    files += [plan.paths.centroids(pool) for pool in plan.runs.pools]
-    files += [file for run in plan.runs.trained_runs for file in plan.paths.training_manifest(run)]
-    files += [plan.paths.evaluation(spec) for spec in plan.runs.evaluations.values()]
-    files += [file for table in plan.runs.tables for file in plan.paths.table(table.name)]
-    files += [plan.paths.diffusion_map(name) for name in plan.experiment.diffused]
-    return (*files, *plan.ledger)
-
-
-def wildcards_of(rule: str, experiment: str) -> list[SimpleNamespace]:
-    """The wildcards of a rule's jobs, of the files that match the patterns of its output."""
-    output = rules()[rule].split("output:")[1].split("log:")[0]
-    found = {}
-    for pattern in re.findall(r'"(results/[^"]+)"', output):
-        if "{{" in pattern:  # within collect(...), which fills the names in single braces
-            pattern = re.sub(r"(?<!\{)\{\w+\}", "{}", pattern).replace("{{", "{").replace("}}", "}")
-        parts = [re.escape(part) for part in re.split(r"(\{\w*\})", pattern)]
-        names = re.findall(r"\{(\w*)\}", pattern)
-        parts[1::2] = [
-            f"(?P<{one}>{constraint(rule, one, experiment)})" if one else ".+" for one in names
-        ]
-        expression = re.compile("".join(parts))
-        for file in files_of(experiment):
-            if match := expression.fullmatch(file):
-                found[tuple(match.groupdict().items())] = SimpleNamespace(**match.groupdict())
-    return list(found.values())
-
-
-def constraint(rule: str, wildcard: str, experiment: str) -> str:
-    """What a wildcard may be: by the rule, else by the Snakefile, else anything."""
-    if wildcard in ("extracted", "diffused"):  # the Snakefile asks the experiment
-        return "|".join(getattr(plan_of(experiment).experiment, wildcard)) or "(?!)"
-    if wildcard == "table":
-        return "|".join(TABLES)
-    everywhere = (PACKAGE_ROOT / "Snakefile").read_text()
-    for text in (rules()[rule], everywhere):
-        if match := re.search(rf'^ +{wildcard}="([^"]+)",$', text, flags=re.M):
-            return match[1]
-    return ".+"
+def made_by(experiment: str) -> tuple[str, ...]:
+    return files_of(plan_of(experiment))
 
 
 @pytest.mark.parametrize("rule", JOBS)
 def test_a_rule_passes_its_job_and_nothing_else(rule):
-    (params,) = re.findall(r"    params:\n(.*?)\n    script:", rules()[rule], flags=re.S)
+    (params,) = re.findall(r"    params:\n(.*?)\n    script:", rule_texts()[rule], flags=re.S)
     assert params.strip() == f'job=job("{rule}"),'
-    assert f'"../workflow_scripts/{rule}.py"' in rules()[rule]
+    assert f'"../workflow_scripts/{rule}.py"' in rule_texts()[rule]
 
 
 @pytest.mark.parametrize("rule", JOBS)
@@ -119,7 +58,7 @@ def test_a_script_reads_its_job_and_nothing_else(rule):
 def test_a_job_survives_the_way_to_its_script(rule):
     made = 0
     for experiment in EXPERIMENTS:
-        for wildcards in wildcards_of(rule, experiment):
+        for wildcards in wildcards_of(rule, plan_of(experiment), made_by(experiment)):
             job = job_class(rule).of(plan_of(experiment), wildcards)
             assert job_class(rule).read({CODE: "digest", **job.params()}) == job
             made += 1
@@ -127,8 +66,8 @@ def test_a_job_survives_the_way_to_its_script(rule):
 
 
 def test_every_rule_with_a_script_has_a_job():
-    assert set(JOBS) <= set(rules())
-    assert set(rules()) - set(JOBS) == WITHOUT_JOB
+    assert set(JOBS) <= set(rule_texts())
+    assert set(rule_texts()) - set(JOBS) == WITHOUT_JOB
 
 
 # A job whose script computes what another rule's job says: pictures show test episodes as tested.

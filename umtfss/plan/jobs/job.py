@@ -8,6 +8,7 @@ that its job does not hold, so a changed setting cannot go unnoticed.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -40,14 +41,21 @@ class Job(ABC):
 
     def params(self) -> dict[str, Any]:
         """The fields as JSON-able values."""
-        fields: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        fields: dict[str, Any] = _adapter(type(self)).dump_python(self, mode="json")
         return fields
 
     @classmethod
     def read(cls, params: Mapping[str, Any]) -> Self:
         """The job from the fields that a rule passes."""
         fields = {key: value for key, value in params.items() if key != CODE}
-        return TypeAdapter(cls).validate_python(fields)
+        read: Self = _adapter(cls).validate_python(fields)
+        return read
+
+
+@cache  # making an adapter takes longer than all else that a job costs
+def _adapter(job: type[Job]) -> TypeAdapter[Any]:
+    """The reader and writer of a class of jobs."""
+    return TypeAdapter(job)
 
 
 def job_class(rule: str) -> type[Job]:
