@@ -43,9 +43,11 @@ bench: environment
 
 environment: $(VENV)/.installed-$(DEVICE)
 
-# docs/config.md and the JSON schema of experiment files, from the blocks of umtfss/experiment.
+# docs/config.md and the JSON schema of experiment files, from the blocks of umtfss/experiment;
+# tests/staleness.md, what every key makes stale.
 docs: environment
 	python -m umtfss.experiment.reference
+	python -m tests.staleness
 
 # The lock file pins every package; the marker is written last, so a broken install is redone.
 # faiss-cpu and faiss-gpu share a folder and must not meet: both go before either comes.
