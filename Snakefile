@@ -28,6 +28,9 @@ except UmtfssError as error:
 configfile: "config.yaml"
 
 
+report: "rules/captions/workflow.rst"
+
+
 try:
     experiment = load_experiment(config["experiment"], config["seed"])
     plan = Plan(experiment, table_names(config.get("tables", [])))
@@ -74,6 +77,7 @@ rule all_tables:
         plan.indexes,
         [path for table in plan.runs.tables for path in plan.paths.table(table.name)],
         plan.ledger,
+        plan.metrics,
 
 
 include: "rules/common.smk"

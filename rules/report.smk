@@ -11,7 +11,12 @@ rule draw_cluster_gallery:
         masks=lambda wildcards: plan.paths.pseudo_masks(wildcards.pool, ".json"),
         files=lambda wildcards: ancient(plan.paths.pseudo_masks(wildcards.pool)),
     output:
-        gallery="results/{experiment}/figures/clusters-{pool}.png",
+        gallery=report(
+            "results/{experiment}/figures/clusters-{pool}.png",
+            caption="captions/clusters.rst",
+            category="Figures",
+            labels={"figure": "clusters of {pool}"},
+        ),
         purity="results/{experiment}/figures/clusters-{pool}-purity.json",
     log:
         "results/{experiment}/logs/figures/clusters-{pool}.log",
@@ -29,7 +34,12 @@ rule draw_table4_heatmap:
     input:
         "results/{experiment}/tables/table4.csv",
     output:
-        "results/{experiment}/figures/table4_heatmap.png",
+        report(
+            "results/{experiment}/figures/table4_heatmap.png",
+            caption="captions/heatmap.rst",
+            category="Figures",
+            labels={"figure": "Table 4"},
+        ),
     log:
         "results/{experiment}/logs/figures/table4_heatmap.log",
     benchmark:
@@ -46,7 +56,12 @@ rule draw_label_ratios:
     input:
         "results/{experiment}/tables/table2.csv",
     output:
-        "results/{experiment}/figures/label_ratios.png",
+        report(
+            "results/{experiment}/figures/label_ratios.png",
+            caption="captions/label_ratios.rst",
+            category="Figures",
+            labels={"figure": "Table 2"},
+        ),
     log:
         "results/{experiment}/logs/figures/label_ratios.log",
     benchmark:
@@ -64,7 +79,12 @@ rule draw_qualitative_panel:
         unpack(lambda wildcards: plan.inputs.evaluation_inputs(plan.runs.panel)),
         files=lambda wildcards: ancient(plan.inputs.evaluation_files(plan.runs.panel)),
     output:
-        "results/{experiment}/figures/qualitative.png",
+        report(
+            "results/{experiment}/figures/qualitative.png",
+            caption="captions/panel.rst",
+            category="Figures",
+            labels={"figure": "test episodes"},
+        ),
     log:
         "results/{experiment}/logs/figures/qualitative.log",
     benchmark:
@@ -116,7 +136,12 @@ rule write_report:
     input:
         **plan.report_inputs,
     output:
-        "results/{experiment}/report.html",
+        report(
+            "results/{experiment}/report.html",
+            caption="captions/report.rst",
+            category="Report",
+            labels={"figure": "one page"},
+        ),
     log:
         "results/{experiment}/logs/figures/report.log",
     benchmark:

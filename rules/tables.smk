@@ -1,4 +1,4 @@
-# tables: per-episode results -> LaTeX, CSV and Markdown, and the ledger of claims.
+# tables: per-episode results -> LaTeX, CSV and Markdown, the ledger of claims, and metrics for DVC.
 
 
 rule write_table:
@@ -8,7 +8,12 @@ rule write_table:
         "results/{experiment}/tables/{table}.tex",
         "results/{experiment}/tables/{table}_notes.tex",
         "results/{experiment}/tables/{table}_page.tex",
-        "results/{experiment}/tables/{table}.csv",
+        report(
+            "results/{experiment}/tables/{table}.csv",
+            caption="captions/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
         "results/{experiment}/tables/{table}.md",
     log:
         "results/{experiment}/logs/tables/{table}.log",
@@ -26,7 +31,12 @@ rule write_claims:
     input:
         plan.inputs.claim_inputs,
     output:
-        "results/{experiment}/claims.md",
+        report(
+            "results/{experiment}/claims.md",
+            caption="captions/claims.rst",
+            category="Tables",
+            labels={"table": "claims"},
+        ),
         "results/{experiment}/claims.json",
     log:
         "results/{experiment}/logs/tables/claims.log",
@@ -38,3 +48,21 @@ rule write_claims:
         job=job("write_claims"),
     script:
         "../workflow_scripts/write_claims.py"
+
+
+rule write_metrics:
+    input:
+        [plan.paths.table_csv(table.name) for table in plan.runs.tables],
+    output:
+        metrics="results/{experiment}/metrics.json",
+        plots="results/{experiment}/dvc.yaml",
+    log:
+        "results/{experiment}/logs/tables/metrics.log",
+    benchmark:
+        "results/{experiment}/benchmarks/tables/metrics.tsv"
+    conda:
+        environment
+    params:
+        job=job("write_metrics"),
+    script:
+        "../workflow_scripts/write_metrics.py"

@@ -38,7 +38,7 @@ def files_of(plan: Plan) -> tuple[str, ...]:
     files += [plan.paths.evaluation(spec) for spec in plan.runs.evaluations.values()]
     files += [file for table in plan.runs.tables for file in plan.paths.table(table.name)]
     files += [plan.paths.diffusion_map(name) for name in plan.experiment.diffused]
-    return (*files, *plan.ledger)
+    return (*files, *plan.ledger, *plan.metrics)
 
 
 def wildcards_of(rule: str, plan: Plan, files: tuple[str, ...]) -> list[SimpleNamespace]:

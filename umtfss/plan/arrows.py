@@ -46,4 +46,4 @@ def _targets(plan: Plan) -> list[str]:
     """The tables, pictures and weights of a plan."""
     tables = [path for table in plan.runs.tables for path in plan.paths.table(table.name)]
     weights = [path for run in plan.runs.trained_runs for path in plan.paths.training_manifest(run)]
-    return [*plan.indexes, *tables, *plan.ledger, *plan.figures, *weights]
+    return [*plan.indexes, *tables, *plan.ledger, *plan.metrics, *plan.figures, *weights]

@@ -60,8 +60,18 @@ class Plan:
     @property
     def ledger(self) -> list[str]:
         """The ledger of claims, which needs all tables; empty if not all are requested."""
-        whole = self.runs.tables == self.runs.every_table != ()
-        return [f"{self.paths.root}/claims{suffix}" for suffix in (".md", ".json")] * whole
+        return [f"{self.paths.root}/claims{suffix}" for suffix in (".md", ".json")] * self._is_whole
+
+    @property
+    def metrics(self) -> list[str]:
+        """What DVC shows, which needs all tables; empty if not all are requested."""
+        return [
+            f"{self.paths.root}/{name}" for name in ("metrics.json", "dvc.yaml")
+        ] * self._is_whole
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.runs.tables == self.runs.every_table != ()
 
     @property
     def mask_files(self) -> list[str]:
