@@ -43,12 +43,16 @@ from umtfss.features.store import (
 )
 from umtfss.models.base import MetaLearner
 from umtfss.models.build import build_model
+from umtfss.models.catrans import Affinity, Tokens
+from umtfss.models.layers import transduction
 from umtfss.models.layers.deformable_attention import DeformableAttention
+from umtfss.models.layers.transduction import LinearClassifier, Terms, TransductiveTask
 from umtfss.pseudo_masks.superpixels import SuperpixelStore, write_superpixels
 from umtfss.training.optimisers import build_optimisers
 from umtfss.training.step import Objective
 
 CLASS = 1
+CLASSES = 40  # of the training tasks, for models that tell them apart
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,14 @@ class Setting:
         """Level of the high feature."""
         return tuple(self.channels)[-1]
 
-    def learner(self) -> MetaLearner:
-        """An untrained UMTFSS, always the same."""
+    def learner(self, name: str = "umtfss") -> MetaLearner:
+        """An untrained model, always the same."""
         torch.manual_seed(0)
         mid = [self.channels[level] for level in self.mid]
-        return build_model("umtfss", self.model, mid, self.align)
+        model = build_model(name, self.model, mid, self.align)
+        if model.reads_classes:
+            model.tell_apart(CLASSES, are_clusters=True)
+        return model
 
 
 RESNET_CHANNELS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
@@ -112,6 +119,13 @@ VOC_BEST = Setting(  # as in experiments/voc_best.yaml
         prototype=PrototypeConfig(self_support=True, margin=0.05),
     ),
     refine=RefineConfig(superpixels=0.5),
+)
+VOC_CPU = Setting(  # as in experiments/voc_cpu.yaml, where the high feature is block20, too
+    {"block14": 120, "block20": 352, "high": 352},
+    400,
+    16,
+    False,
+    ModelConfig(width=128, dropout=0, mid_dropout=0, head_dropout=0),
 )
 
 
@@ -273,6 +287,9 @@ def random_episodes(side: int, channels: Sequence[int], count: int) -> EpisodeBa
         key=torch.arange(count),
         target=target,
         side=side,
+        support_target=target[:, None],
+        query_classes=target,
+        class_index=torch.full((count,), CLASS),
     )
 
 
@@ -295,7 +312,20 @@ class PlainDeformableAttention(DeformableAttention):
         return self.output(sampled.sum(-1).view(batch, -1, height * width).transpose(1, 2))
 
 
+class PlainAffinity(Affinity):
+    """The affinities of all pairs of tokens, written out and summed by cells."""
+
+    def forward(self, rows: Tokens, columns: Tokens) -> Tensor:
+        """(B, N, F) affinities."""
+        row, column = self.row(rows.features), self.column(columns.features)
+        scores = row @ column.transpose(1, 2) / row.shape[2] ** 0.5
+        affinity = scores.masked_fill(~columns.keep[:, None], -torch.inf).softmax(2)
+        found: Tensor = affinity @ columns.cells * columns.cells.shape[2]
+        return found
+
+
 PLAIN: dict[type, type] = {
+    Affinity: PlainAffinity,
     OneDnnLinear: nn.Linear,
     OneDnnPointwise: nn.Conv2d,
     DeformableAttention: PlainDeformableAttention,
@@ -307,6 +337,33 @@ def plain_layers(model: MetaLearner) -> MetaLearner:
     for module in list(model.modules()):
         module.__class__ = PLAIN.get(type(module), type(module))
     return model
+
+
+def transductive_task(side: int, channels: int) -> TransductiveTask:
+    """The random tokens of a 1-shot episode; a fifth of the support is foreground."""
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randn(2, side * side, channels, generator=random)
+    label = torch.zeros(side * side)
+    label[: side * side // 5] = 1
+    return TransductiveTask(*F.normalize(tokens, dim=2), label, 1)
+
+
+def fit_by_autograd(task: TransductiveTask) -> LinearClassifier:
+    """`transduction.fit`, with the gradient of `transduction.loss` by torch."""
+    start = transduction.initial_classifier(task)
+    part = start.scores(task.query).sigmoid().mean()
+    terms = Terms(part, 1 / task.shots, 1 / task.shots)
+    weight, bias = start.weight.requires_grad_(), start.bias.requires_grad_()
+    optimiser = torch.optim.SGD([weight, bias], transduction.RATE)
+    found = LinearClassifier(weight, bias)
+    for step in range(1, transduction.STEPS + 1):
+        optimiser.zero_grad()
+        transduction.loss(task, found, terms).backward()
+        optimiser.step()
+        if step == transduction.ESTIMATED_AFTER:
+            part = found.scores(task.query).sigmoid().mean().detach()
+            terms = Terms(part, terms.kl + 1, terms.entropy)
+    return found
 
 
 class PlainRun:

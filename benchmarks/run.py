@@ -2,14 +2,15 @@
 
 python -m benchmarks.run            # the goals' sizes, a few minutes on one core
 python -m benchmarks.run --quick    # tiny sizes, seconds: shows that everything runs
+python -m benchmarks.run --model catrans    # one model's training step and test episode
 """
 
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -25,28 +26,34 @@ from benchmarks.measure import Measurement, measure, product_rates
 from benchmarks.paths import (
     RESNET,
     VOC_BEST,
+    VOC_CPU,
     CachedRun,
     Learning,
     PlainRun,
     Setting,
     SimulatedTokens,
+    fit_by_autograd,
     labels_of_upsampled_features,
     photo,
     plain_layers,
     random_episodes,
+    transductive_task,
     vote_by_loop,
 )
 from benchmarks.report import Curve, Goal, Row, write_report
 from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids
 from umtfss.common.device import prepare_process
 from umtfss.common.onednn import linear
+from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.clustering import ClusteringConfig
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
 from umtfss.features.store import FeatureStore, unit_tokens
+from umtfss.models.base import MetaLearner
 from umtfss.models.build import build_model
 from umtfss.models.layers.attention import CrossAttention
 from umtfss.models.layers.prototype_attention import prototypes, set_numbers, token_priority
+from umtfss.models.layers.transduction import fit
 from umtfss.plan.cost import episode_gflop
 from umtfss.pseudo_masks.assign import assign_pixels
 from umtfss.pseudo_masks.regions import keep_clusters, region_features, valid_regions
@@ -55,6 +62,7 @@ from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels, majority_v
 RESULTS = Path(__file__).parent / "results"
 BITS, ITERATIONS, K_FG, K_BG = 32, 10, 50, 100
 CLUSTER_TOKENS, CLUSTER_CHANNELS, CLUSTERS = 64, 128, 30
+COMPETITORS = ("repri", "bam", "ppnet", "catrans")
 app = typer.Typer(add_completion=False)
 
 
@@ -64,6 +72,7 @@ class Sizes:
 
     model: Setting = RESNET
     voc: Setting = VOC_BEST
+    laptop: Setting = VOC_CPU
     batch: int = 4
     repeats: int = 5
     voc_episodes: int = 1000
@@ -83,6 +92,7 @@ _TINY_VOC = VOC_BEST.model.model_copy(update={"width": 16, "heads": 2, "layers":
 QUICK = Sizes(
     model=Setting(RESNET.channels, 65, 8, True, _TINY, (45, 60)),
     voc=Setting(VOC_BEST.channels, 84, 14, False, _TINY_VOC, (45, 60)),
+    laptop=Setting({"block14": 8, "block20": 8, "high": 8}, 96, 16, False, _TINY),
     batch=2,
     repeats=1,
     voc_episodes=4,
@@ -122,7 +132,8 @@ class Bench:
         found = measure(call, items, repeats or self.sizes.repeats)
         share = None if gflop is None else gflop / found.seconds / self.peak
         self.rows.append(Row(task, path, found.seconds, found.megabytes, share))
-        print(f"{task}: {path}: {found.seconds:.4g} CPU-s", flush=True)
+        memory = f"{found.megabytes:.0f} MB"
+        print(f"{task}: {path}: {found.seconds:.4g} CPU-s, {memory}", flush=True)
         return found
 
     def goal(
@@ -256,6 +267,28 @@ class Bench:
             min(steps.values()),
             reason=f"batch {sizes.batch}, {len(channels)} levels; {_both(steps)}",
         )
+
+    def models(self, names: Sequence[str]) -> None:
+        """Training steps and test episodes of single models, at the size of voc_cpu."""
+        setting, count = self.sizes.laptop, self.sizes.batch
+        batch = random_episodes(setting.grid, [setting.channels[one] for one in setting.mid], count)
+        size = f"{setting.grid} x {setting.grid} tokens"
+        for name in names:
+            own, plain = setting.learner(name), plain_layers(setting.learner(name))
+            paths = {"umtfss, fp32": own, "torch's own layers": plain}
+            for path, model in paths.items():
+                task = f"training step of {name}, {size}, per sample"
+                self.add(task, path, partial(Learning(model).step, batch), items=count)
+            for path, model in paths.items():
+                task = f"test episode of {name}, {size}"
+                self.add(task, path, partial(_predict, model, batch), items=count)
+
+    def transduction(self) -> None:
+        """RePRI's inference with its gradient in closed form, and with torch's gradient."""
+        task = transductive_task(self.sizes.correlated, self.sizes.levels[-1])
+        name = f"transductive inference of one episode, {len(task.query)} tokens"
+        self.add(name, "umtfss, gradient in closed form", lambda: fit(task))
+        self.add(name, "torch's gradient", lambda: fit_by_autograd(task))
 
     def grouping(self) -> None:
         """LSH and Hamming k-means against Euclidean k-means of the same tokens."""
@@ -420,6 +453,12 @@ class Bench:
         self.add(task, "a loop over superpixels", lambda: vote_by_loop(labels, superpixels))
 
 
+@torch.inference_mode()
+def _predict(model: MetaLearner, batch: EpisodeBatch) -> Tensor:
+    logits: Tensor = model.eval()(replace(batch, class_index=None))  # not known in a test
+    return logits
+
+
 def _precision(amp: str) -> str:
     return "fp32" if amp == "off" else amp
 
@@ -462,6 +501,9 @@ def _cluster(store: SimulatedTokens, vectors: int) -> np.ndarray:
 def main(
     quick: Annotated[bool, typer.Option(help="Tiny sizes.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the CSV files and the plot.")] = RESULTS,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Measure this model alone, and write nothing.")
+    ] = None,
     cluster_images: Annotated[int, typer.Option(hidden=True)] = 0,
     cluster_vectors: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
@@ -474,10 +516,15 @@ def main(
         print(json.dumps([found.seconds, found.megabytes]))
         return
     bench = Bench(QUICK if quick else Sizes())
+    if model:
+        bench.models(model)
+        return
     bench.products()
     bench.grouping()
     bench.attention()
     bench.correlations()
+    bench.models(COMPETITORS)
+    bench.transduction()
     bench.assignment()
     bench.pseudo_masks()
     bench.clustering()

@@ -20,23 +20,29 @@ from benchmarks import learning_curves, photo_curves, prototypes
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
     VOC_BEST,
+    VOC_CPU,
     CachedRun,
     Learning,
     PlainRun,
     Setting,
     SimulatedTokens,
+    fit_by_autograd,
     plain_layers,
+    random_episodes,
+    transductive_task,
     vote_by_loop,
 )
 from benchmarks.report import Goal
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
+from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.evaluation import RefineConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
 from umtfss.models.build import build_model
 from umtfss.models.layers.deformable_attention import DeformableAttention
+from umtfss.models.layers.transduction import fit
 from umtfss.pseudo_masks.superpixels import majority_vote
 
 TINY = Setting(
@@ -101,6 +107,31 @@ def test_voc_best_has_the_sizes_of_the_experiment():
     assert experiment.model.changed({}) == VOC_BEST.model
     assert experiment.evaluation.refine == VOC_BEST.refine
     assert experiment.diffused["diffused"].width == VOC_BEST.channels["diffused"]
+
+
+def test_voc_cpu_has_the_sizes_of_the_experiment():
+    experiment = load_experiment("voc_cpu")
+    lite2 = experiment.extracted["lite2"]
+    assert experiment.model.changed({}) == VOC_CPU.model
+    assert {*lite2.mid, lite2.level} == {*VOC_CPU.mid}
+    channels = backbone_spec(lite2.backbone).channels
+    assert [channels[level] for level in lite2.mid] == [VOC_CPU.channels[one] for one in lite2.mid]
+    assert backbone_spec(lite2.backbone).grid(400, 400) == (VOC_CPU.grid, VOC_CPU.grid)
+
+
+def test_affinities_written_out_are_the_fused_ones():
+    setting = Setting({"a": 6, "b": 8, "high": 8}, 96, 16, False, TINY.model)
+    own, plain = setting.learner("catrans"), plain_layers(setting.learner("catrans"))
+    batch = random_episodes(6, [6, 8], 2)
+    torch.testing.assert_close(plain(batch), own(batch), atol=1e-5, rtol=1e-4)
+    assert type(plain.levels[0].query_affinity).__name__ == "PlainAffinity"
+
+
+def test_transductive_inference_by_autograd_is_the_closed_form():
+    task = transductive_task(6, 8)
+    own, plain = fit(task), fit_by_autograd(task)
+    torch.testing.assert_close(plain.weight, own.weight, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(plain.bias, own.bias, atol=1e-5, rtol=1e-4)
 
 
 def test_the_superpixels_of_a_setting_are_used(tmp_path):
