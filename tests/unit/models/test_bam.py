@@ -138,6 +138,15 @@ def test_the_scene_difference_is_that_of_the_first_level(make_batch: MakeBatch) 
     torch.testing.assert_close(scene_difference(alike, 5), torch.zeros(3))
 
 
+@torch.no_grad()
+def test_the_ensemble_is_shifted_by_the_scene_of_the_first_level(make_batch: MakeBatch) -> None:
+    made, batch = model().eval(), of_a_test(make_batch())
+    made.meta_weights[1] = 0.5
+    scores, meta, _ = made.outputs(batch)
+    shift = 0.5 * scene_difference(batch, 5)[:, None, None]
+    torch.testing.assert_close(scores[:, 1], meta.softmax(1)[:, 1] + shift)
+
+
 def test_loss_is_the_sum_of_three_and_the_ensemble_does_not_train_the_base(
     make_batch: MakeBatch,
 ) -> None:
