@@ -21,6 +21,9 @@ has the variance Var(e) + (Var(t) + Var(i)) / n. The two terms are estimated sep
 The two half-widths are added in squares (Howe, 1974, Approximate confidence limits on the mean of
 X + Y where X and Y are two tabled independent random variables). With one training the interval is
 the bootstrap's alone, and covers the draw of episodes but not the training.
+
+A rank correlation has no such sum: its interval holds the percentiles of resamples that draw the
+episodes, the same for all models, and the trainings of every model, both with replacement.
 """
 
 from collections.abc import Sequence
@@ -125,16 +128,79 @@ def contrast_interval(
         weights = np.hstack([_weights(term, count) for term in shared])
         for k in range(number):
             models = [training[k] for term in shared for training in term.trainings]
-            if not all(_same_episodes(models[0], model) for model in models[1:]):
-                raise ValueError(
-                    f"expected identical episodes in all, but they differ in entry {k} "
-                    f"({' and '.join(str(len(model)) for model in models)} episodes)"
-                )
-            means = [getattr(summarise(model), metric) for model in models]
-            random = generator("bootstrap", tested, k)
+            means, of_fold = _fold(models, tested, k, resamples, metric)
             values += weights @ means / number
-            drawn += weights @ _resampled(models, random, resamples, metric) / number
+            drawn += weights @ of_fold / number
     return _interval(values, drawn, coverage)
+
+
+def rank_interval(
+    models: Sequence[Trainings],
+    printed: Sequence[float],
+    *,
+    tested: str = "",
+    resamples: int = RESAMPLES,
+    coverage: float = COVERAGE,
+) -> Interval:
+    """Spearman's rank correlation of the mIoU of models with numbers in print, with its interval.
+
+    Args:
+        models: The trainings of every model, tested on the same episodes.
+        printed: A number for every model.
+        tested: Name of the test, as in `Term`.
+        resamples: R.
+        coverage: Coverage of the interval.
+
+    Raises:
+        ValueError: Episodes differ.
+    """
+    trainings = [training for model in models for training in model]
+    number = len(trainings[0])
+    parts = [
+        _fold([training[k] for training in trainings], tested, k, resamples, "miou")
+        for k in range(number)
+    ]
+    values, drawn = (sum(part) / number for part in zip(*parts, strict=True))
+    means, redrawn, first = [], [], 0
+    for place, model in enumerate(models):
+        own = slice(first, first := first + len(model))
+        random = generator("bootstrap", tested, "trainings", place)
+        chosen = random.integers(len(model), size=(len(model), resamples))
+        means.append(values[own].mean(keepdims=True))
+        redrawn.append(np.take_along_axis(drawn[own], chosen, 0).mean(0))
+    (value,) = _rank_correlation(printed, np.stack(means))
+    sides = ((1 - coverage) / 2, (1 + coverage) / 2)
+    low, high = np.quantile(_rank_correlation(printed, np.stack(redrawn)), sides)
+    return Interval(float(value), float(low), float(high))
+
+
+def _rank_correlation(printed: Sequence[float], measured: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of numbers with each column of (models, R), (R,)."""
+    from scipy.stats import rankdata  # takes far longer to import than all of this module
+
+    one, other = rankdata(printed)[:, None], rankdata(measured, axis=0)
+    one, other = one - one.mean(), other - other.mean(0)
+    size = np.sqrt((one**2).sum() * (other**2).sum(0))
+    found: np.ndarray = (one * other).sum(0) / size
+    return found
+
+
+def _fold(
+    models: Sequence[EpisodeScores], tested: str, k: int, resamples: int, metric: Metric
+) -> tuple[np.ndarray, np.ndarray]:
+    """The metric of every model on a fold, (models,), and in every resample, (models, R).
+
+    Raises:
+        ValueError: Episodes differ.
+    """
+    if not all(_same_episodes(models[0], model) for model in models[1:]):
+        raise ValueError(
+            f"expected identical episodes in all, but they differ in entry {k} "
+            f"({' and '.join(str(len(model)) for model in models)} episodes)"
+        )
+    means = np.array([getattr(summarise(model), metric) for model in models])
+    random = generator("bootstrap", tested, k)
+    return means, _resampled(models, random, resamples, metric)
 
 
 def _weights(term: Term, count: int) -> np.ndarray:

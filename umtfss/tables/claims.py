@@ -1,9 +1,9 @@
 """The ledger: every claim of the paper judged on the experiment's own numbers.
 
 A comparison is a difference of cells on the same episodes and training seeds, with its interval
-(`umtfss/evaluation/intervals.py`). A claim is supported if the intervals of all comparisons lie
-above zero, not supported if an interval lies below zero, and undecided otherwise. The cost of
-attention is counted, not measured.
+(`umtfss/evaluation/intervals.py`). A ranking is a rank correlation with numbers in print. A claim
+is supported if the intervals of all comparisons and rankings lie above zero, not supported if an
+interval lies below zero, and undecided otherwise. The cost of attention is counted, not measured.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Literal
 
 from umtfss.common.files import atomic_path, write_json
+from umtfss.evaluation.intervals import rank_interval
 from umtfss.plan.cells import FoldFile
 from umtfss.plan.jobs.write_claims import WriteClaims
-from umtfss.plan.tables.claim import Claim, Comparison
+from umtfss.plan.tables.claim import Claim, Comparison, Ranking
 from umtfss.tables.attention_cost import attention_cost
-from umtfss.tables.values import Results, contrast, load_results, shared_trainings
+from umtfss.tables.values import (
+    Results,
+    cell_trainings,
+    contrast,
+    load_results,
+    shared_trainings,
+)
 from umtfss.tables.write import templates, tested_on
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
@@ -24,14 +31,14 @@ Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 
 @dataclass(frozen=True)
 class Effect:
-    """The outcome of a comparison.
+    """The outcome of a comparison or a ranking.
 
     Attributes:
-        name: Description of the comparison.
-        effect: Difference, mIoU points.
-        low: Lower end of the interval, mIoU points.
-        high: Upper end of the interval, mIoU points.
-        verdict: Verdict on this comparison alone.
+        name: Its description.
+        effect: Difference, mIoU points, or rank correlation.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        verdict: Verdict on this comparison or ranking alone.
         trainings: Number of training seeds; 0 if nothing is trained.
     """
 
@@ -51,8 +58,8 @@ class Judgement:
         key: Key of the claim.
         claim: The paper's claim.
         test: The condition that was tested.
-        effects: One effect per comparison.
-        verdict: Verdict on the claim, that of its weakest comparison.
+        effects: One effect per comparison and ranking.
+        verdict: Verdict on the claim, that of its weakest effect.
         note: Note for the reader.
     """
 
@@ -71,7 +78,7 @@ def judge(
     resamples: int,
     coverage: float,
 ) -> Judgement:
-    """Judge a claim by its comparisons.
+    """Judge a claim by its comparisons and rankings.
 
     Args:
         claim: The claim.
@@ -82,6 +89,10 @@ def judge(
     effects = [
         effect_of(comparison, results, resamples=resamples, coverage=coverage)
         for comparison in claim.comparisons
+    ]
+    effects += [
+        order_of(ranking, results, resamples=resamples, coverage=coverage)
+        for ranking in claim.rankings
     ]
     note = "" if effects else "The experiment's tables lack the cells for it."
     return Judgement(claim.key, claim.claim, claim.test, tuple(effects), weakest(effects), note)
@@ -105,6 +116,29 @@ def effect_of(
         verdict_of(low, high),
         shared_trainings(comparison.terms),
     )
+
+
+def order_of(
+    ranking: Ranking[FoldFile],
+    results: Results,
+    *,
+    resamples: int,
+    coverage: float,
+) -> Effect:
+    """The rank correlation of a ranking; arguments as in `judge`."""
+    files = [cell.measurements for _, cell in ranking.terms]
+    seeds = min(file.seeds for part in files for file in part)
+    models = [cell_trainings(cell, results, seeds) for _, cell in ranking.terms]
+    interval = rank_interval(
+        models,
+        [number for number, _ in ranking.terms],
+        tested=files[0][0].episodes,
+        resamples=resamples,
+        coverage=coverage,
+    )
+    low, high = interval.low, interval.high
+    trainings = min(map(len, models))
+    return Effect(ranking.name, interval.value, low, high, verdict_of(low, high), trainings)
 
 
 def verdict_of(low: float, high: float) -> Verdict:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from umtfss.common.randomness import generator
-from umtfss.evaluation.intervals import Term, contrast_interval, miou_interval
+from umtfss.evaluation.intervals import Term, contrast_interval, miou_interval, rank_interval
 from umtfss.evaluation.miou import EpisodeScores, summarise
 
 
@@ -53,6 +53,50 @@ def test_covers_the_truth_about_as_often_as_it_says() -> None:
         miou_interval([[simulate(k, 200)]], resamples=300, coverage=0.5) for k in range(1, 201)
     ]
     assert 0.40 <= np.mean([one.low <= truth <= one.high for one in halved]) <= 0.60
+
+
+def test_a_rank_correlation_agrees_with_a_plain_loop() -> None:
+    """Episodes are drawn for all models alike, trainings for every model by itself."""
+    printed = [50.0, 52.0, 52.0, 60.0, 61.0, 70.0]
+    models = [
+        [
+            [simulate(10 * fold, 40, shift=0.01 * place + 0.05 * training) for fold in range(2)]
+            for training in range(2)
+        ]
+        for place in (1, 0, 2, 4, 3, 9)
+    ]
+    found = rank_interval(models, printed, resamples=2000, coverage=0.8)
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(600):
+        rows = [
+            [rng.choice(np.flatnonzero(np.arange(40) % 4 == label), 10) for label in range(4)]
+            for _ in range(2)
+        ]
+        means = []
+        for model in models:
+            ious = [
+                one.intersection[part].sum() / one.union[part].sum()
+                for training in rng.integers(2, size=2)
+                for one, parts in zip(model[training], rows, strict=True)
+                for part in parts
+            ]
+            means.append(np.mean(ious))
+        drawn.append(stats.spearmanr(printed, means).statistic)
+    means = [np.mean([summarise(one).miou for t in model for one in t]) for model in models]
+    assert found.value == pytest.approx(stats.spearmanr(printed, means).statistic)
+    low, high = np.quantile(drawn, [0.1, 0.9])
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.06), pytest.approx(high, abs=0.06))
+    assert found.low < found.value
+
+
+def test_the_order_in_print_has_rank_correlation_one_and_the_reverse_minus_one() -> None:
+    models = [[[simulate(1, 40, shift=0.1 * place)]] for place in range(4)]
+    for printed, expected in (([1, 2, 3, 9], 1), ([9, 3, 2, 1], -1)):
+        found = rank_interval(models, printed, resamples=50)
+        assert (found.low, found.value, found.high) == pytest.approx((expected,) * 3)
+    other = [*models[:3], [[simulate(1, 44)]]]
+    with pytest.raises(ValueError, match="identical episodes"):
+        rank_interval(other, [1, 2, 3, 9], resamples=50)
 
 
 def test_is_reproducible_and_keeps_rare_classes() -> None:

@@ -1,6 +1,7 @@
 """The ledger: what follows from the comparisons."""
 
 import json
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -71,6 +72,21 @@ def test_a_better_model_is_found_and_so_is_a_worse_one(plan):
     assert (same.effects[0].effect, same.verdict) == (0, "undecided")
 
 
+def test_an_order_is_judged_by_its_rank_correlation(plan):
+    (claim,) = (one for one in job_of(plan).claims if one.key == "competitor_order")
+    pascal = replace(claim, rankings=claim.rankings[:1])
+    (ranking,) = pascal.rankings
+    for sign, verdict in ((1, "supported"), (-1, "not supported")):
+        levels = {
+            cell.measurements[0].path: result(0.5 + sign * (number - 60) / 100)
+            for number, cell in ranking.terms
+        }
+        assert set(levels) == {m.path for m in pascal.measurements}
+        judged = judge(pascal, levels, resamples=50, coverage=0.95)
+        assert judged.verdict == verdict
+        assert judged.effects[0].effect == pytest.approx(sign)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [(0.1, 2, "supported"), (-2, -0.1, "not supported"), (-1, 1, "undecided")],
@@ -117,7 +133,7 @@ def test_the_ledger_is_written_with_what_cannot_be_tested(tmp_path, holding):
     assert sorted(read) == sorted(plan.inputs.claim_inputs)
     text = (tmp_path / "claims.md").read_text()
     assert "**not tested**" in text  # demo's grid has two numbers of prototypes
-    assert text.count("\n## ") == 11
+    assert text.count("\n## ") == 12
     claims = json.loads((tmp_path / "claims.json").read_text())["claims"]
     assert [one["key"] for one in claims] == [
         *(one.key for one in plan.runs.claims),

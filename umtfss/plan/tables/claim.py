@@ -28,6 +28,19 @@ class Comparison(Generic[Measured]):
 
 
 @dataclass(frozen=True)
+class Ranking(Generic[Measured]):
+    """Models whose measured order should be that of numbers in print.
+
+    Attributes:
+        name: Description of the ranking, for the reader.
+        terms: (number in print, measured cell) of every model.
+    """
+
+    name: str
+    terms: tuple[tuple[float, Cell[Measured]], ...]
+
+
+@dataclass(frozen=True)
 class Claim(Generic[Measured]):
     """A claim of the paper, and its test.
 
@@ -36,18 +49,20 @@ class Claim(Generic[Measured]):
         claim: The paper's claim, in our words.
         test: The condition that every comparison must meet.
         comparisons: The comparisons; empty if the experiment's tables lack the cells.
+        rankings: The rankings, likewise; each should correlate with the numbers in print.
     """
 
     key: str
     claim: str
     test: str
     comparisons: tuple[Comparison[Measured], ...]
+    rankings: tuple[Ranking[Measured], ...] = ()
 
     @property
     def measurements(self) -> Iterator[Measured]:
         """Every measurement of the claim, repetitions included."""
-        for comparison in self.comparisons:
-            for _, cell in comparison.terms:
+        for one in (*self.comparisons, *self.rankings):
+            for _, cell in one.terms:
                 yield from cell.measurements
 
     def of(self, change: Callable[[Measured], Other]) -> "Claim[Other]":
@@ -56,7 +71,11 @@ class Claim(Generic[Measured]):
             Comparison(one.name, tuple((sign, cell.of(change)) for sign, cell in one.terms))
             for one in self.comparisons
         )
-        return Claim(self.key, self.claim, self.test, comparisons)
+        rankings = tuple(
+            Ranking(one.name, tuple((number, cell.of(change)) for number, cell in one.terms))
+            for one in self.rankings
+        )
+        return Claim(self.key, self.claim, self.test, comparisons, rankings)
 
 
 class Cells:
@@ -72,6 +91,11 @@ class Cells:
     def cell(self, table: str, **key: str | int) -> Found:
         """The cell of a table with exactly this key; None if the cell or the table is missing."""
         return self._tables[table].cell(key) if table in self._tables else None
+
+    def quoted(self, table: str, **key: str | int) -> float | None:
+        """The paper's number in the quoted cell with exactly this key; None if there is none."""
+        cells = self._tables[table].cells if table in self._tables else ()
+        return next((c.paper for c in cells if c.key == key and not c.measurements), None)
 
     def values_of(self, table: str, name: str) -> list[Any]:
         """The values of `name` in the keys of a table; empty without the table."""

@@ -48,6 +48,7 @@ CLAIMS: tuple[Callable[[Cells], Claim[Measurement]], ...] = (
     headline.folds,
     headline.more_shots,
     table2.labels,
+    table6.competitor_order,
 )
 
 

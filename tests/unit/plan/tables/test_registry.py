@@ -46,7 +46,9 @@ def test_every_claim_of_the_paper_is_tested_on_its_tables(plan):
         "folds": 4,
         "more_shots": 1,
         "labels": 1,
+        "competitor_order": 0,
     }
+    assert [len(claim.rankings) for claim in plan.runs.claims if claim.rankings] == [2 * 2 * 2]
 
 
 def test_comparisons_are_paired(plan):

@@ -7,7 +7,9 @@ from umtfss.experiment.schema import Experiment
 from umtfss.plan.cells import Table
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import Measurement, RunSpec, TaskSource
+from umtfss.plan.tables.claim import Cells
 from umtfss.plan.tables.method_notes import NOTES
+from umtfss.plan.tables.table6 import competitor_order
 
 
 def table(**settings: object) -> Table[Measurement]:
@@ -54,6 +56,22 @@ def test_the_note_says_what_a_row_lacks_and_how_it_is_trained(
     assert "Training for shapes from scratch: PFENet" in measured.note
     assert NOTES["transductive"] not in table().note
     assert "from scratch" not in table().note
+
+
+def test_an_order_is_that_of_quoted_means_and_needs_four_models() -> None:
+    few = competitor_order(Cells([table(models=["transductive", "pfenet", "repri", "bam"])]))
+    assert few.rankings == ()
+    claim = competitor_order(
+        Cells([table(models=["pfenet", "repri", "transductive", "bam", "asnet"])])
+    )
+    names = [ranking.name for ranking in claim.rankings]
+    assert names == [f"shapes {k}-shot, {r} %, 4 models" for k in (1, 5) for r in (0, 100)]
+    printed = {"pfenet": 60.8, "repri": 59.7, "bam": 67.8, "asnet": 66.1}
+    for ranking, ratio in zip(claim.rankings[:2], (0, 100), strict=True):
+        assert {cell.key["model"]: number for number, cell in ranking.terms} == printed
+        for _, cell in ranking.terms:
+            assert cell.key == {**cell.key, "ratio": ratio, "shot": 1}
+            assert {m.fold for m in cell.measurements} == {0, 1, 2, 3}
 
 
 def test_a_model_that_does_not_exist_is_refused() -> None:
