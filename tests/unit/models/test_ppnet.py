@@ -140,6 +140,13 @@ def test_the_reversed_task_segments_supports_by_the_prediction(make_batch: MakeB
     part = (logits[1, 1] > logits[1, 0])[valid].float()
     expected = scores(support[1, 1], query[1][valid], part, torch.zeros(0, 8))
     torch.testing.assert_close(back[3, :, :7, :9], expected[:, :7, :9])
+    assert batch.target is not None
+    assert batch.support_target is not None
+    expected = torch.zeros(())
+    for found, target in ((logits, batch.target), (back, batch.support_target.flatten(0, 1))):
+        large = F.interpolate(found, (40, 40), mode="bilinear")
+        expected = expected + F.cross_entropy(large, target, ignore_index=255)
+    torch.testing.assert_close(made.total_loss((logits, back), batch), expected)
     nothing = dataclasses.replace(batch, support_mask=torch.zeros_like(batch.support_mask))
     logits, back = made.outputs(nothing)
     assert not (logits[:, 1] > logits[:, 0])[batch.query_valid].any()
