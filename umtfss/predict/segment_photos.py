@@ -63,7 +63,7 @@ def segment_photos(
                     report(describe(record, query, outputs))
                 records.append(record)
     finally:
-        _write_tables(records, outputs)
+        write_tables(records, outputs)
     return records
 
 
@@ -86,19 +86,12 @@ def _segment(segmenter: Segmenter, query: Query, outputs: Outputs) -> Record:
         pixels = read_photo(query.path)
     except DataError as error:
         return {"photo": query.name, "error": str(error)}
-    found = segmenter.segment(pixels)
-    record = {
-        "photo": query.name,
-        "file": _file_name(query),
-        "stamp": _stamp(query.path),
-        "size": list(found.labels.shape),
-        "objects": list(_objects(found, outputs.names)),
-    }
-    _write_photo(pixels, found, record, query, outputs)
-    return record
+    record = write_photo(pixels, segmenter.segment(pixels), query, outputs)
+    return {**record, "stamp": _stamp(query.path)}
 
 
-def _objects(found: Segmentation, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def objects(found: Segmentation, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The name, score, share of the photo and run lengths of every object."""
     for number, (name, score) in enumerate(zip(names, found.scores, strict=True), 1):
         mask = found.labels == number
         yield {
@@ -109,9 +102,21 @@ def _objects(found: Segmentation, names: Sequence[str]) -> Iterator[dict[str, An
         }
 
 
-def _write_photo(
-    pixels: np.ndarray, found: Segmentation, record: Record, query: Query, outputs: Outputs
-) -> None:
+def write_photo(pixels: np.ndarray, found: Segmentation, query: Query, outputs: Outputs) -> Record:
+    """Write the files of a photo, and return its record.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        found: What is found in it.
+        query: The photo.
+        outputs: The files to write.
+    """
+    record = {
+        "photo": query.name,
+        "file": _file_name(query),
+        "size": list(found.labels.shape),
+        "objects": list(objects(found, outputs.names)),
+    }
     colours = (np.array(outputs.colours) * 255).round().astype(np.uint8)
     if outputs.named:
         mask = Image.fromarray(found.labels)
@@ -130,9 +135,10 @@ def _write_photo(
     for path in outputs.labelme_file(query):
         where = os.path.relpath(query.path.resolve(), path.parent.resolve())
         write_json(path, labelme(where, record["size"], _shown(record)))
+    return record
 
 
-def _write_tables(records: Iterable[Record], outputs: Outputs) -> None:
+def write_tables(records: Iterable[Record], outputs: Outputs) -> None:
     """Write scores, COCO JSON and the list of names."""
     good = [record for record in records if "error" not in record]
     with (

@@ -30,6 +30,7 @@ from umtfss.evaluation.trained import live_extractor, trained_model
 from umtfss.evaluation.weights import check_weights
 from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap
 from umtfss.features.geometry import mask_to_grid
+from umtfss.features.kept import KeptFeatures
 from umtfss.features.live import LiveFeatures
 from umtfss.features.standard import Standardised
 from umtfss.features.store import FeatureSource
@@ -88,6 +89,8 @@ class Segmenter:
         backbone: Digest that the backbone's weights must have; empty: any.
         min_score: An object with a lower score is not in the photo; None: as measured for the
             features (`MIN_SCORES`), where they were.
+        features_folder: Where features of photos are kept, so that each photo's are computed once;
+            None: they are computed whenever they are needed.
 
     Attributes:
         classes_: Names of the objects, sorted, after `fit`.
@@ -101,8 +104,10 @@ class Segmenter:
         diffusion: DiffusionMap | None = None,
         backbone: str = "",
         min_score: float | None = None,
+        features_folder: Path | None = None,
     ) -> None:
         self.recipe, self.device, self.min_score = recipe, torch.device(device), min_score
+        self.features_folder = features_folder
         self._model, self._diffusion, self._backbone = model, diffusion, backbone
         self._photos = _Photos()
         self._images: EpisodeImages | None = None
@@ -237,6 +242,16 @@ class Segmenter:
         union = ((found | (mask == OBJECT)) & (mask != IGNORE)).sum()
         return float(hit / union)
 
+    def extract(self, photo: Picture) -> None:
+        """Compute the features of a photo, if `features_folder` has them not.
+
+        Raises:
+            DataError: The photo cannot be read.
+        """
+        photos = _Photos()
+        images = self._images_of(photos)
+        images.read(photos.add_query(photo), self.recipe.features.high)
+
     @property
     def lowest_scores(self) -> np.ndarray:
         """The score below which each object is not in a photo, (C,)."""
@@ -290,8 +305,9 @@ class Segmenter:
 
     def _images_of(self, photos: "_Photos") -> EpisodeImages:
         """The features of photos, as the recipe says."""
-        recipe, extractor = self.recipe, self._extractor
-        features: FeatureSource = LiveFeatures(extractor, photos, recipe.extracted.long_side)
+        recipe, live = self.recipe, (self._extractor, photos, self.recipe.extracted.long_side)
+        folder = self.features_folder
+        features: FeatureSource = KeptFeatures(*live, folder) if folder else LiveFeatures(*live)
         if self._diffusion is not None:
             features = DiffusedFeatures(features, self._diffusion)
         if recipe.mid_scales:
