@@ -77,8 +77,8 @@ format: environment
 lock:
 	for device in cpu gpu; do \
 	  $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --extra pipeline --extra $$device --extra dev --output-file envs/$$device.lock \
-	    pyproject.toml; \
+	    --no-emit-trusted-host --extra pipeline --extra $$device --extra serve --extra dev \
+	    --output-file envs/$$device.lock pyproject.toml; \
 	done
 
 # Caches from and to the DVC remote; the scripts say why not bare dvc commands.

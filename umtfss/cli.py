@@ -25,6 +25,8 @@ from umtfss.plan.run import RunSpec
 if TYPE_CHECKING:
     import torch
 
+    from umtfss.predict.segmenter import Segmenter
+
 BEST = "best"
 RUN_HELP = (
     "a path that `plan` prints, or `prototype` (training-free, on the floor's features); "
@@ -110,6 +112,13 @@ ThreadsOption = Annotated[
     int, typer.Option(min=0, help="CPU threads; default: $OMP_NUM_THREADS, else the usable cores")
 ]
 
+ModelOption = Annotated[
+    Path | None, typer.Option(help="a file of `export`, in place of --experiment and --run")
+]
+MinScoreOption = Annotated[
+    float | None, typer.Option(help="objects with a lower score are left out; -1: none")
+]
+
 
 class PhotosTogether(TyperCommand):
     """A command whose arguments stand together, before, between or after its options.
@@ -157,9 +166,7 @@ def predict(
         typer.Option(help="its mask: black background; one for each --support-image"),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("predictions"),
-    model: Annotated[
-        Path | None, typer.Option(help="a file of `export`, in place of --experiment and --run")
-    ] = None,
+    model: ModelOption = None,
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
     run: Annotated[
         str,
@@ -172,10 +179,7 @@ def predict(
         int | None,
         typer.Option(help="the object's value in the masks; default: all that is not black"),
     ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(help="objects with a lower score are left out; -1: none"),
-    ] = None,
+    min_score: MinScoreOption = None,
     scores: Annotated[bool, typer.Option("--scores", help="write soft masks, too")] = False,
     labelme: Annotated[bool, typer.Option("--labelme", help="write LabelMe files, too")] = False,
     coco: Annotated[
@@ -190,7 +194,6 @@ def predict(
     from umtfss.predict.outputs import Outputs
     from umtfss.predict.photos import check_folder, find_queries
     from umtfss.predict.segment_photos import segment_photos
-    from umtfss.predict.segmenter import Segmenter
     from umtfss.predict.supports import check_supports, named_supports
 
     console = Console(soft_wrap=True)
@@ -201,21 +204,17 @@ def predict(
         check_folder(out)
         check_supports(shown, mask_value)
         chosen = _device(device, threads)
-        if model is not None:
-            segmenter, title = Segmenter.load(model, chosen), str(model)
-        else:
+        if run == BEST and model is None:
             source = _plan(experiment)
-            if run == BEST:
-                runs = [source.runs.main_run, _run_named("prototype", source)]
-                tried = try_runs(source, runs, shown, mask_value, chosen)
-                for one in tried:
-                    line = f"IoU {100 * one.iou:.1f}, one support left out: {one.run.path}"
-                    console.print(line, markup=False, highlight=False)
-                spec, segmenter = tried[0].run, tried[0].segmenter
-            else:
-                spec = _run_named(run, source)
-                segmenter = Segmenter.of_run(source, spec, chosen)
-            title = f"{spec.path} of {source.experiment.name}"
+            runs = [source.runs.main_run, _run_named("prototype", source)]
+            tried = try_runs(source, runs, shown, mask_value, chosen)
+            for one in tried:
+                line = f"IoU {100 * one.iou:.1f}, one support left out: {one.run.path}"
+                console.print(line, markup=False, highlight=False)
+            segmenter = tried[0].segmenter
+            title = f"{tried[0].run.path} of {source.experiment.name}"
+        else:
+            segmenter, title = _segmenter(model, experiment, run, chosen)
         segmenter.min_score = min_score
         line = f"{', '.join(outputs.names)}: {len(shown)} supports; {title}"
         console.print(line, markup=False, highlight=False)
@@ -224,6 +223,35 @@ def predict(
         records = segment_photos(segmenter, found, outputs)
     if bad := sum("error" in record for record in records):
         raise _failed(f"{bad} of {len(records)} photos were not segmented; see above")
+
+
+@app.command()
+def serve(
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="photos to begin with, or folders of them")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of the session")] = Path("served"),
+    model: ModelOption = None,
+    experiment: Annotated[str, typer.Option(help="an experiment's name")] = "own_photos",
+    run: RunOption = "prototype",
+    min_score: MinScoreOption = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8765,
+    device: DeviceOption = "",
+    threads: ThreadsOption = 0,
+) -> None:
+    """Show a page on this machine: mark an object on photos, find it in others, correct, export."""
+    from umtfss.predict.serve.server import serve as serve_page
+
+    console = Console(soft_wrap=True)
+
+    def report(address: str) -> None:
+        text = f"{title}\nOpen {address} in a browser on this machine; Ctrl-C ends it."
+        console.print(text, markup=False, highlight=False)
+
+    with _errors_as_text():
+        segmenter, title = _segmenter(model, experiment, run, _device(device, threads))
+        segmenter.min_score = min_score
+        serve_page(segmenter, photos or (), out, port, report)
 
 
 @app.command()
@@ -371,6 +399,19 @@ def _failed(text: str) -> typer.Exit:
     """The end of a command with status 1, after a line on standard error."""
     Console(stderr=True, soft_wrap=True).print(text, style="red", markup=False, highlight=False)
     return typer.Exit(1)
+
+
+def _segmenter(
+    model: Path | None, experiment: str, run: str, device: "torch.device"
+) -> tuple["Segmenter", str]:
+    """The segmenter of a model file or a run, and what it is called."""
+    from umtfss.predict.segmenter import Segmenter
+
+    if model is not None:
+        return Segmenter.load(model, device), str(model)
+    source = _plan(experiment)
+    spec = _run_named(run, source)
+    return Segmenter.of_run(source, spec, device), f"{spec.path} of {source.experiment.name}"
 
 
 def _run_named(name: str, chosen: Plan) -> RunSpec:
