@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from skimage import data
 from torch import Tensor, nn
+from torchvision.models import resnet50
 
-from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.resnet import ResNet
 from umtfss.common.device import autocast
 from umtfss.common.onednn import OneDnnLinear, OneDnnPointwise
 from umtfss.episodes.batch import EpisodeBatch
@@ -26,7 +24,7 @@ from umtfss.episodes.masks import GroundTruthMasks
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.miou import EpisodeScores, SegmentationScore
 from umtfss.evaluation.scores import ScoringOptions, evaluate
-from umtfss.experiment.backbones import backbone_spec
+from umtfss.experiment.backbones import IMAGENET_MEAN, IMAGENET_STD
 from umtfss.experiment.evaluation import RefineConfig
 from umtfss.experiment.model import ModelConfig, PrototypeConfig
 from umtfss.experiment.pseudo_masks import PseudoMasksConfig
@@ -257,7 +255,8 @@ class Learning:
         self.model.train()
         for one in self.optimisers.values():
             one.zero_grad(set_to_none=True)
-        Objective(self.model, lambda: autocast("cpu", amp))(batch)[0].backward()
+        device = batch.key.device
+        Objective(self.model, lambda: autocast(device, amp))(batch)[0].backward()
         for one in self.optimisers.values():
             one.step()
 
@@ -303,9 +302,9 @@ class PlainDeformableAttention(DeformableAttention):
         weights = self.weights(x + position).view(batch, -1, self.heads, self.points).softmax(-1)
         value = self.value(x) * valid.flatten(1)[..., None]
         maps = value.transpose(1, 2).reshape(batch * self.heads, -1, height, width)
-        token = torch.arange(height * width)
+        token = torch.arange(height * width, device=x.device)
         place = torch.stack([token % width, token // width], -1)[:, None, :, None]
-        size = torch.tensor([width, height])[:, None]
+        size = torch.tensor([width, height], device=x.device)[:, None]
         at = ((2 * (place + offsets) + 1) / size - 1).permute(0, 2, 1, 4, 3).flatten(0, 1)
         sampled = F.grid_sample(maps, at, align_corners=False)  # (B heads, d / heads, N, T)
         sampled = sampled * weights.transpose(1, 2).flatten(0, 1)[:, None]
@@ -366,41 +365,72 @@ def fit_by_autograd(task: TransductiveTask) -> LinearClassifier:
     return found
 
 
+class PlainBackbone(nn.Module):
+    """A dilated ResNet-50 of torchvision, in evaluation mode, with random weights.
+
+    BatchNorm stays a layer of its own, and every call takes one image.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = resnet50(replace_stride_with_dilation=[False, True, True])
+        self.network = network.to(memory_format=torch.channels_last).eval()
+        self.mean: Tensor
+        self.std: Tensor
+        for name, value in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(value).view(3, 1, 1))
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Level -> (1, C, g, g) of an image (3, P, P) in [0, 1]."""
+        net, levels = self.network, {}
+        x = ((image - self.mean) / self.std)[None]
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            levels[name] = x = getattr(net, name)(x)
+        return levels
+
+
 class PlainRun:
     """Training steps and test episodes that recompute the frozen backbone every time.
 
-    One forward pass of the backbone per image, one of the model per episode, a loop over both.
+    One forward pass of the backbone per image, one of the model per episode, a loop over both. The
+    code stays as it is: it is what speeds are compared with.
 
     Args:
         setting: Sizes, with the levels of a dilated ResNet-50; its weights are random.
+        device: Where the networks run.
+        shots: K.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(
+        self, setting: Setting, device: torch.device | str = "cpu", shots: int = 1
+    ) -> None:
+        self.setting, self.device = setting, torch.device(device)
         torch.manual_seed(0)
-        network = ResNet(tuple(setting.channels), "layer4", dilated=True)
-        spec = backbone_spec("resnet50")
-        self.backbone = Extractor(spec, tuple(setting.channels), network, "random")
-        self.images = torch.rand(2, 3, setting.pixels, setting.pixels)
+        self.backbone = PlainBackbone().to(device)
+        self.images = torch.rand(1 + shots, 3, setting.pixels, setting.pixels).to(device)
         self.label = DiscImages((), setting.label_size).mask("")
 
     def episode(self) -> EpisodeBatch:
         """An episode whose features have just been computed."""
         setting, side = self.setting, self.setting.grid
-        levels = [self.backbone(image[None]) for image in self.images]  # query, then support
+        levels = [self.backbone(image) for image in self.images]  # query, then supports
         mid = [torch.cat([found[name] for name in setting.mid], 1) for found in levels]
-        label = torch.from_numpy(self.label)[None, None].float()
+        high = [found[setting.high] for found in levels]
+        label = torch.from_numpy(self.label)[None, None].float().to(self.device)
         target = F.interpolate(label, (setting.pixels, setting.pixels))[:, 0].long()
-        valid = torch.ones(1, side, side, dtype=torch.bool)
+        valid = torch.ones(1, side, side, dtype=torch.bool, device=self.device)
+        shots = len(self.images) - 1
         return EpisodeBatch(
             query_mid=mid[0],
-            query_high=levels[0][setting.high],
+            query_high=high[0],
             query_valid=valid,
-            support_mid=mid[1][:, None],
-            support_high=levels[1][setting.high][:, None],
-            support_valid=valid[:, None],
-            support_mask=F.adaptive_avg_pool2d(label, side),
-            key=torch.zeros(1, dtype=torch.int64),
+            support_mid=torch.stack(mid[1:], 1),
+            support_high=torch.stack(high[1:], 1),
+            support_valid=valid[:, None].expand(-1, shots, -1, -1),
+            support_mask=F.adaptive_avg_pool2d(label, side).expand(-1, shots, -1, -1),
+            key=torch.zeros(1, dtype=torch.int64, device=self.device),
             target=target,
         )
 
@@ -416,7 +446,7 @@ class PlainRun:
             logits, self.label.shape, mode="bilinear", align_corners=self.setting.align
         )
         score = SegmentationScore([CLASS])
-        score.update(upsampled[0].argmax(0).numpy() == 1, self.label, CLASS)
+        score.update(upsampled[0].argmax(0).cpu().numpy() == 1, self.label, CLASS)
         return score.scores
 
 
@@ -453,6 +483,8 @@ class SimulatedTokens:
 
 def photo() -> np.ndarray:
     """A photograph from scikit-image, (375, 500, 3) uint8."""
+    from skimage import data  # the checks of a GPU do without
+
     return np.ascontiguousarray(data.astronaut()[:375, :500])
 
 

@@ -21,6 +21,7 @@ ARROWS = ["data", "features", "clustering", "pseudo_masks", "episodes", "trainin
 OF_NO_MODULE = {
     "test_artifacts.py",
     "test_benchmarks.py",
+    "test_benchmarks_gpu.py",
     "test_light_install.py",
     "test_project.py",
     "models/test_every_model.py",

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,6 +38,8 @@ class EfficientNet(nn.Module):
     """
 
     def __init__(self, name: str, levels: Sequence[str], deepest: int) -> None:
+        import timm  # takes seconds, and ResNets do without
+
         super().__init__()
         self.levels = tuple(levels)
         network: Any = timm.create_model(f"tf_{name}", pretrained=False)

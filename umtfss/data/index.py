@@ -11,7 +11,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
 from umtfss.common.digests import digest_json
@@ -146,6 +145,8 @@ def build_index(
         _start_worker(dataset)
         facts = [_examine(image_id) for image_id in _progress(ids, dataset, split)]
     else:
+        from loky import ProcessPoolExecutor  # one process needs no library
+
         # loky starts new processes; a fork of a process whose OpenMP threads have run may hang
         with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(dataset,)) as pool:
             results = pool.map(_examine, ids, chunksize=16)

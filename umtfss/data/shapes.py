@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from loky import ProcessPoolExecutor
 from PIL import Image
 from tqdm import tqdm
 
@@ -68,6 +67,8 @@ def write_shapes(root: Path, settings: ShapesConfig, workers: int = 1) -> str:
         if workers == 1:
             ids = [write(number) for number in bar(range(count))]
         else:
+            from loky import ProcessPoolExecutor  # one process needs no library
+
             with ProcessPoolExecutor(workers) as pool:
                 ids = list(bar(pool.map(write, range(count), chunksize=8)))
         with atomic_path(root / f"{split}.txt") as temporary:
