@@ -100,9 +100,8 @@ def curve(plan: Plan, pool: str, points: Sequence[int]) -> Iterator[tuple[int, f
         first = step * stage.batch_size
         batch = collate([items[row] for row in range(first, first + stage.batch_size)])
         rate = main_rate(step, stage, 1)
-        own.append(
-            train_step(state, objective, batch, rate=rate, clip_norm=None, asked_to_stop=False).iou
-        )
+        result = train_step(state, objective, batch, rate=rate, clip_norm=None, asked_to_stop=False)
+        own.append(float(result[1]))
         if step + 1 in points:
             trained = state.trained
             assert isinstance(trained, MetaLearner)

@@ -136,7 +136,7 @@ def step_losses(state: TrainingState, batch: EpisodeBatch, amp: str) -> list[flo
     for step in range(state.steps):
         torch.manual_seed(step)
         result = train_step(state, objective, batch, rate=1e-3, clip_norm=1.0, asked_to_stop=False)
-        losses.append(float(result.loss))
+        losses.append(float(result[0]))
     return losses
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.resnet import LAYERS, ResNet
+from umtfss.backbones.resnet import LAYERS, ResNet, fold_norms
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.model import ModelConfig
@@ -137,7 +137,9 @@ def random_network(levels: Sequence[str], dilated: bool) -> ResNet:
 def random_extractor(levels: Sequence[str], dilated: bool = True) -> Extractor:
     """An extractor of a random ResNet-50; not dilated, it is the paper's for clustering."""
     spec = backbone_spec("resnet50" if dilated else "resnet50_moco_v2")
-    return Extractor(spec, tuple(levels), random_network(levels, spec.stride == 8), "random")
+    network = random_network(levels, spec.stride == 8)
+    fold_norms(network)
+    return Extractor(spec, tuple(levels), network, "random")
 
 
 class NoiseImages:

@@ -29,7 +29,7 @@ from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.training import TrainingConfig
 from umtfss.features.extract import extract_features
 from umtfss.features.geometry import GridGeometry
-from umtfss.features.live import LiveFeatures
+from umtfss.features.live import KeptFeatures, LiveFeatures
 from umtfss.training.state import TrainingState
 from umtfss.training.step import Objective, train_step
 
@@ -213,7 +213,7 @@ def tests(setup: Setup) -> Iterator[Row]:
                 device=setup.device,
                 amp=half_precision(setup),  # type: ignore[arg-type]  # one of the three
             )
-            store = LiveFeatures(extractor, images, setting.pixels)
+            store = KeptFeatures(LiveFeatures(extractor, images, setting.pixels))
             listed = draw_episodes(images.ids, sizes.episodes, shots)
             start = time.perf_counter()
             evaluate(setting.learner(), listed, EpisodeImages(images, store), options, False)

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from umtfss.backbones.extractor import Extractor
+from umtfss.backbones.resnet import ResNet, fold_norms
 from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
@@ -34,6 +36,7 @@ from benchmarks.paths import (
 )
 from benchmarks.report import Goal
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.live import Featuriser, LiveBatch
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import save_results
 from umtfss.experiment.backbones import backbone_spec
@@ -86,6 +89,31 @@ def test_plain_training_and_testing_equal_the_fast_ones():
     for (name, fast), slow in zip(model.named_parameters(), replica.parameters(), strict=True):
         assert fast.grad is not None, name
         torch.testing.assert_close(fast.grad, slow.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_the_live_path_gives_the_logits_of_the_plain_one():
+    """Folded norms and one pass for query and supports: fp32 logits to 1e-4."""
+    plain, model = PlainRun(TINY, shots=2), TINY.learner().eval()
+    for module in plain.backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as of a trained network, whose maps stay small
+            nn.init.uniform_(module.weight, 0.2, 0.6)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+    network = ResNet(tuple(TINY.channels), "layer4", dilated=True)
+    network.network.load_state_dict(plain.backbone.network.state_dict(), strict=False)
+    fold_norms(network)
+    extractor = Extractor(backbone_spec("resnet50"), tuple(TINY.channels), network, "random")
+    masks = torch.zeros(1, 3, TINY.pixels, TINY.pixels, dtype=torch.uint8)
+    live = Featuriser(extractor, TINY.mid, TINY.high, TINY.pixels)(
+        LiveBatch(plain.images[None], masks, torch.zeros(1, dtype=torch.int64))
+    )
+    expected = plain.episode()
+    given = {name: getattr(live, name) for name in ("query_mid", "query_high", "support_mid",
+             "support_high")}  # fmt: skip
+    with torch.no_grad():
+        found, logits = model(replace(expected, **given)), model(expected)
+    assert logits.std() > 0.01
+    torch.testing.assert_close(found, logits, atol=1e-4, rtol=0)
 
 
 def test_bf16_predicts_almost_the_same(tmp_path):

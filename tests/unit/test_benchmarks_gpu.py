@@ -39,7 +39,8 @@ runpy.run_module("benchmarks.gpu", run_name="__main__")
 def absent_modules() -> set[str]:
     """The package's requirements that the check of a GPU does without."""
     project = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["pipeline"], *extras["cpu"]]
     names = {line.partition(">")[0] for line in needed}
     listed = (PACKAGE_ROOT / "benchmarks/gpu_requirements.txt").read_text().splitlines()
     absent = names - set(listed) - OF_TORCH

@@ -57,6 +57,8 @@ def build_extractor(
     state = read_weights(name, spec.source, spec.official, own, wheel, rename)
     check_state(state, whole.network, name)
     load_state(network.network, state)
+    if isinstance(network, resnet.ResNet):
+        resnet.fold_norms(network)
     return Extractor(spec, levels, network, digest_state(state), mirrored, precision)
 
 

@@ -71,6 +71,7 @@ class Extractor(nn.Module):
                 f"but got {tuple(images.shape[2:])}"
             )
         images = (images - self.mean) / self.std
+        images = images.contiguous(memory_format=torch.channels_last)
         context: AbstractContextManager = nullcontext()
         if self.precision is not None:
             context = torch.autocast(images.device.type, self.precision)

@@ -4,9 +4,11 @@ Shapes: B batch, C channels, H W pixels, h w grid.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet50
 
 from umtfss.backbones.weights import State, tensors
@@ -43,6 +45,23 @@ class ResNet(nn.Module):
             if name in self.levels:
                 out[name] = x
         return out
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Fold every BatchNorm into the convolution before it; features stay, up to rounding.
+
+    A frozen BatchNorm is a scale and a shift of each channel. As a layer of its own it reads and
+    writes every map once more.
+
+    Args:
+        network: A `ResNet` with its final weights; changed in place, to evaluation mode.
+    """
+    network.eval()
+    for parent in network.modules():
+        for (first, layer), (second, norm) in pairwise(list(parent.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, first, fuse_conv_bn_eval(layer, norm))
+                setattr(parent, second, nn.Identity())
 
 
 def rename_torchvision(content: Mapping[str, object]) -> State:

@@ -7,9 +7,9 @@ runs the frozen backbone on the device. Query and supports are augmented indepen
 generator keyed by (seed, episode index, role). In tests, `LiveFeatures` replaces the feature store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -256,11 +256,11 @@ class Featuriser(nn.Module):
         high = levels[self.high].float().unflatten(0, shape)
         side, pixels = mid.shape[-1], batch.masks.shape[-1]
         align = self.extractor.spec.align_corners
-        weights = torch.from_numpy(cell_weights(side, pixels, align).copy()).to(mid)
+        weights = _on_device(cell_weights, side, pixels, align, device=mid.device)[0]
         supports = batch.masks[:, 1:]
 
         def area(mask: Tensor) -> Tensor:
-            return weights @ mask.to(weights) @ weights.T
+            return weights @ mask.to(weights.dtype) @ weights.T
 
         with torch.autocast(mid.device.type, enabled=False):  # areas stay in float32
             inside = area(batch.masks != OUTSIDE) >= 0.5
@@ -292,8 +292,8 @@ class Featuriser(nn.Module):
     @staticmethod
     def _pixels(masks: Tensor, side: int, align: bool) -> Tensor:
         """The labels of two pixels per token, (B, K, 2, h, w) uint8, from masks (B, K, P, P)."""
-        index = torch.from_numpy(token_pixels(side, masks.shape[-1], align).copy())
-        index = index.to(masks.device)
+        size = masks.shape[-1]
+        (index,) = _on_device(token_pixels, side, size, align, device=masks.device)
         pixels = masks[:, :, index[:, :, None], index[:, None]]
         return pixels.masked_fill(pixels == OUTSIDE, IGNORE)
 
@@ -304,10 +304,19 @@ class Featuriser(nn.Module):
 
     def _sampled(self, maps: Tensor, side: int, align: bool) -> Tensor:
         """Maps (B, P, P) at the pixels of the target, (B, S, S) int64; 255 outside."""
-        index, inside = target_index(self.target_side, side, side, maps.shape[-1], align)
-        rows = torch.from_numpy(index).to(maps.device)
+        sizes = (self.target_side, side, side, maps.shape[-1], align)
+        rows, inside = _on_device(target_index, *sizes, device=maps.device)
         target = maps[:, rows[:, None], rows].long()
-        outside = ~torch.from_numpy(inside).to(maps.device)
-        target[:, outside] = IGNORE
-        target[:, :, outside] = IGNORE
-        return target
+        return target.masked_fill(~(inside[:, None] & inside), IGNORE)
+
+
+@lru_cache(maxsize=64)
+def _on_device(
+    compute: Callable[..., np.ndarray | tuple[np.ndarray, ...]],
+    *arguments: int,
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """The arrays that a function of sizes alone computes, copied to a device once."""
+    found = compute(*arguments)
+    arrays = found if isinstance(found, tuple) else (found,)
+    return tuple(torch.tensor(array, device=device) for array in arrays)

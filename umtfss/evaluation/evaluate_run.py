@@ -57,7 +57,7 @@ def tested_images(job: EvaluateRun, files: EvaluationFiles, device: torch.device
     if job.features.live is None:
         features = FeatureStore(files.features)
     else:
-        features = live_features(job.features.live, catalog, device)
+        features = live_features(job.features.live, catalog, device, keep=True)
     superpixels = SuperpixelStore(files.superpixels)
     return EpisodeImages(
         catalog, on_trained_scale(features, files.manifest), read_superpixels=superpixels.read

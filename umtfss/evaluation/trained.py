@@ -53,6 +53,7 @@ def live_features(
     images: ImageSource,
     device: torch.device,
     diffusion_map: str | None = None,
+    keep: bool = False,
 ) -> FeatureSource:
     """The features of images, computed when they are read.
 
@@ -61,16 +62,16 @@ def live_features(
         images: The images.
         device: Where the backbone runs.
         diffusion_map: Manifest of the diffusion map; None: features are not diffused.
+        keep: Whether features are kept for later reads, before diffusion.
 
     Raises:
         StoreError: The map does not exist.
     """
     # Imported here: these libraries take a second to load, and only live features need them.
-    from umtfss.features.live import LiveFeatures
+    from umtfss.features.live import KeptFeatures, LiveFeatures
 
-    features: FeatureSource = LiveFeatures(
-        live_extractor(settings, device), images, settings.long_side
-    )
+    live = LiveFeatures(live_extractor(settings, device), images, settings.long_side)
+    features: FeatureSource = KeptFeatures(live) if keep else live
     if diffusion_map is None:
         return features
     from umtfss.features.diffusion import DiffusedFeatures, DiffusionMap  # loads faiss

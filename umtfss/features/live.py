@@ -1,5 +1,9 @@
-"""Live features: computed when they are read, without a cache."""
+"""Live features: computed when they are read, without a cache that outlives the process."""
 
+import logging
+import os
+import shutil
+import tempfile
 from threading import Lock
 
 import numpy as np
@@ -8,6 +12,8 @@ from torch import Tensor
 from umtfss.backbones.extractor import Extractor, prepare_image
 from umtfss.data.image_source import ImageSource
 from umtfss.features.geometry import GridGeometry
+
+logger = logging.getLogger(__name__)
 
 
 class LiveFeatures:
@@ -60,3 +66,63 @@ class LiveFeatures:
     def _pixels(self, image: np.ndarray) -> Tensor:
         """The image as the backbone sees it, (3, H', W') float32 in [0, 1]."""
         return prepare_image(image, self.extractor, self.long_side)
+
+
+class KeptFeatures:
+    """Live features that are computed once an image, and kept in a temporary file.
+
+    Dilated ResNet-50 features take 26 MB an image, so memory holds few. The system keeps the file
+    in free memory and writes it to disk where memory is short; it vanishes with the process. The
+    file takes at most half of the disk's free space. Further images are computed at every read.
+
+    Args:
+        features: The live features.
+        folder: Folder of the file; None: the system's for temporary files ($TMPDIR).
+    """
+
+    def __init__(self, features: LiveFeatures, folder: str | None = None) -> None:
+        self.features, self.geometry = features, features.geometry
+        folder = folder or tempfile.gettempdir()
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # kept open
+        self._room = shutil.disk_usage(folder).free // 2
+        self._places: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
+        self._end = 0
+        self._lock = Lock()  # a reading thread and the evaluation share this object
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's grid (h, w)."""
+        return self.features.grid(image_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """The image's original (H, W), px."""
+        return self.features.image_size(image_id)
+
+    def read(self, image_id: str, level: str) -> np.ndarray:
+        """One level of one image, (h, w, C) float16."""
+        with self._lock:
+            if (image_id, level) not in self._places:
+                levels = {one: self.features.read(image_id, one) for one in self.geometry.channels}
+                self._keep(image_id, levels)
+                return levels[level]
+            offset, shape = self._places[image_id, level]
+            values = np.empty(shape, np.float16)
+            os.preadv(self._file.fileno(), [values.data.cast("B")], offset)
+            return values
+
+    def _keep(self, image_id: str, levels: dict[str, np.ndarray]) -> None:
+        """Append the levels of an image, if there is room."""
+        size = sum(values.nbytes for values in levels.values())
+        if self._end + size > self._room:
+            if self._room:
+                logger.warning(
+                    "half of the free disk at %s holds the features of %d images; others are "
+                    "computed at every read; set TMPDIR to a larger disk",
+                    tempfile.gettempdir(),
+                    len(self._places) // len(levels),
+                )
+            self._room = 0
+            return
+        for level, values in levels.items():
+            os.pwrite(self._file.fileno(), values.data.cast("B"), self._end)
+            self._places[image_id, level] = self._end, values.shape
+            self._end += values.nbytes

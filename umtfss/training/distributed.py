@@ -59,11 +59,11 @@ def wrap(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 
-def mean(values: Tensor) -> list[float]:
-    """The mean of a vector over the processes, the same in every process."""
+def mean(values: Tensor) -> Tensor:
+    """The mean of a vector over the processes, the same in every process, on its device."""
     if world_size() > 1:
         dist.all_reduce(values)
-    return (values / world_size()).tolist()
+    return values / world_size()
 
 
 def from_first(value: T) -> T:

@@ -14,13 +14,14 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -40,7 +41,7 @@ from umtfss.training.report import Report
 from umtfss.training.schedule import main_rate, total_steps
 from umtfss.training.signals import leave_signals_to_parent, stop_request
 from umtfss.training.state import TrainingState
-from umtfss.training.step import Objective, StepResult, train_step
+from umtfss.training.step import Objective, StepResult, read_results, train_step
 
 COLLAPSED = (
     "step %d of %d: the IoU on the training's own tasks is below %g over the last tenth of the "
@@ -111,6 +112,9 @@ def train(
     quiet = None if is_first else True  # None: shown in terminals alone
     bar = tqdm(total=steps, initial=state.step, desc="training", unit="step", disable=quiet)
     report, saved_at = Report(settings.batch_size), time.monotonic()
+    together = steps_together(device, settings.log_every)
+    rates: list[float] = []
+    waiting: list[Tensor] = []
     package = logging.getLogger("umtfss")  # its handlers write to the terminal
     with _reproducible(device), logging_redirect_tqdm([package]), bar, stop_request() as stop:
         for loaded in loader:
@@ -120,24 +124,33 @@ def train(
             batch = _on_device(loaded, device, featuriser, settings.amp)
 
             # 5. Take a step.
-            rate = main_rate(state.step, settings, images_per_epoch)
-            result = train_step(
-                state,
-                objective,
-                batch,
-                rate=rate,
-                clip_norm=settings.clip_norm,
-                asked_to_stop=stop.number > 0,
+            rates.append(main_rate(state.step, settings, images_per_epoch))
+            waiting.append(
+                train_step(
+                    state,
+                    objective,
+                    batch,
+                    rate=rates[-1],
+                    clip_norm=settings.clip_norm,
+                    asked_to_stop=stop.number > 0,
+                )
             )
+            report.stepped()
+            if len(waiting) < together and state.step < steps:
+                continue
 
             # 6. Log, and save a checkpoint every few minutes and before a stop.
+            results = read_results(waiting, state, rates[-1])
+            stopping = any(result.stopping for result in results)
             if is_first:
-                _record(state, result, rate, bar, report)
+                _record(state, results, rates, bar, report)
                 minutes = (time.monotonic() - saved_at) / 60
-                if result.stopping or minutes >= settings.checkpoint_minutes:
+                if stopping or minutes >= settings.checkpoint_minutes:
                     state.save(saved_to, identity)
                     saved_at = time.monotonic()
-            if result.stopping and state.step < steps:
+            rates.clear()
+            waiting.clear()
+            if stopping and state.step < steps:
                 _stop(state, signal.Signals(stop.number or signal.SIGTERM))
 
     # 7. Write the weights and their manifest.
@@ -154,6 +167,11 @@ def train(
         }
         _finish(state, folder, last_rate, facts)
         saved_to.unlink(missing_ok=True)
+
+
+def steps_together(device: torch.device, log_every: int) -> int:
+    """The number of steps whose results are read together: the host runs ahead of a GPU."""
+    return 1 if device.type == "cpu" else log_every
 
 
 def _announce(
@@ -210,15 +228,22 @@ def _on_device(
 
 
 def _record(
-    state: TrainingState, result: StepResult, rate: float, bar: "tqdm[Any]", report: Report
+    state: TrainingState,
+    results: Sequence[StepResult],
+    rates: Sequence[float],
+    bar: "tqdm[Any]",
+    report: Report,
 ) -> None:
-    """Add a step to the curve, the bar and the log; warn once if the training seems collapsed."""
-    state.curve.add(result.loss, result.iou, rate)
-    if state.task_iou.add(state.step - 1, result.iou):
-        logger.warning(COLLAPSED, state.step, state.steps, COLLAPSED_IOU)
-    bar.set_postfix(loss=f"{result.loss:.3f}", iou=f"{result.iou:.3f}", refresh=False)
-    bar.update()
-    report.stepped(state.step, state.steps, result.loss, result.iou)
+    """Add steps to the curve, the bar and the log; warn once if the training seems collapsed."""
+    first = state.step - len(results)
+    for step, (result, rate) in enumerate(zip(results, rates, strict=True), first):
+        state.curve.add(result.loss, result.iou, rate)
+        if state.task_iou.add(step, result.iou):
+            logger.warning(COLLAPSED, step + 1, state.steps, COLLAPSED_IOU)
+    latest = results[-1]
+    bar.set_postfix(loss=f"{latest.loss:.3f}", iou=f"{latest.iou:.3f}", refresh=False)
+    bar.update(len(results))
+    report.log(state.step, state.steps, latest.loss, latest.iou)
 
 
 def _stop(state: TrainingState, by: signal.Signals) -> None:

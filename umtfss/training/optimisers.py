@@ -40,11 +40,12 @@ def build_optimisers(
             f"the model {type(model).__name__} has no trainable parameter",
             fix="evaluate it without training",
         )
+    fused = trainable[0].is_cuda or None  # one kernel for all parameters; None: torch's choice
     if settings.optimiser == "adamw":
         return {MAIN: _adamw(trainable, settings)}
     if settings.optimiser == "adam":
         decay = settings.adamw_weight_decay
-        return {MAIN: Adam(trainable, lr=settings.adamw_lr, weight_decay=decay)}
+        return {MAIN: Adam(trainable, lr=settings.adamw_lr, weight_decay=decay, fused=fused)}
     attention = {id(parameter) for parameter in transformer}
     rest = [parameter for parameter in trainable if id(parameter) not in attention]
     attended = [parameter for parameter in trainable if id(parameter) in attention]
@@ -55,6 +56,7 @@ def build_optimisers(
             lr=settings.sgd_lr * settings.lr_multiplier,
             momentum=settings.momentum,
             weight_decay=settings.sgd_weight_decay,
+            fused=fused,
         )
     if attended:
         optimisers[TRANSFORMER] = _adamw(attended, settings)
@@ -73,7 +75,7 @@ def _adamw(parameters: Sequence[nn.Parameter], settings: TrainingConfig) -> Adam
             "weight_decay": 0.0,
         },
     ]
-    return AdamW(groups, lr=settings.adamw_lr)
+    return AdamW(groups, lr=settings.adamw_lr, fused=parameters[0].is_cuda or None)
 
 
 def set_main_rate(optimisers: dict[str, Optimizer], rate: float) -> None:

@@ -24,10 +24,14 @@ class Report:
         """Count the time since the last step as waiting for the loader."""
         self.waited += time.monotonic() - self.ended
 
-    def stepped(self, step: int, steps: int, loss: float, iou: float) -> None:
-        """Count a step; every half minute, log the speed since the last log."""
+    def stepped(self) -> None:
+        """Count a step, which a GPU may still be computing."""
         self.ended = time.monotonic()
         self.steps += 1
+
+    def log(self, step: int, steps: int, loss: float, iou: float) -> None:
+        """Every half minute, log the speed since the last log."""
+        self.ended = time.monotonic()
         seconds = self.ended - self.said
         if seconds < SECONDS_BETWEEN_REPORTS:
             return

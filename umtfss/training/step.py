@@ -3,9 +3,9 @@
 Shapes: B batch, h w grid of the logits, S S target.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import isfinite
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,19 +52,18 @@ class Objective(nn.Module):
         return self.model.total_loss(outputs, batch), outputs[0]
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(NamedTuple):
     """The result of a step, equal in every process.
 
     Attributes:
         loss: Loss, mean over the processes.
         iou: Foreground IoU of the batch's episodes, mean over the processes.
-        stopping: Whether a process was asked to stop.
+        stopping: Part of the processes that were asked to stop.
     """
 
     loss: float
     iou: float
-    stopping: bool
+    stopping: float
 
 
 def train_step(
@@ -75,8 +74,10 @@ def train_step(
     rate: float,
     clip_norm: float | None,
     asked_to_stop: bool,
-) -> StepResult:
+) -> Tensor:
     """Take one step of all optimisers and of the weights' average.
+
+    The host does not wait for a GPU, except in fp16, whose scaler asks for overflows.
 
     Args:
         state: The state, which the step changes.
@@ -86,8 +87,8 @@ def train_step(
         clip_norm: Largest norm of all gradients together; None: no clipping.
         asked_to_stop: Whether this process was asked to stop.
 
-    Raises:
-        TrainingError: The loss is not finite; no weight was changed.
+    Returns:
+        (3,) float on the device, for `read_results`.
     """
     # 1. Forward and backward pass.
     set_main_rate(state.optimisers, rate)
@@ -97,20 +98,36 @@ def train_step(
     # 2. Average loss, IoU and requests to stop over the processes.
     iou = foreground_iou(logits, batch.target)
     own = torch.stack([loss.detach(), iou, iou.new_full((), asked_to_stop)])
-    mean_loss, mean_iou, stopping = distributed.mean(own)
-    if not isfinite(mean_loss):
-        raise TrainingError(
-            f"the loss of step {state.step + 1} of {state.steps} is not finite; nothing was saved",
-            found=f"loss {mean_loss}, rate {rate:.3g}",
-            fix=checkpoint.DIVERGED,
-        )
+    result = distributed.mean(own)
 
     # 3. Change the weights.
     _optimise(state, clip_norm)
     if state.average is not None:
         state.average.update_parameters(state.model)
     state.step += 1
-    return StepResult(mean_loss, mean_iou, stopping > 0)
+    return result
+
+
+def read_results(results: Sequence[Tensor], state: TrainingState, rate: float) -> list[StepResult]:
+    """The results of the latest steps; waits for the device once.
+
+    Args:
+        results: What `train_step` returned, of consecutive steps up to the state's.
+        state: The state.
+        rate: The latest learning rate, for the message.
+
+    Raises:
+        TrainingError: A loss is not finite.
+    """
+    found = [StepResult(*values) for values in torch.stack(list(results)).tolist()]
+    for number, result in enumerate(found, state.step + 1 - len(found)):
+        if not isfinite(result.loss):
+            raise TrainingError(
+                f"the loss of step {number} of {state.steps} is not finite; nothing was saved",
+                found=f"loss {result.loss}, rate {rate:.3g}",
+                fix=checkpoint.DIVERGED,
+            )
+    return found
 
 
 def _optimise(state: TrainingState, clip_norm: float | None) -> None:
@@ -120,7 +137,7 @@ def _optimise(state: TrainingState, clip_norm: float | None) -> None:
     if clip_norm is not None:
         for one in optimisers:
             scaler.unscale_(one)
-        overflowed = not _clip(state.model, clip_norm) and scaler.is_enabled()
+        overflowed = not _clip(state.model, clip_norm, scaler.is_enabled())
     for one in optimisers:
         if not overflowed:
             scaler.step(one)
@@ -128,15 +145,20 @@ def _optimise(state: TrainingState, clip_norm: float | None) -> None:
     scaler.update()
 
 
-def _clip(model: nn.Module, limit: float) -> bool:
-    """Clip all gradients together; if a gradient is not finite, return False and change nothing.
+def _clip(model: nn.Module, limit: float, may_overflow: bool) -> bool:
+    """Clip all gradients together; if they overflowed, return False and change nothing.
 
     The scaler of fp16 skips the step of an optimiser whose gradients overflowed. Clipping by a norm
     that is not finite would turn the gradients of the other optimiser into NaN.
+
+    Args:
+        model: The model with its gradients.
+        limit: Largest norm.
+        may_overflow: Whether to look for overflows, for which the host waits.
     """
     parameters = [one for one in model.parameters() if one.grad is not None]
     norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
-    if not torch.isfinite(norm):
+    if may_overflow and not torch.isfinite(norm):
         return False
     nn.utils.clip_grads_with_norm_(parameters, limit, norm)
     return True

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from umtfss.backbones.build import build_extractor
+from umtfss.backbones.resnet import ResNet
 from umtfss.common.errors import WeightsError
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.features import WeightsConfig
@@ -130,3 +132,17 @@ def test_a_side_that_does_not_fit_is_refused(resnet_file):
     )
     with pytest.raises(ValueError, match=r"sides of 8 k \+ 1 px, but got \(64, 65\)"):
         extractor(torch.zeros(1, 3, 64, 65))
+
+
+def test_folded_norms_keep_the_features(random_resnet, resnet_file):
+    levels = ["layer2", "layer3", "layer4"]
+    extractor = build_extractor("resnet50", levels, {"resnet50": WeightsConfig(source=resnet_file)})
+    assert not [m for m in extractor.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    unfolded = ResNet(levels, "layer4", dilated=True)
+    unfolded.network.load_state_dict(random_resnet.state_dict(), strict=False)
+    images = (IMAGES - extractor.mean) / extractor.std
+    with torch.no_grad():
+        expected = unfolded.eval()(images)
+    for level, found in extractor(IMAGES).items():
+        largest = expected[level].abs().max()
+        assert (found - expected[level]).abs().max() < 1e-5 * largest

@@ -21,6 +21,7 @@ from umtfss.common.digests import digest_file
 from umtfss.common.errors import TrainingError
 from umtfss.common.manifests import read_manifest
 from umtfss.models.base import MetaLearner
+from umtfss.training.loop import steps_together
 from umtfss.training.report import Report
 from umtfss.training.step import _clip, foreground_iou
 
@@ -287,6 +288,42 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_last_checkpoint(t
     assert not (tmp_path / "weights.safetensors").exists()
 
 
+@pytest.fixture
+def like_a_gpu(monkeypatch):
+    """The results of several steps are read together, as on a GPU."""
+    monkeypatch.setattr("umtfss.training.loop.steps_together", lambda device, every: every)
+
+
+def test_results_that_are_read_together_are_the_same(tiny, tmp_path, like_a_gpu):
+    together = tiny.run(tmp_path / "together", log_every=7, checkpoint_minutes=OFTEN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("umtfss.training.loop.steps_together", lambda device, every: 1)
+        alone = tiny.run(tmp_path / "alone", log_every=7, checkpoint_minutes=OFTEN)
+    for one, other in zip(together.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(one, other)
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("together", "alone")]
+    assert logs[0] == logs[1]
+    assert len(logs[0].splitlines()) == 1 + 6  # 40 steps, seven a line
+
+
+def test_a_loss_read_later_is_named_by_its_step_and_not_saved(tiny, tmp_path, like_a_gpu):
+    model = Diverging(tiny.TinyLearner(), at=6)
+    with pytest.raises(TrainingError, match="step 6 of 40 is not finite"):
+        tiny.run(tmp_path, model=model, checkpoint_minutes=OFTEN, log_every=4)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
+
+
+def test_a_stop_between_two_readings_is_seen_at_the_next(tiny, tmp_path, like_a_gpu):
+    with pytest.raises(SystemExit):
+        tiny.run(tmp_path, tiny.signal_at(5, signal.SIGTERM), log_every=4)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 8
+
+
+def test_a_cpu_is_waited_for_in_every_step():
+    assert steps_together(torch.device("cpu"), 10) == 1
+    assert steps_together(torch.device("cuda"), 10) == 10
+
+
 def test_weights_that_are_not_finite_are_not_saved(tiny, tmp_path):
     with pytest.raises(TrainingError, match="not finite"):
         tiny.run(tmp_path, sgd_lr=1e30, checkpoint_minutes=OFTEN)
@@ -318,10 +355,10 @@ def test_an_overflow_spoils_no_gradient_of_the_other_optimiser():
     model = torch.nn.ModuleList([torch.nn.Linear(2, 1, bias=False) for _ in range(2)])
     first, other = (one.weight for one in model)
     first.grad, other.grad = torch.tensor([[float("inf"), 1.0]]), torch.full((1, 2), 3.0)
-    assert not _clip(model, 1.0)
+    assert not _clip(model, 1.0, may_overflow=True)
     assert torch.equal(other.grad, torch.full((1, 2), 3.0))
     first.grad = torch.zeros(1, 2)
-    assert _clip(model, 1.0)
+    assert _clip(model, 1.0, may_overflow=True)
     assert other.grad.norm() == pytest.approx(1)
 
 
@@ -392,13 +429,14 @@ def test_the_iou_is_that_of_sets(seed):
 
 
 def test_the_speed_is_logged_now_and_then(monkeypatch, caplog):
-    clock = iter([0.0, 6.0, 10.0, 36.0, 40.0])
+    clock = iter([0.0, 6.0, 10.0, 10.0, 36.0, 40.0, 40.0])
     monkeypatch.setattr("umtfss.training.report.time.monotonic", lambda: next(clock))
     report = Report(batch_size=4)
     with caplog.at_level(logging.INFO, "umtfss"):
         for step in (1, 2):
             report.loaded()
-            report.stepped(step, 5, 0.5, 0.25)
+            report.stepped()
+            report.log(step, 5, 0.5, 0.25)
     assert caplog.messages == [
         "step 2 of 5: loss 0.5000, IoU 0.250, 0.2 episodes/s, loader waited for 80 %, 1.0 min to go"
     ]

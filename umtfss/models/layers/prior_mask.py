@@ -56,18 +56,11 @@ def prior_mask(
     query_norm = torch.linalg.vector_norm(query_tokens, dim=2).clamp(min=_NORM)
     prior = torch.zeros_like(query_norm)
     for shot in range(shots):
-        # Only the foreground tokens are gathered, as most tokens are background. A sample with
-        # fewer foreground tokens than the largest repeats its first, so its maximum is the same.
+        tokens = support[:, shot].flatten(2).transpose(1, 2)
         member = foreground[:, shot].flatten(1)
         count = member.sum(1, keepdim=True)
-        largest = int(count.max())
-        if largest == 0:
-            continue
-        index = (~member).to(torch.uint8).argsort(dim=1, stable=True)[:, :largest]
-        rank = torch.arange(largest, device=index.device)
-        index = torch.where(rank < count, index, index[:, :1])
-        tokens = support[:, shot].flatten(2).transpose(1, 2)
-        cosine = torch.stack(list(map(_largest_cosine, query_tokens, tokens, index))) / query_norm
+        best = _largest_of_all if query.is_cuda else _largest_of_foreground
+        cosine = best(query_tokens, tokens, member) / query_norm
         if padding_is_seen:
             cosine = torch.where(count < member.shape[1], cosine.clamp(min=0), cosine)
         low = cosine.masked_fill(~valid, torch.inf).amin(1, keepdim=True)
@@ -75,6 +68,33 @@ def prior_mask(
         normalised = (cosine - low) / (high - low + _RANGE)
         prior += torch.where(valid & (count > 0), normalised, 0)
     return (prior / shots).view(query_valid.shape)
+
+
+def _largest_of_all(query: Tensor, support: Tensor, member: Tensor) -> Tensor:
+    """The result of `_largest_of_foreground` from the products with all tokens.
+
+    Most products are not needed, but the device waits for no number of tokens.
+    """
+    product = torch.bmm(query, F.normalize(support, dim=2, eps=_NORM).transpose(1, 2))
+    return product.masked_fill_(~member[:, None], -torch.inf).amax(2)
+
+
+def _largest_of_foreground(query: Tensor, support: Tensor, member: Tensor) -> Tensor:
+    """The largest cosine of each query token to foreground tokens, times its norm, (B, N).
+
+    Only the foreground tokens are gathered, as most tokens are background. A sample with fewer
+    foreground tokens than the largest repeats its first, so its maximum is the same.
+
+    Args:
+        query: (B, N, C).
+        support: (B, N, C).
+        member: (B, N) bool; the result of a sample without a foreground token has no meaning.
+    """
+    count = member.sum(1, keepdim=True)
+    index = (~member).to(torch.uint8).argsort(dim=1, stable=True)[:, : max(1, int(count.max()))]
+    rank = torch.arange(index.shape[1], device=index.device)
+    index = torch.where(rank < count, index, index[:, :1])
+    return torch.stack(list(map(_largest_cosine, query, support, index)))
 
 
 def _largest_cosine(query: Tensor, support: Tensor, index: Tensor) -> Tensor:

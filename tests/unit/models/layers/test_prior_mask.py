@@ -3,7 +3,12 @@
 import numpy as np
 import torch
 
-from umtfss.models.layers.prior_mask import masked_average, prior_mask
+from umtfss.models.layers.prior_mask import (
+    _largest_of_all,
+    _largest_of_foreground,
+    masked_average,
+    prior_mask,
+)
 
 
 def prior_by_numpy(
@@ -46,3 +51,16 @@ def test_masked_average_equals_numpy() -> None:
     expected = (features * weight[..., None]).sum(1) / (weight.sum(1, keepdim=True) + 0.0005)
     torch.testing.assert_close(masked_average(features, weight), expected)
     assert (masked_average(features, weight)[1] == 0).all()
+
+
+def test_all_products_have_the_largest_of_the_gathered_ones() -> None:
+    """The way of a GPU equals the way of a CPU, for other numbers of foreground tokens, too."""
+    random = torch.Generator().manual_seed(0)
+    query, support = (torch.randn(3, 20, 6, generator=random) for _ in range(2))
+    member = torch.rand(3, 20, generator=random) < 0.4
+    member[1, 3:] = False
+    member[1, 2] = True
+    found = _largest_of_all(query, support, member)
+    torch.testing.assert_close(found, _largest_of_foreground(query, support, member))
+    by_hand = torch.nn.functional.normalize(support[1, member[1]], dim=1) @ query[1].T
+    torch.testing.assert_close(found[1], by_hand.amax(0))
