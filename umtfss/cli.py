@@ -18,7 +18,16 @@ from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.experiment.load import load_experiment, read_config
 from umtfss.new_project import new_project
 from umtfss.plan.cells import floor_features, floor_run, matcher_run
-from umtfss.plan.cost import cheaper_features, estimate, training_features, warnings
+from umtfss.plan.cost import (
+    cheaper_features,
+    cpu_rates,
+    estimate,
+    gpu_rates,
+    memory,
+    tables_alone,
+    training_features,
+    warnings,
+)
 from umtfss.plan.plan import Plan, table_names
 from umtfss.plan.run import RunSpec
 
@@ -66,13 +75,18 @@ def init(
 def plan(
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
     table: Annotated[list[str] | None, typer.Option(help="only these, e.g. table4")] = None,
+    gpu: Annotated[
+        Path | None,
+        typer.Option(help="what `python -m benchmarks.gpu` wrote: hours of such a GPU"),
+    ] = None,
 ) -> None:
     """Print the distinct runs, how many cells share each, and the estimated cost."""
     console = Console(width=None)
     with _errors_as_text():
         chosen = _plan(experiment, table_names(table or []))
-        costs, lacking = estimate(chosen), warnings(chosen)
-        ways = training_features(chosen)
+        rates = cpu_rates() if gpu is None else gpu_rates(gpu)
+        costs, lacking = estimate(chosen, rates), warnings(chosen)
+        ways, alone = training_features(chosen, rates), tables_alone(chosen, rates)
     runs = Table("run", "cells", title=f"Runs of {chosen.experiment.name}", title_justify="left")
     for run, cells in chosen.runs.sharing.items():
         runs.add_row(run.path, str(cells))
@@ -86,7 +100,7 @@ def plan(
             shared.add_row(*map(str, row))
         console.print(shared)
     rows = Table(
-        "arrow", "jobs", "hours", "GB", title="Cost on this machine's CPU, rough",
+        "arrow", "jobs", "hours", "GB", title=f"Cost on {rates.of}, rough",
         title_justify="left",
     )  # fmt: skip
     for cost in costs:
@@ -94,6 +108,11 @@ def plan(
     hours, disk = sum(c.hours for c in costs), sum(c.gigabytes for c in costs)
     rows.add_row("all", str(sum(c.jobs for c in costs)), f"{hours:.2f}", f"{disk:.2f}")
     console.print(rows)
+    single = Table("table", "hours", "GB", title="Cost of one table alone", title_justify="left")
+    for name, (hours, disk) in alone.items():
+        single.add_row(name, f"{hours:.2f}", f"{disk:.2f}")
+    if alone:
+        console.print(single)
     features = Table(
         "features", "images", "hours", "GB", title="Features of trainings, either way",
         title_justify="left",
@@ -101,7 +120,11 @@ def plan(
     for way in ways:
         features.add_row(way.way, str(way.images), f"{way.hours:.2f}", f"{way.gigabytes:.2f}")
     console.print(features)
-    for line in (cheaper_features(chosen, ways), *lacking):
+    held = ", ".join(f"{arrow} {size:.0f} GB" for arrow, size in memory(chosen).items())
+    lines = [f"memory of the largest job, in fp32: {held}", cheaper_features(chosen, ways)]
+    if gpu is None:
+        lines.append("hours are of CPUs; --gpu FILE takes the rates of a measured GPU")
+    for line in (*lines, *lacking):
         console.print(f"Note: {line}.", soft_wrap=True, markup=False, highlight=False)
 
 

@@ -2,24 +2,27 @@
 
 Disk follows from grid sizes and channels. Time is floating-point work over the matrix-product rate
 of a core of this machine, divided by the measured efficiency of each arrow, plus the start of every
-job. All cores share the time.
+job. All cores share the time. With a table of `python -m benchmarks.gpu`, time is that of one such
+GPU.
 """
 
+import csv
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
 
-from umtfss.common.errors import DataError
+from umtfss.common.errors import ConfigError, DataError
 from umtfss.data.open import open_dataset
 from umtfss.experiment.backbones import backbone_spec, parts_of
 from umtfss.experiment.features import ExtractedConfig
 from umtfss.experiment.model import FFN_RATIO, ModelConfig
 from umtfss.plan.paths import FeatureCache
 from umtfss.plan.plan import Plan
-from umtfss.plan.run import RunSpec, TaskSource
+from umtfss.plan.run import EvaluationSpec, RunSpec, TaskSource
 
 # (H, W) of a typical photo of PASCAL VOC or COCO; exact sizes are known after images are read.
 TYPICAL_SIZE = (375, 500)
@@ -37,6 +40,12 @@ PSEUDO_MASK_SECONDS = 0.073
 DIFFUSION_GFLOP = 0.015
 # Core-seconds for the imports of a job.
 START_SECONDS = 6.0
+# Peak memory (benchmarks/README.md), GB: a process; in a training, a sample of two images of 3,600
+# tokens from a cache in fp32; in an evaluation, a batch of 8 and the images held in memory.
+PROCESS_GB, SAMPLE_GB, EVALUATION_GB = 1.1, 0.6, 3.4
+SAMPLE_TOKENS = 2 * 3600
+# The part and the line of the GPU's table that tell its rate, TFLOP/s.
+GPU_PART, GPU_STEP, GPU_NAME = "time shares", "training step", "card"
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Cost:
     Attributes:
         arrow: Name of the arrow.
         jobs: Number of jobs.
-        hours: Time on this machine's CPU with all cores busy, h.
+        hours: Time with all workers busy, h (see `Rates`).
         gigabytes: Disk space of the outputs, GB.
     """
 
@@ -54,6 +63,61 @@ class Cost:
     jobs: int
     hours: float
     gigabytes: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The speed of the workers that share the jobs.
+
+    Attributes:
+        of: What works, e.g. "this machine's CPU".
+        gflops: Arrow -> GFLOP/s of one worker.
+        workers: Number of workers.
+    """
+
+    of: str
+    gflops: Mapping[str, float]
+    workers: int
+
+    def seconds(self, arrow: str, gflop: float) -> float:
+        """Seconds of one worker for an arrow's work."""
+        return gflop / self.gflops[arrow]
+
+    def hours(self, jobs: int, seconds: float) -> float:
+        """Hours with all workers busy, for a number of jobs and their seconds in total."""
+        return (seconds + jobs * START_SECONDS) / self.workers / 3600
+
+
+def cpu_rates() -> Rates:
+    """The rates of this machine's cores."""
+    rate = matmul_rate()
+    gflops = {arrow: rate * part for arrow, part in EFFICIENCY.items()}
+    return Rates("this machine's CPU", gflops, os.cpu_count() or 1)
+
+
+def gpu_rates(table: Path) -> Rates:
+    """The rates of one GPU: every arrow at the rate of its training step.
+
+    Args:
+        table: What `python -m benchmarks.gpu` wrote on the GPU's machine.
+
+    Raises:
+        ConfigError: The file is missing, or does not tell the rate of a training step.
+    """
+    try:
+        with open(table, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        values = {(row["part"], row["what"]): row["value"] for row in rows}
+        rate = 1000 * float(values[GPU_PART, GPU_STEP])
+    except (OSError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{table} tells no rate of a GPU",
+            expected=f"a table with the line {GPU_STEP!r} of the part {GPU_PART!r}",
+            found=f"{type(error).__name__}: {error}",
+            fix="run python -m benchmarks.gpu --out FILE on its machine, and give FILE",
+        ) from error
+    name = values.get(("machine", GPU_NAME), "GPU")
+    return Rates(f"one {name}", dict.fromkeys(EFFICIENCY, rate), 1)
 
 
 @dataclass(frozen=True)
@@ -159,22 +223,25 @@ def training_episodes(plan: Plan, run: RunSpec) -> int:
     return (stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * (count * run.ratio // 100)
 
 
-def training_features(plan: Plan) -> list[TrainingFeatures]:
+def training_features(plan: Plan, rates: Rates) -> list[TrainingFeatures]:
     """The cost of the features of all trainings from a cache, and live.
 
     A cache computes every image once. Live features are computed for every image of every episode,
     with a new augmentation every time, and are not stored.
+
+    Args:
+        plan: The plan.
+        rates: The speed of the workers.
     """
-    features, cores = plan.features.extracted(plan.experiment.model.features), os.cpu_count() or 1
+    features = plan.features.extracted(plan.experiment.model.features)
     backbone, levels = backbone_spec(features.backbone), features.levels
     splits = {name for run in plan.runs.trained_runs for name in plan.runs.training_splits(run)}
     counts = {name: image_count(plan, *name.split("/")) for name in sorted(splits)}
     sizes = {name: _image_size(plan, name.split("/")[0]) for name in counts}
     seen = {name: backbone.resized(*size, features.long_side) for name, size in sizes.items()}
     passes = 1 + features.mirrored
-    # live images are padded to a square
     square = passes * backbone.gflop(*backbone.resized(1, 1, features.long_side), levels)
-    rate = matmul_rate() * EFFICIENCY["features"] * cores * 3600
+    rate = rates.gflops["features"] * rates.workers * 3600
 
     gflop = sum(n * passes * backbone.gflop(*seen[name], levels) for name, n in counts.items())
     stored = sum(n * backbone.image_bytes(*seen[name], levels) for name, n in counts.items())
@@ -221,16 +288,6 @@ def _image_size(plan: Plan, dataset: str) -> tuple[int, int]:
     return (shapes.height, shapes.width) if shapes else TYPICAL_SIZE
 
 
-def _core_seconds(arrow: str, gflop: float, rate: float) -> float:
-    """Core-seconds of an arrow's work; `rate` is the core's matrix-product rate, GFLOP/s."""
-    return gflop / (rate * EFFICIENCY[arrow])
-
-
-def _hours(jobs: int, seconds: float) -> float:
-    """Hours with all cores busy, for a number of jobs and their core-seconds in total."""
-    return (seconds + jobs * START_SECONDS) / (os.cpu_count() or 1) / 3600
-
-
 def _image_gflop(plan: Plan, features: ExtractedConfig, dataset: str) -> float:
     """GFLOP of the features of one image of a data set."""
     backbone = backbone_spec(features.backbone)
@@ -255,30 +312,52 @@ def _cache_cost(plan: Plan, cache: FeatureCache) -> tuple[float, float]:
     return images * gflop, images * bytes_of_image / 1e9
 
 
-def _episode_seconds(
-    plan: Plan, run: RunSpec, dataset: str, shot: int, arrow: str, rate: float
-) -> float:
-    """Core-seconds of one episode of a data set: the model, and the features if they are live."""
+def _episode_seconds(plan: Plan, run: RunSpec, shot: int, arrow: str, rates: Rates) -> float:
+    """Seconds of a worker for the model on one episode; features are not counted."""
     features = plan.features.model_features(run)
     tokens = backbone_spec(features.backbone).grid(features.long_side, features.long_side)[0] ** 2
     settings = plan.experiment.model.changed(dict(run.overrides))  # all models count as UMTFSS
     model = episode_gflop(settings, tokens, sum(features.mid_channels), shot)
     passes = 3 if arrow == "training" else 1  # forward and backward
-    seconds = _core_seconds(arrow, passes * model, rate)
-    if features.live is not None:
-        image = _image_gflop(plan, features.live, dataset)
-        seconds += (1 + shot) * _core_seconds("features", image, rate)
+    return rates.seconds(arrow, passes * model)
+
+
+def _trained_seconds(plan: Plan, run: RunSpec, rates: Rates) -> float:
+    """Seconds of a worker for a training, live features included, padded to a square."""
+    shot, live = plan.runs.training_settings(run).shot, plan.features.model_features(run).live
+    seconds = _episode_seconds(plan, run, shot, "training", rates)
+    if live is not None:
+        backbone = backbone_spec(live.backbone)
+        square = backbone.gflop(*backbone.resized(1, 1, live.long_side), live.levels)
+        work = (1 + live.mirrored) * square
+        seconds += (1 + shot) * rates.seconds("features", work)
+    return training_episodes(plan, run) * seconds
+
+
+def _tested_seconds(plan: Plan, spec: EvaluationSpec, episodes: int, rates: Rates) -> float:
+    """Seconds of a worker for an evaluation; live features are computed once an image."""
+    seconds = episodes * _episode_seconds(plan, spec.run, spec.shot, "evaluation", rates)
+    live = plan.features.model_features(spec.run).live
+    if live is not None:
+        split = plan.paths.tested_split(spec.dataset).split("/")
+        images = min(image_count(plan, *split), episodes * (1 + spec.shot))
+        seconds += images * rates.seconds("features", _image_gflop(plan, live, spec.dataset))
     return seconds
 
 
-def estimate(plan: Plan) -> list[Cost]:
-    """The cost of every arrow that takes long or needs much disk space."""
-    experiment, rate, shards = plan.experiment, matmul_rate(), plan.experiment.extraction.shards
+def estimate(plan: Plan, rates: Rates) -> list[Cost]:
+    """The cost of every arrow that takes long or needs much disk space.
+
+    Args:
+        plan: The plan.
+        rates: The speed of the workers. Pseudo-masks are made by this machine's cores in any case.
+    """
+    experiment, shards = plan.experiment, plan.experiment.extraction.shards
 
     caches = [_cache_cost(plan, cache) for cache in plan.feature_caches]
     jobs = len(caches) * shards
-    seconds = _core_seconds("features", sum(work for work, _ in caches), rate)
-    costs = [Cost("features", jobs, _hours(jobs, seconds), sum(disk for _, disk in caches))]
+    seconds = rates.seconds("features", sum(work for work, _ in caches))
+    costs = [Cost("features", jobs, rates.hours(jobs, seconds), sum(disk for _, disk in caches))]
 
     pooled = [name for pool in plan.runs.pools for name in experiment.pools[pool].images]
     salient = [run.pool for run in plan.runs.trained_runs if run.tasks is TaskSource.SALIENCY]
@@ -286,18 +365,12 @@ def estimate(plan: Plan) -> list[Cost]:
     pooled += ["/".join(pair) for pair in plan.superpixel_splits]
     images = sum(image_count(plan, *name.split("/")) for name in pooled)
     jobs, seconds = len(pooled) * shards, images * PSEUDO_MASK_SECONDS
-    costs.append(Cost("pseudo_masks", jobs, _hours(jobs, seconds), images * 2.5e-5))
+    hours = Rates("cores", {}, os.cpu_count() or 1).hours(jobs, seconds)
+    costs.append(Cost("pseudo_masks", jobs, hours, images * 2.5e-5))
 
-    trained = 0.0
-    for run in plan.runs.trained_runs:
-        shot, dataset = (
-            plan.runs.training_settings(run).shot,
-            plan.runs.training_splits(run)[0].split("/")[0],
-        )
-        seconds = _episode_seconds(plan, run, dataset, shot, "training", rate)
-        trained += training_episodes(plan, run) * seconds
+    trained = sum(_trained_seconds(plan, run, rates) for run in plan.runs.trained_runs)
     jobs = len(plan.runs.trained_runs)
-    costs.append(Cost("training", jobs, _hours(jobs, trained), jobs * 0.02))
+    costs.append(Cost("training", jobs, rates.hours(jobs, trained), jobs * 0.02))
 
     tested, files = 0.0, 0
     specs = {spec for table in plan.runs.tables for spec in plan.runs.evaluations_of(table)}
@@ -305,7 +378,36 @@ def estimate(plan: Plan) -> list[Cost]:
         episodes = experiment.datasets[spec.dataset].test_episodes * len(spec.folds) * spec.seeds
         files += episodes
         if spec.run.is_trained:
-            place = (spec.dataset, spec.shot, "evaluation", rate)
-            tested += episodes * _episode_seconds(plan, spec.run, *place)
-    costs.append(Cost("evaluation", len(specs), _hours(len(specs), tested), files * 3e-8))
+            tested += _tested_seconds(plan, spec, episodes, rates)
+    costs.append(Cost("evaluation", len(specs), rates.hours(len(specs), tested), files * 3e-8))
     return costs
+
+
+def tables_alone(plan: Plan, rates: Rates) -> dict[str, tuple[float, float]]:
+    """Table -> hours and GB of disk if this table alone is made, from the start."""
+    found = {}
+    for table in plan.runs.tables:
+        costs = estimate(Plan(plan.experiment, [table.name]), rates)
+        found[table.name] = sum(c.hours for c in costs), sum(c.gigabytes for c in costs)
+    return found
+
+
+def memory(plan: Plan) -> dict[str, float]:
+    """Arrow -> memory of its largest job in fp32, GB; on a GPU most of a training is there."""
+    experiment, trainings = plan.experiment, [0.0]
+    for run in plan.runs.trained_runs:
+        stage, features = plan.runs.training_settings(run), plan.features.model_features(run)
+        side = backbone_spec(features.backbone).grid(features.long_side, features.long_side)[0]
+        images = stage.batch_size * (1 + stage.shot)
+        trainings.append(PROCESS_GB + SAMPLE_GB * images * side**2 / SAMPLE_TOKENS)
+    vectors = [0.0]
+    for pool in plan.runs.pools:
+        name = experiment.clustered_features(pool)
+        level = experiment.features[name].level
+        channels = plan.features.channels(name)[level]
+        vectors.append(PROCESS_GB + 4e-9 * experiment.clustering.memory_vectors * channels)
+    return {
+        "clustering": max(vectors),
+        "training": max(trainings),
+        "evaluation": PROCESS_GB + EVALUATION_GB,
+    }

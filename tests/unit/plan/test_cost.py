@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from umtfss.common.errors import ConfigError
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.evaluation import EvaluationConfig, RefineConfig
 from umtfss.experiment.features import ExtractedConfig
@@ -12,11 +13,16 @@ from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.tables import TablesConfig
 from umtfss.plan.cost import (
     PSEUDO_MASK_SECONDS,
+    Rates,
     cheaper_features,
+    cpu_rates,
     episode_gflop,
     estimate,
+    gpu_rates,
     image_count,
     matmul_rate,
+    memory,
+    tables_alone,
     training_features,
     warnings,
 )
@@ -48,7 +54,7 @@ def test_images_are_counted_as_their_reader_lists_them(tmp_path, monkeypatch):
 
 
 def test_disk_of_the_features_follows_from_grid_and_channels(plan):
-    features = next(cost for cost in estimate(plan) if cost.arrow == "features")
+    features = next(cost for cost in estimate(plan, cpu_rates()) if cost.arrow == "features")
     # 216x288 at long side 280: 193x257 px, 13x17 tokens of 16 px, levels of 120 and 352 channels
     assert features.gigabytes == pytest.approx(800 * 13 * 17 * (120 + 352) * 2 / 1e9)
     assert features.hours > 0
@@ -63,7 +69,7 @@ def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkey
         "evaluation": EvaluationConfig(refine=RefineConfig(superpixels=0.5)),
     }
     plain, other = (
-        {cost.arrow: cost for cost in estimate(one)}
+        {cost.arrow: cost for cost in estimate(one, cpu_rates())}
         for one in (plan, Plan(experiment.model_copy(update=changed)))
     )
     starts = plain["features"].jobs * 6 / 2 / 3600
@@ -80,7 +86,9 @@ def test_the_kept_part_of_diffused_features_takes_disk(monkeypatch):
     plain = experiment.diffused["diffused"].model_copy(update={"keep": 0.0})
     without = {**experiment.features, "diffused": plain}
     disk = [
-        next(cost.gigabytes for cost in estimate(Plan(one)) if cost.arrow == "features")
+        next(
+            cost.gigabytes for cost in estimate(Plan(one), cpu_rates()) if cost.arrow == "features"
+        )
         for one in (experiment, experiment.model_copy(update={"features": without}))
     ]
     # train and val of 375x500 px: 18x24 tokens, each with 128 fp16 channels more
@@ -90,7 +98,7 @@ def test_the_kept_part_of_diffused_features_takes_disk(monkeypatch):
 def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
     monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    cache, live = training_features(plan)
+    cache, live = training_features(plan, cpu_rates())
     assert (cache.way, cache.images) == ("cache", 600)
     assert cache.gigabytes == pytest.approx(600 * 13 * 17 * (120 + 352) * 2 / 1e9)
     # every step has 4 episodes of a query and a support
@@ -128,7 +136,7 @@ def test_what_is_not_there_is_said(plan, monkeypatch, tmp_path):
 
 
 def test_every_arrow_is_counted(plan):
-    costs = {cost.arrow: cost for cost in estimate(plan)}
+    costs = {cost.arrow: cost for cost in estimate(plan, cpu_rates())}
     assert set(costs) == {"features", "pseudo_masks", "training", "evaluation"}
     assert costs["training"].jobs == len(plan.runs.trained_runs)
     assert costs["evaluation"].jobs == len(plan.runs.evaluations)
@@ -161,7 +169,7 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         "evaluation": experiment.evaluation.model_copy(update={"refine": RefineConfig()}),
     }
     measured = experiment.model_copy(update=update)
-    costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured))}
+    costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured), cpu_rates())}
     assert costs["features"] == pytest.approx(340, rel=0.05)
     assert costs["pseudo_masks"] == pytest.approx(85, rel=0.05)
     assert costs["training"] / 9 == pytest.approx(50 / 2, rel=0.1)
@@ -172,7 +180,7 @@ def test_the_start_of_jobs_counts(plan, monkeypatch):
     """With processors that take no time, jobs still start."""
     monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 1e12)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    costs = {cost.arrow: cost for cost in estimate(plan)}
+    costs = {cost.arrow: cost for cost in estimate(plan, cpu_rates())}
     assert 3600 * costs["training"].hours == pytest.approx(costs["training"].jobs * 6 / 3)
 
 
@@ -184,3 +192,62 @@ def test_work_grows_with_tokens_and_shots():
 
 def test_the_rate_is_that_of_a_computer():
     assert 0.1 < matmul_rate(0.05) < 1e6
+
+
+TABLE = """part,what,value,unit,goal,verdict,note
+machine,card,Card X,,,,
+time shares,training step,40.0,TFLOP/s,,,
+"""
+
+
+def test_hours_of_a_gpu_follow_from_the_rate_of_its_step(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("umtfss.plan.cost.START_SECONDS", 0.0)
+    path = tmp_path / "gpu.csv"
+    path.write_text(TABLE)
+    rates = gpu_rates(path)
+    assert (rates.of, rates.workers) == ("one Card X", 1)
+    slow = Rates("slow", dict.fromkeys(rates.gflops, 4000.0), 2)
+    fast, twentieth = ({c.arrow: c.hours for c in estimate(plan, one)} for one in (rates, slow))
+    for arrow in ("features", "training", "evaluation"):
+        assert twentieth[arrow] == pytest.approx(5 * fast[arrow]), arrow
+    assert fast["pseudo_masks"] == twentieth["pseudo_masks"] > 0  # made by this machine's cores
+
+
+def test_a_table_without_the_rate_is_refused(tmp_path):
+    path = tmp_path / "gpu.csv"
+    for content in (None, "part,what,value\nsteps,batch 4,3\n", "nothing"):
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(ConfigError, match=r"tells no rate of a GPU(?s:.*)benchmarks\.gpu"):
+            gpu_rates(path)
+
+
+def test_tables_that_share_trainings_cost_more_one_by_one(plan):
+    rates = Rates("two", dict.fromkeys(cpu_rates().gflops, 100.0), 2)
+    alone = tables_alone(plan, rates)
+    whole = sum(cost.hours for cost in estimate(plan, rates))
+    assert set(alone) == {table.name for table in plan.runs.tables}
+    assert max(hours for hours, _ in alone.values()) < whole
+    assert sum(hours for hours, _ in alone.values()) > whole
+
+
+def test_live_test_images_are_computed_once(monkeypatch):
+    """All 1,449 images of PASCAL's test split; of COCO's 40,137 no more than are drawn."""
+    monkeypatch.setattr("umtfss.plan.cost.START_SECONDS", 0.0)
+    paper = Plan(load_experiment("paper"), ["table3"])
+    live = Rates("x", {"features": 1.0, "training": 1e12, "evaluation": 1e12}, 1)
+    hours = {cost.arrow: cost.hours for cost in estimate(paper, live)}
+    specs = {s for table in paper.runs.tables for s in paper.runs.evaluations_of(table)}
+    backbone = backbone_spec("resnet50")
+    gflop = backbone.gflop(*backbone.resized(375, 500, 473), ["layer4"])
+    drawn = {one: 5000 * 4 * one.seeds * (1 + one.shot) for one in specs if one.run.is_trained}
+    images = sum(1449 if s.dataset == "pascal" else min(n, 40_137) for s, n in drawn.items())
+    assert 3600 * hours["evaluation"] == pytest.approx(images * gflop, rel=1e-3)
+
+
+def test_memory_grows_with_batch_and_grid():
+    """A step on four episodes of 60 x 60 tokens takes 2.4 GB beside the process."""
+    found = memory(Plan(load_experiment("paper")))
+    largest = 1.1 + 0.6 * 32 * 2 * 60 * 60 / (2 * 60 * 60)  # COCO: batch 32
+    assert found["training"] == pytest.approx(largest)
+    assert found["clustering"] > 1.1
