@@ -166,6 +166,41 @@ class LiveRun:
         )
 
 
+class LiveTest:
+    """Test episodes whose images are computed once, as an evaluation tests them.
+
+    Args:
+        setup: Device and folder.
+        setting: Sizes.
+        images: Images that the episodes share.
+        episodes: Number of episodes.
+        shots: K.
+    """
+
+    def __init__(
+        self, setup: Setup, setting: Setting, images: int, episodes: int, shots: int
+    ) -> None:
+        self.setup, self.setting = setup, setting
+        self.extractor = random_extractor(tuple(setting.channels)).to(setup.device)
+        self.extractor.precision = MIXED_DTYPES.get(half_precision(setup))
+        self.images = NoiseImages(images, setting.label_size)
+        self.episodes = draw_episodes(self.images.ids, episodes, shots)
+        self.model = setting.learner()
+
+    def test(self, batch: int) -> None:
+        """Test all episodes; no feature is known before."""
+        setting, setup = self.setting, self.setup
+        options = ScoringOptions(
+            setting.mid,
+            setting.high,
+            batch_size=batch,
+            device=setup.device,
+            amp=half_precision(setup),  # type: ignore[arg-type]  # one of the three
+        )
+        store = KeptFeatures(LiveFeatures(self.extractor, self.images, setting.pixels))
+        evaluate(self.model, self.episodes, EpisodeImages(self.images, store), options, False)
+
+
 def reference_seconds(setup: Setup, shots: int) -> tuple[float, float]:
     """Seconds of a training step and of a test episode of the plain reference, of one episode."""
     sizes = sizes_of(setup)
@@ -198,25 +233,14 @@ def steps(setup: Setup) -> Iterator[Row]:
 def tests(setup: Setup) -> Iterator[Row]:
     """Test episodes, every image computed once, against the reference."""
     sizes, setting = sizes_of(setup), sizes_of(setup).setting
-    extractor = random_extractor(tuple(setting.channels)).to(setup.device)
-    extractor.precision = MIXED_DTYPES.get(half_precision(setup))
     for shots in sizes.shots:
         _, plain = reference_seconds(setup, shots)
         yield Row(f"reference, {shots} shots", plain, "s/episode", note="fp32")
         yield from memory(f"reference, {shots} shots", setup.device)
         for batch in sizes.batches:
-            images = NoiseImages(sizes.images, setting.label_size)
-            options = ScoringOptions(
-                setting.mid,
-                setting.high,
-                batch_size=batch,
-                device=setup.device,
-                amp=half_precision(setup),  # type: ignore[arg-type]  # one of the three
-            )
-            store = KeptFeatures(LiveFeatures(extractor, images, setting.pixels))
-            listed = draw_episodes(images.ids, sizes.episodes, shots)
+            run = LiveTest(setup, setting, sizes.images, sizes.episodes, shots)
             start = time.perf_counter()
-            evaluate(setting.learner(), listed, EpisodeImages(images, store), options, False)
+            run.test(batch)
             seconds = (time.perf_counter() - start) / sizes.episodes
             what = f"batch {batch}, {shots} shots"
             note = f"{sizes.episodes} episodes of {sizes.images} images"
