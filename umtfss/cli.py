@@ -111,7 +111,7 @@ def plan(
     single = Table("table", "hours", "GB", title="Cost of one table alone", title_justify="left")
     for name, (hours, disk) in alone.items():
         single.add_row(name, f"{hours:.2f}", f"{disk:.2f}")
-    if alone:
+    if len(alone) > 1:
         console.print(single)
     features = Table(
         "features", "images", "hours", "GB", title="Features of trainings, either way",
