@@ -60,10 +60,10 @@ def test_a_rank_correlation_agrees_with_a_plain_loop() -> None:
     printed = [50.0, 52.0, 52.0, 60.0, 61.0, 70.0]
     models = [
         [
-            [simulate(10 * fold, 40, shift=0.01 * place + 0.05 * training) for fold in range(2)]
+            [simulate(10 * fold, 40, shift=0.01 * place + gain * training) for fold in range(2)]
             for training in range(2)
         ]
-        for place in (1, 0, 2, 4, 3, 9)
+        for place, gain in ((1, 0.3), (0, 0.1), (2, 0.1), (4, 0.1), (3, 0.1), (9, 0.1))
     ]
     found = rank_interval(models, printed, resamples=2000, coverage=0.8)
     rng, drawn = np.random.default_rng(0), []
