@@ -344,7 +344,8 @@ def transductive_task(side: int, channels: int) -> TransductiveTask:
     tokens = torch.randn(2, side * side, channels, generator=random)
     label = torch.zeros(side * side)
     label[: side * side // 5] = 1
-    return TransductiveTask(*F.normalize(tokens, dim=2), label, 1)
+    query, support = F.normalize(tokens, dim=2)
+    return TransductiveTask(query, support, label, 1)
 
 
 def fit_by_autograd(task: TransductiveTask) -> LinearClassifier:

@@ -155,12 +155,12 @@ def rank_interval(
         ValueError: Episodes differ.
     """
     trainings = [training for model in models for training in model]
-    number = len(trainings[0])
     parts = [
         _fold([training[k] for training in trainings], tested, k, resamples, "miou")
-        for k in range(number)
+        for k in range(len(trainings[0]))
     ]
-    values, drawn = (sum(part) / number for part in zip(*parts, strict=True))
+    values = np.mean([of_fold for of_fold, _ in parts], axis=0)
+    drawn = np.mean([of_fold for _, of_fold in parts], axis=0)
     means, redrawn, first = [], [], 0
     for place, model in enumerate(models):
         own = slice(first, first := first + len(model))

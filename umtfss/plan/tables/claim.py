@@ -61,8 +61,11 @@ class Claim(Generic[Measured]):
     @property
     def measurements(self) -> Iterator[Measured]:
         """Every measurement of the claim, repetitions included."""
-        for one in (*self.comparisons, *self.rankings):
-            for _, cell in one.terms:
+        for comparison in self.comparisons:
+            for _, cell in comparison.terms:
+                yield from cell.measurements
+        for ranking in self.rankings:
+            for _, cell in ranking.terms:
                 yield from cell.measurements
 
     def of(self, change: Callable[[Measured], Other]) -> "Claim[Other]":
