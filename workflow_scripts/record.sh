@@ -2,6 +2,7 @@
 # Bring every result of config.yaml's experiment up to date, then record and push it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+workflow_scripts/check_remote.sh
 snakemake --cores all -- all_recorded
 dvc commit -f
 dvc push

@@ -3,6 +3,7 @@
 # up to date. The status check comes first: --touch alone would bless stale results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+workflow_scripts/check_remote.sh
 dvc pull
 # First write the settings and digests of this tree: a change of another experiment's file, or of a
 # comment, does no harm.

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.shared_files import REQUIRED, absent
+from umtfss import __version__
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
 
@@ -89,6 +90,11 @@ def test_a_stage_watches_the_digest_of_its_arrow_alone():
 def test_shipped_experiments_find_raw_data_within_the_project():
     for path in (PACKAGE_ROOT / "experiments").glob("*.yaml"):
         assert load_experiment(path.stem).data_root == "data", path
+
+
+def test_the_citation_has_the_version_of_the_package():
+    citation = yaml.safe_load((PACKAGE_ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
 
 
 def test_absent_files_skip_a_test_or_fail_it(monkeypatch):

@@ -7,6 +7,15 @@ pytestmark = pytest.mark.slow
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
 
 
+@pytest.mark.parametrize("script", ["restore", "record"])
+def test_without_a_remote_nothing_starts(fresh, script):
+    fresh.run("git", "init", "-q")
+    refused = fresh.run(f"workflow_scripts/{script}.sh", check=False)
+    assert refused.returncode == 1
+    assert "dvc remote add -d store" in refused.stderr
+    assert not refused.stdout
+
+
 def test_record_clone_restore_nothing_to_do(finished, tmp_path):
     for command in (
         ("git", "init", "-q"),

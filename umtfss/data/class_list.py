@@ -42,12 +42,27 @@ def read_class_list(root: Path) -> ClassList:
         names = sorted(one.name for one in root.iterdir() if one.is_dir() and one.name[0] != ".")
     else:
         names = []
+    fix = f"write {path}, a name a line in the order of the values in masks, or use sub-folders"
+    return checked_classes(root, names, fix)
+
+
+def checked_classes(root: Path, names: list[str], fix: str) -> ClassList:
+    """The classes of a folder with their folds.
+
+    Args:
+        root: The folder.
+        names: Names of the classes.
+        fix: What to do if the names cannot be used.
+
+    Raises:
+        DataError: There are too few or too many names, or one is repeated, or folds are wrong.
+    """
     if len(names) < 2 or len(names) > MOST_CLASSES or len(set(names)) < len(names):
         raise DataError(
             f"{root} does not say its classes",
-            expected=f"2 to {MOST_CLASSES} distinct names, the lines of {CLASSES} or sub-folders",
+            expected=f"2 to {MOST_CLASSES} distinct names",
             found=", ".join(names[:10]) or "none",
-            fix=f"write {path}, a name a line in the order of the values in masks",
+            fix=fix,
         )
     return ClassList(tuple(names), _folds(root / FOLD_LIST, names))
 

@@ -69,7 +69,8 @@ class CocoDataset:
                 f"{root} is not a COCO folder",
                 expected=f"annotations/instances_{{train,val}}{YEARS[0]}.json (or {YEARS[1]})",
                 found=sorted(path.name for path in root.rglob("instances_*.json"))[:10],
-                fix="unpack annotations_trainval2014.zip, train2014.zip and val2014.zip in it",
+                fix="unpack annotations_trainval2014.zip, train2014.zip and val2014.zip in it; an "
+                "export of your own is read by `kind: coco_json`",
             )
         self.year = complete[0]
 
@@ -178,7 +179,8 @@ def _read_annotations(path: Path) -> _Annotations:
         raise DataError(
             f"{path} is not an instance annotation file of COCO ({type(error).__name__}: {error})",
             expected="the keys images, annotations and categories, and polygons where not a crowd",
-            fix="fetch annotations_trainval2014.zip again",
+            fix="fetch annotations_trainval2014.zip again; categories of your own are read by "
+            "`kind: coco_json`",
         ) from error
 
 
@@ -198,7 +200,7 @@ def _flatten(raw: dict[str, Any], path: Path) -> _Annotations:
         painted = rows.setdefault(image_id, [])
         if item["iscrowd"]:
             continue
-        _check_polygons(item, sizes[image_id], path)
+        check_polygons(item, sizes[image_id], path)
         polygons = [polygon for polygon in item["segmentation"] if len(polygon) >= 6]
         if not polygons:  # fewer than three points enclose nothing
             continue
@@ -211,7 +213,7 @@ def _flatten(raw: dict[str, Any], path: Path) -> _Annotations:
     return _Annotations(sizes, rows, class_id, polygon_start, point_start, coordinates)
 
 
-def _check_polygons(item: dict[str, Any], size: tuple[int, int], path: Path) -> None:
+def check_polygons(item: dict[str, Any], size: tuple[int, int], path: Path) -> None:
     """Refuse what cannot be painted: masks that are no polygons, and points far from the image.
 
     Painting clips polygons to the image. Its memory grows with their length, so a point may lie

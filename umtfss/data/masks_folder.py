@@ -60,7 +60,7 @@ class MasksFolderDataset:
         if lists:  # the other split's list alone: this split is the rest
             listed = set(self._listed(lists[0]))
             return [one for one in sorted(self._files) if one not in listed]
-        return [one for one in sorted(self._files) if _drawn_split(one) == split]
+        return [one for one in sorted(self._files) if drawn_split(one) == split]
 
     def image(self, image_id: str) -> np.ndarray:
         """The image, (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says.
@@ -154,6 +154,6 @@ class MasksFolderDataset:
         return found, problems
 
 
-def _drawn_split(image_id: str) -> str:
+def drawn_split(image_id: str) -> str:
     """The split of an image, drawn by its id."""
     return "val" if generator("split", image_id).random() < VAL_PART else "train"

@@ -48,6 +48,11 @@ def open_dataset(source: DatasetSource, raw_data: Path | None = None) -> Dataset
 
             assert source.class_list is not None  # the plan reads it
             return MasksFolderDataset(name, root, source.class_list)
+        case "coco_json":
+            from umtfss.data.coco_json import CocoJsonDataset
+
+            assert source.class_list is not None  # the plan reads it
+            return CocoJsonDataset(name, root, source.class_list)
         case "folder":
             from umtfss.data.folder import FolderDataset
 

@@ -24,7 +24,7 @@ class DatasetSource:
         folder: The data set's folder, relative to the root of raw data or, for kind shapes, to the
             project's root; or an absolute path.
         shapes: Settings of the drawing, for kind shapes alone.
-        class_list: Classes and folds that the data set's folder says, for kind masks_folder alone.
+        class_list: Classes and folds that the data set's folder says, for kinds of one's own alone.
     """
 
     name: str

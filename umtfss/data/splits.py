@@ -43,7 +43,7 @@ def class_folds(kind: str, own: ClassList | None = None) -> tuple[tuple[int, ...
     if kind not in CLASS_COUNTS:
         raise ConfigError(
             f"a data set of kind {kind!r} has no classes",
-            expected=f"one of {sorted(CLASS_COUNTS)}, or masks_folder",
+            expected=f"one of {sorted(CLASS_COUNTS)}, masks_folder or coco_json",
             found=kind,
             fix="test on a data set with masks",
         )

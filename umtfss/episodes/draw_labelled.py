@@ -66,7 +66,8 @@ def draw_test_episodes(
                 expected=f"at least {shot + 1} images with {min_area} px of the class",
                 found=f"{len(pools[class_id])} images",
                 fix=f"add images of the class, lower datasets.{index.dataset}.min_class_area, "
-                f"set its rare_classes to leave_out, or take {shot} out of evaluation.shots",
+                + ("set its rare_classes to leave_out, " if rare_classes == "refuse" else "")
+                + f"or take {shot} out of evaluation.shots",
             )
     images = [rows[i] for i in index.images_with(classes, min_area)]
     present = _present(pools)

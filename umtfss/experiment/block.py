@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from difflib import get_close_matches
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 FOLDS = (0, 1, 2, 3)
 ALL_LABELS = 100  # percent of the training images
@@ -19,6 +19,12 @@ def _each_once(values: list[Item]) -> list[Item]:
     return values
 
 
+def _written_off(value: Any) -> Any:
+    return "off" if value is False else value
+
+
+Unquoted = BeforeValidator(_written_off)  # YAML reads a plain `off` as false
+Amp = Annotated[Literal["off", "bf16", "fp16"], Unquoted]
 Distinct = Annotated[list[Item], AfterValidator(_each_once)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]

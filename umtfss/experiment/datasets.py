@@ -10,7 +10,8 @@ from umtfss.experiment.block import Block, Name, PositiveInt, known
 OFFICIAL_TEST_SPLIT = "val"
 DATA_ROOT_VARIABLE = "UMTFSS_DATA_ROOT"
 
-Kind = Literal["voc2012", "coco", "shapes", "masks_folder", "folder"]
+Kind = Literal["voc2012", "coco", "shapes", "masks_folder", "coco_json", "folder"]
+OWN_KINDS = ("masks_folder", "coco_json")  # classes and folds are data of their folder
 PerFold = Annotated[list[PositiveInt], Field(min_length=4, max_length=4)]
 
 
@@ -90,10 +91,8 @@ class DatasetConfig(Block):
             raise ValueError(f"kind {self.kind} takes a `folder:` and no block `shapes:`")
         if self.download and self.kind not in ("voc2012", "coco"):
             raise ValueError("only voc2012 and coco can be downloaded")
-        if self.kind == "masks_folder" and (
-            self.expected_fold_images or self.expected_smallest_class
-        ):
-            raise ValueError("kind masks_folder takes expected_images, but no counts of folds")
+        if self.kind in OWN_KINDS and (self.expected_fold_images or self.expected_smallest_class):
+            raise ValueError(f"kind {self.kind} takes expected_images, but no counts of folds")
         if self.kind != "folder":
             known(self.test_split, self.splits, "test_split")
         return self

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umtfss.experiment.block import Block, Distinct, Fraction, PositiveInt
+from umtfss.experiment.block import Amp, Block, Distinct, Fraction, PositiveInt
 
 Metric = Literal["miou", "class_means"]  # the fields of `Score` that a table shows
 
@@ -41,7 +41,7 @@ class EvaluationConfig(Block):
     batch_size: PositiveInt = Field(8, description="episodes per forward pass")
     bootstrap: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples")
     interval: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="coverage of intervals")
-    amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
+    amp: Amp = Field("off", description="mixed precision")
     refine: RefineConfig = Field(
         default_factory=RefineConfig, description="refinement of the scores of all models"
     )

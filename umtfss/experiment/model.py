@@ -208,7 +208,9 @@ class ModelConfig(Block):
 class ModelBlock(ModelConfig):
     """The meta-learner and its features."""
 
-    features: Name = Field(description="named features that the meta-learner reads")
+    features: Name = Field(
+        "", description="named features that the meta-learner reads; absent: the only ones"
+    )
 
 
 def sub_blocks() -> dict[str, type[Block]]:

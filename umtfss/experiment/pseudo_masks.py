@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umtfss.experiment.block import Block, Name, PositiveInt
+from umtfss.experiment.block import Block, Name, PositiveInt, Unquoted
 
 
 class PseudoMasksConfig(Block):
@@ -15,7 +15,7 @@ class PseudoMasksConfig(Block):
         description="named features whose pixels are assigned to clusters, e.g. the clustered "
         "features at another long_side; null: the clustered features",
     )
-    superpixels: Literal["felzenszwalb", "off"] = Field(
+    superpixels: Annotated[Literal["felzenszwalb", "off"], Unquoted] = Field(
         "felzenszwalb", description="superpixels of the majority vote"
     )
     scale: Annotated[float, Field(gt=0)] = Field(

@@ -5,6 +5,7 @@ Each block has a module of this package; `umtfss/experiment/load.py` reads a fil
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -39,7 +40,7 @@ class Experiment(Block):
     clustering: ClusteringConfig = Field(default_factory=ClusteringConfig)
     pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
     episodes: EpisodesConfig = Field(default_factory=EpisodesConfig)
-    model: ModelBlock = Field(description="the meta-learner")
+    model: ModelBlock = Field(default_factory=ModelBlock, description="the meta-learner")
     floor: FloorConfig = Field(default_factory=FloorConfig)
     training: dict[Name, TrainingConfig] = Field(
         min_length=1,
@@ -57,6 +58,17 @@ class Experiment(Block):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tables: TablesConfig = Field(description="tables to fill")
     seed: int = Field(0, description="seed of training and pseudo-episodes, from config.yaml")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_model(cls, data: Any) -> Any:
+        """A model reads the only features, if it names none."""
+        if not isinstance(data, dict) or not isinstance(data.get("features"), dict):
+            return data
+        model = data.get("model", {})
+        if isinstance(model, dict) and "features" not in model and len(data["features"]) == 1:
+            return {**data, "model": {**model, "features": next(iter(data["features"]))}}
+        return data
 
     @model_validator(mode="after")
     def _check_names(self) -> "Experiment":

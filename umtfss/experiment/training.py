@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from umtfss.experiment.augment import AugmentConfig
-from umtfss.experiment.block import Block, Fraction, Name, PositiveInt
+from umtfss.experiment.block import Amp, Block, Fraction, Name, PositiveInt
 
 LENGTH = ("epochs", "steps", "batch_size", "shot")  # keys that decide how many episodes are drawn
 
@@ -76,7 +76,7 @@ class TrainingConfig(Block):
         description="decay of the exponential moving average of weights that a training leaves "
         "(0.99 averages about 100 steps); null: the training leaves its last weights",
     )
-    amp: Literal["off", "bf16", "fp16"] = Field("off", description="mixed precision")
+    amp: Amp = Field("off", description="mixed precision")
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
         None, description="largest norm of the gradients"
     )

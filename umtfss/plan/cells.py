@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from umtfss.experiment.block import FOLDS
+from umtfss.experiment.datasets import OWN_KINDS
 from umtfss.experiment.evaluation import Metric
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.run import Measurement, RunSpec, TaskSource
@@ -347,7 +348,7 @@ def build_table(
     """
     tested = sorted({m.dataset for cell in cells for m in cell.measurements})
     settings = {dataset: experiment.datasets[dataset] for dataset in tested}
-    own = {dataset for dataset, one in settings.items() if one.kind == "masks_folder"}
+    own = {dataset for dataset, one in settings.items() if one.kind in OWN_KINDS}
     cells = [  # the paper has no number for a data set of one's own
         replace(cell, paper=None) if own & {m.dataset for m in cell.measurements} else cell
         for cell in cells

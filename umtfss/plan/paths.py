@@ -6,6 +6,7 @@ from pathlib import Path
 
 from umtfss.data.class_list import ClassList, read_class_list
 from umtfss.data.source import DatasetSource
+from umtfss.experiment.datasets import OWN_KINDS
 from umtfss.experiment.schema import Experiment
 from umtfss.plan.run import EvaluationSpec, Measurement, RunSpec, TaskSource, evaluation_file
 
@@ -62,11 +63,15 @@ class Paths:
         settings = self.experiment.datasets[dataset]
         folder = settings.folder or f"{self.root}/data/{dataset}/raw"  # kind shapes has none
         source = DatasetSource(dataset, settings.kind, folder, settings.shapes)
-        if settings.kind != "masks_folder":
+        if settings.kind not in OWN_KINDS:
             return source
         if dataset not in self._class_lists:
             root = source.files(self.experiment.raw_data_root)
-            self._class_lists[dataset] = read_class_list(root)
+            if settings.kind == "coco_json":
+                from umtfss.data.coco_json import read_coco_classes as read  # it paints, too
+            else:
+                read = read_class_list
+            self._class_lists[dataset] = read(root)
         return replace(source, class_list=self._class_lists[dataset])
 
     def sources(self, splits: Iterable[str]) -> list[DatasetSource]:

@@ -195,8 +195,9 @@ def test_rare_test_classes_are_refused_or_left_out():
     asked = draw_test_episodes(index, (1, 2), key="t", **arguments)
     assert np.array_equal(left.query, asked.query)
     assert np.array_equal(left.class_id, asked.class_id)
-    with pytest.raises(DataError, match="class 3"):
+    with pytest.raises(DataError, match="class 3") as refused:
         draw_test_episodes(index, (3, 4), key="t", rare_classes="leave_out", **arguments)
+    assert "leave_out" not in str(refused.value)  # advice for those who have not set it
 
 
 # ---- split episodes

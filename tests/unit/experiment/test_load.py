@@ -411,6 +411,30 @@ def test_environment_overrides_the_data_root(monkeypatch, tmp_path):
     assert load_experiment("paper").raw_data_root == PACKAGE_ROOT / "data"
 
 
+def test_a_model_reads_the_only_features_by_default(tmp_path):
+    def named(raw):
+        return load_experiment(changed(tmp_path, lambda one: (one.clear(), one.update(raw))))
+
+    raw = yaml.safe_load((PACKAGE_ROOT / "tests/workflow/tiny.yaml").read_text())
+    del raw["model"]
+    assert named(raw).model.features == "lite0"
+    assert named({**raw, "model": {"width": 32}}).model.features == "lite0"
+    raw["features"]["other"] = raw["features"]["lite0"]
+    with pytest.raises(ConfigError, match=r"model\.features(?s:.*)\['lite0', 'other'\]"):
+        named(raw)
+
+
+def test_off_needs_no_quotes(tmp_path):
+    """YAML reads a plain `off` as false."""
+    path = tmp_path / "plain.yaml"
+    path.write_text("extends: demo\nevaluation: {amp: off}\npseudo_masks: {superpixels: off}\n")
+    read = load_experiment(str(path))
+    assert (read.evaluation.amp, read.pseudo_masks.superpixels) == ("off", "off")
+    path.write_text("extends: demo\nevaluation: {amp: on}\n")
+    with pytest.raises(ConfigError, match=r"evaluation\.amp"):
+        load_experiment(str(path))
+
+
 def test_release_preset_fills_what_is_not_given():
     release = ModelConfig.model_validate({"preset": "release", "umtfss": {"k_fg": 7}})
     own = release.umtfss
