@@ -9,6 +9,7 @@ import torch
 from umtfss.backbones import efficientnet, resnet, vit
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.pair import Pair
+from umtfss.backbones.timm_network import TimmNetwork
 from umtfss.backbones.weights import (
     State,
     Wheel,
@@ -19,7 +20,7 @@ from umtfss.backbones.weights import (
 )
 from umtfss.common.device import MIXED_DTYPES
 from umtfss.common.digests import digest_json
-from umtfss.experiment.backbones import FUSED, PAIRS, BackboneSpec, backbone_spec
+from umtfss.experiment.backbones import FUSED, PAIRS, TIMM, BackboneSpec, backbone_spec
 from umtfss.experiment.features import ExtractedConfig, WeightsConfig
 
 Network = vit.ViT | resnet.ResNet | efficientnet.EfficientNet
@@ -50,6 +51,8 @@ def build_extractor(
     deepest = spec.deepest(levels)
     if name in PAIRS:
         return _build_pair(spec, levels, weights, mirrored, precision)
+    if name.startswith(TIMM):
+        return _build_timm(spec, levels, weights, mirrored, precision)
     make, rename, wheel = _parts(spec, levels)
     with torch.device("meta"):  # shapes alone: no memory is allocated, no weight is drawn
         whole, network = make(list(spec.channels)[-1]), make(deepest)
@@ -97,6 +100,22 @@ def _build_pair(
     digest = digest_json([tokens.digest, maps.digest])
     pair = Pair(tokens, maps if FUSED in levels else None)
     return Extractor(spec, levels, pair, digest, mirrored, precision)
+
+
+def _build_timm(
+    spec: BackboneSpec,
+    levels: Sequence[str],
+    weights: Mapping[str, WeightsConfig] | None,
+    mirrored: bool,
+    precision: torch.dtype | None,
+) -> Extractor:
+    """A network of timm with the weights that the experiment names."""
+    network = TimmNetwork(spec, levels)
+    own = (weights or {}).get(spec.name)
+    state = read_weights(spec.name, None, spec.official, own, None, network.renamed)
+    check_state(state, network.network, spec.name)
+    load_state(network.network, state)
+    return Extractor(spec, levels, network, digest_state(state), mirrored, precision)
 
 
 def _parts(

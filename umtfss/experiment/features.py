@@ -10,6 +10,7 @@ from umtfss.experiment.block import Block, Distinct, Name, PositiveInt, known, n
 
 DIFFUSED = "diffused"  # the one level of diffused features
 MID_STD = 0.35
+BackboneName = Annotated[str, Field(pattern=r"^([a-z0-9_]+|timm:[A-Za-z0-9_.]+)$")]
 MidStd = Annotated[float, Field(gt=0)] | None
 MID_STD_MEANING = (
     "standard deviation that every mid level is brought to, by the images trained on; null: as "
@@ -27,7 +28,10 @@ class WeightsConfig(Block):
 class ExtractedConfig(Block):
     """Features of one frozen backbone at one image size."""
 
-    backbone: Name = Field(description="name of the backbone")
+    backbone: BackboneName = Field(
+        description="name of the backbone; timm:NAME takes one of the library timm, with levels "
+        "level0, level1, ... as its intermediate features, and needs `weights:`"
+    )
     long_side: Annotated[int, Field(ge=32)] = Field(description="image long side, px")
     level: Name = Field(description="the level that is clustered or diffused, e.g. layer4")
     mid: Distinct[Name] = Field(
@@ -45,7 +49,7 @@ class ExtractedConfig(Block):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="autocast precision of the backbone"
     )
-    weights: dict[Name, WeightsConfig] = Field(
+    weights: dict[BackboneName, WeightsConfig] = Field(
         default_factory=dict, description="backbone -> source of weights; default: packaged"
     )
     cache: bool = Field(
