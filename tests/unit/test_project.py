@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import yaml
 
+from tests.rule_files import rule_texts
 from tests.shared_files import REQUIRED, absent
 from umtfss import __version__
 from umtfss.common.files import PACKAGE_ROOT
@@ -139,6 +140,27 @@ def test_profiles_name_rules_that_exist(profile):
     rules = "".join(p.read_text() for p in (PACKAGE_ROOT / "rules").glob("*.smk"))
     for name in [*settings.get("set-threads", ()), *settings["set-resources"]]:
         assert f"\nrule {name}:" in rules
+
+
+@pytest.mark.parametrize("profile", ["gpu", "slurm", "kubernetes"])
+def test_profiles_know_every_rule_that_takes_a_gpu_or_much_time(profile):
+    """Other rules take the profile's defaults, or what the rule itself says."""
+    settings = yaml.safe_load((PACKAGE_ROOT / f"profiles/{profile}/config.yaml").read_text())
+    for rule, text in rule_texts().items():
+        script = (PACKAGE_ROOT / f"workflow_scripts/{rule}.py").read_text()
+        if (
+            "device=" in script
+            or "device = " in script
+            or rule in ("train_model", "cluster_pixels")
+        ):
+            own = settings["set-resources"].get(rule, {})
+            assert own.get("gpus") or own.get("gres") == "gpu:1", rule
+            assert profile != "slurm" or own["slurm_partition"] == "gpu", rule
+        if profile != "gpu" and re.search(r"^    threads: [2-9]", text, re.MULTILINE):
+            assert rule == "make_shapes" or settings["set-threads"][rule] > 2, rule
+    if profile != "gpu":
+        assert settings["retries"] > 0
+        assert settings["default-resources"]["mem_mb"] >= 8000
 
 
 CODE = [path for name in ("umtfss", "benchmarks", "workflow_scripts", "profiles")

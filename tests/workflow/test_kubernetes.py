@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import runpy
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from tests.workflow.conftest import ROOT, Project, copy_project
 
 PLUGIN = importlib.util.find_spec("snakemake_executor_plugin_cluster_generic")
+STATUS = ("python", "profiles/kubernetes/status.py")
 KUBECTL = """#!{python}
 import json, pathlib, subprocess, sys
 folder = pathlib.Path({folder!r})
@@ -27,14 +29,22 @@ if action == "create":
     log = path.with_suffix(".log").open("w")
     subprocess.Popen(run, cwd=container["workingDir"], stdout=log, stderr=log)
     print(name)
+elif action == "get" and rest[0] == "pods":
+    assert rest[1] == "-l" and rest[2].startswith("job-name=umtfss-"), rest
+    waiting = folder / (rest[2].removeprefix("job-name=") + ".waiting")
+    state = {{"waiting": {{"reason": waiting.read_text()}}}} if waiting.exists() else {{}}
+    print(json.dumps({{"items": [{{"status": {{"containerStatuses": [{{"state": state}}]}}}}]}}))
+elif action == "delete":
+    (folder / "deleted").write_text(rest[-1])
 elif action == "get":
-    assert rest[1:] == ["-o", "jsonpath={{.status.succeeded}}/{{.status.failed}}"], rest
+    assert rest[1:] == ["-o", "json"], rest
     job = folder / (pathlib.Path(rest[0]).name + ".json")
     if not job.exists():
         sys.exit(f'Error from server (NotFound): jobs.batch "{{rest[0]}}" not found')
     code = job.with_suffix(".code")
     done = code.read_text().strip() if code.exists() else ""
-    print({{"": "/", "0": "1/"}}.get(done, "/1"), end="")
+    status = {{"": {{"active": 1}}, "0": {{"succeeded": 1}}}}.get(done, {{"failed": 1}})
+    print(json.dumps({{"status": status}}))
 else:
     sys.exit("Unable to connect to the server")
 """
@@ -111,20 +121,65 @@ def test_status_of_a_job(cluster, code, state):
     if code:
         job.with_suffix(".code").write_text(code)
     try:
-        found = cluster.run("profiles/kubernetes/status.sh", f"job.batch/{job.stem}").stdout
+        found = cluster.run(*STATUS, f"job.batch/{job.stem}").stdout
         assert found == f"{state}\n"
     finally:
         job.unlink()
 
 
 def test_a_job_that_is_gone_has_failed_and_a_silent_cluster_is_asked_again(cluster, tmp_path):
-    asked = ("profiles/kubernetes/status.sh", "job.batch/umtfss-gone")
+    asked = (*STATUS, "job.batch/umtfss-gone")
     assert cluster.run(*asked).stdout == "failed\n"
     silent = tmp_path / "kubectl"
     silent.write_text("#!/bin/sh\necho 'Unable to connect to the server' >&2; exit 1\n")
     silent.chmod(0o755)
     path = f"PATH={tmp_path}{os.pathsep}{os.environ['PATH']}"
     assert cluster.run("env", path, *asked).stdout == "running\n"
+
+
+def test_a_job_whose_image_cannot_be_pulled_is_deleted_and_has_failed(cluster):
+    job = cluster.folder / "umtfss-waits.json"
+    job.write_text("{}")
+    job.with_suffix(".waiting").write_text("ErrImagePull")  # it may be a moment's trouble
+    assert cluster.run(*STATUS, "job.batch/umtfss-waits").stdout == "running\n"
+    job.with_suffix(".waiting").write_text("ImagePullBackOff")
+    asked = cluster.run(*STATUS, "job.batch/umtfss-waits")
+    job.unlink()
+    assert asked.stdout == "failed\n"
+    assert "umtfss-waits cannot start: ImagePullBackOff" in asked.stderr
+    assert (cluster.folder / "deleted").read_text() == "job.batch/umtfss-waits"
+
+
+CONDITION = [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ({}, "running"),
+        ({"active": 1}, "running"),
+        ({"succeeded": 1}, "success"),
+        ({"conditions": [{"type": "Complete", "status": "True"}]}, "success"),
+        ({"failed": 1}, "failed"),
+        ({"failed": 2}, "failed"),
+        ({"failed": 12}, "failed"),
+        ({"failed": 1, "active": 1}, "running"),
+        ({"active": 1, "conditions": [{"type": "Suspended", "status": "True"}]}, "running"),
+        ({"failed": 1, "active": 1, "conditions": CONDITION}, "failed"),
+        ({"failed": 1, "succeeded": 1}, "success"),
+    ],
+)
+def test_the_states_that_the_api_describes(status, state):
+    script = runpy.run_path(str(ROOT / "profiles/kubernetes/status.py"))
+    assert script["state_of"]({"status": status}) == state
+
+
+def test_snakemake_may_ask_for_what_the_scripts_ask():
+    parts = list(yaml.safe_load_all((ROOT / "profiles/kubernetes/setup.yaml").read_text()))
+    rules = next(part for part in parts if part["kind"] == "Role")["rules"]
+    allowed = {(kind, verb) for r in rules for kind in r["resources"] for verb in r["verbs"]}
+    asked = {("jobs", "create"), ("jobs", "get"), ("jobs", "delete"), ("pods", "list")}
+    assert allowed == asked
 
 
 def test_every_pod_mounts_the_claim_of_the_setup():
