@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +23,20 @@ SCRIPT = "workflow_scripts/index_split.py"
 QUICK = ("--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "2")
 
 
+class Cluster(Project):
+    """A project whose commands find the executor, wherever it is installed."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        variables, spec = super().environment, find_spec("snakemake_executor_plugin_slurm")
+        assert spec is not None
+        assert spec.origin is not None
+        path = [variables["PYTHONPATH"], str(Path(spec.origin).parents[1])]
+        return {**variables, "PYTHONPATH": os.pathsep.join(path)}
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[Project]:
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
     """A project on a machine with a Slurm cluster; its raw images are made by a job of it."""
     lacking = [
         name for name in ("slurmctld", "slurmd", "munged", "squeue") if not shutil.which(name)
@@ -35,12 +48,12 @@ def cluster(tmp_path_factory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("slurm")
     subprocess.run([str(NODE), "up", str(folder / "node")], check=True)
     try:
-        yield copy_project(folder / "umtfss")
+        yield Cluster(copy_project(folder / "umtfss").root)
     finally:
         subprocess.run([str(NODE), "down", str(folder / "node")], check=True)
 
 
-def run(project: Project, *arguments: str, check: bool = True) -> str:
+def run(project: Cluster, *arguments: str, check: bool = True) -> str:
     """What Snakemake prints, run with the profile."""
     return project.snakemake("--profile", "profiles/slurm", *QUICK, *arguments, check=check)
 
