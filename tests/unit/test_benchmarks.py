@@ -18,7 +18,7 @@ from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
-from benchmarks import learning_curves, photo_curves, prototypes
+from benchmarks import learning_curves, own_photos, photo_curves, prototypes
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
     VOC_BEST,
@@ -301,3 +301,9 @@ def test_curves_on_photos_are_drawn_beside_the_floors(tmp_path):
     photo_curves.draw_curves(rows, picture)
     with Image.open(picture) as image:
         assert image.size == (624, 408)
+
+
+def test_iou_of_own_photos_pools_the_pixels_that_are_not_ignored():
+    found = [np.array([[True, True, False, True]]), np.array([[True, False]])]
+    masks = [np.array([[7, 0, 7, 255]]), np.array([[7, 255]])]
+    assert own_photos.pooled_iou(found, masks, 7) == pytest.approx(2 / 4)
