@@ -13,7 +13,7 @@ $(error There is a space in "$(BIN)", where Snakemake could not start Python. \
   Name another folder for the virtual environment: make VENV=/a/folder/without/spaces)
 endif
 
-.PHONY: tables report test stress audit bench docs environment lint format lock restore record clean
+.PHONY: tables report test stress audit bench docs site environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
@@ -49,6 +49,10 @@ docs: environment
 	python -m umtfss.experiment.reference
 	python -m tests.staleness
 
+# The documentation with an API reference, build/site/index.html; a link that leads nowhere ends it.
+site: environment
+	mkdocs build --strict
+
 # The lock file pins every package; the marker is written last, so a broken install is redone.
 # faiss-cpu and faiss-gpu share a folder and must not meet: both go before either comes.
 $(VENV)/.installed-$(DEVICE): envs/$(DEVICE).lock pyproject.toml
@@ -77,7 +81,7 @@ format: environment
 lock:
 	for device in cpu gpu; do \
 	  $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --extra pipeline --extra $$device --extra serve --extra dev \
+	    --no-emit-trusted-host --extra pipeline --extra $$device --extra serve --extra dev --extra docs \
 	    --output-file envs/$$device.lock pyproject.toml; \
 	done
 
