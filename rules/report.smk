@@ -54,7 +54,8 @@ rule draw_table4_heatmap:
 
 rule draw_label_ratios:
     input:
-        "results/{experiment}/tables/table2.csv",
+        table="results/{experiment}/tables/table2.csv",
+        headline=plan.floor_of_ratios,
     output:
         report(
             "results/{experiment}/figures/label_ratios.png",

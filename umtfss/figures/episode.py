@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from umtfss.figures.overlay import PREDICTED, TRUE, overlay
+from umtfss.figures.overlay import PREDICTED, TRUE, framed, overlay
 from umtfss.figures.picture import save_picture
 
 SHEET_COLUMNS = 8
@@ -82,7 +82,7 @@ def draw_episode(view: EpisodeView, title: str, path: str | Path) -> None:
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for places, row in zip(grid, rows, strict=True):
-        _fill(places, row)
+        _fill(places, row, tall)
     figure.suptitle(title, fontsize=9)
     save_picture(figure, path)
 
@@ -105,20 +105,23 @@ def draw_contact_sheet(
     figure = Figure(figsize=(TILE_INCHES * SHEET_COLUMNS, 0.6 + sum(heights)), layout="constrained")
     parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, count, (name, views) in zip(parts, rows, sections.items(), strict=True):
-        _draw_section(part, count, name, views)
-    figure.suptitle(f"{title}\ngreen outline: truth; in colour with a red border: predicted")
+        _draw_section(part, count, name, views, tall)
+    figure.suptitle(f"{title}\nblue outline: truth; in colour with an orange border: predicted")
     save_picture(figure, path)
 
 
-def _draw_section(part: SubFigure, rows: int, title: str, views: Sequence[EpisodeView]) -> None:
+def _draw_section(
+    part: SubFigure, rows: int, title: str, views: Sequence[EpisodeView], tall: float
+) -> None:
     places = list(part.subplots(rows, SHEET_COLUMNS, squeeze=False).flat)
     shown = [(view, view.predictions[-1]) for view in views]
     labels = [f"{view.number} {view.class_name}: {100 * one.iou:.0f} %" for view, one in shown]
     pictures = [_predicted(view, one) for view, one in shown]
-    _fill(places, list(zip(labels, pictures, strict=True)))
+    _fill(places, list(zip(labels, pictures, strict=True)), tall)
     for axes, view in zip(places, views, strict=False):
-        if (view.truth == 1).any():
-            axes.contour(view.truth == 1, [0.5], colors=[TRUE], linewidths=0.8)
+        truth = framed((view.truth == 1).astype(float), tall, 0.0)
+        if truth.any():
+            axes.contour(truth, [0.5], colors=[TRUE], linewidths=0.8)
     part.suptitle(title, fontsize=10)
 
 
@@ -126,11 +129,15 @@ def _predicted(view: EpisodeView, prediction: Prediction) -> np.ndarray:
     return overlay(view.query, prediction.mask.astype(np.uint8), PREDICTED)
 
 
-def _fill(places: Sequence[Axes] | np.ndarray, pictures: Sequence[tuple[str, np.ndarray]]) -> None:
-    """Show titled pictures, one per place; remaining places stay empty."""
+def _fill(
+    places: Sequence[Axes] | np.ndarray, pictures: Sequence[tuple[str, np.ndarray]], tall: float
+) -> None:
+    """Show titled pictures of one shape, one per place; remaining places stay empty."""
     for axes in places[len(pictures) :]:
         axes.set_axis_off()
     for axes, (title, picture) in zip(places, pictures, strict=False):
-        axes.imshow(picture)
+        if picture.dtype == np.uint8:  # a photo, beside overlays in [0, 1]
+            picture = picture / 255
+        axes.imshow(framed(picture, tall))
         axes.set(xticks=[], yticks=[])
         axes.set_title(title, fontsize=8)

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_erosion
 
+from umtfss.data.images import IGNORE
+
+STRIPE = 0.95  # grey value of the stripes of ignored pixels
 Colour = tuple[float, float, float]  # RGB in [0, 1]
-PREDICTED, TRUE = (1.0, 0.15, 0.2), (0.15, 0.85, 0.3)
 # Okabe and Ito's palette without black, told apart by the colour-blind.
+PREDICTED, TRUE = (0.84, 0.37, 0.0), (0.34, 0.71, 0.91)  # vermilion, sky blue
 OBJECT_COLOURS: tuple[Colour, ...] = (
     (0.84, 0.37, 0.0), (0.0, 0.45, 0.7), (0.0, 0.62, 0.45), (0.95, 0.9, 0.25),
     (0.8, 0.47, 0.65), (0.34, 0.71, 0.91), (0.9, 0.62, 0.0),
@@ -22,10 +25,30 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: Colour) -> np.ndarray:
 
     Args:
         image: (H, W, 3) uint8.
-        mask: (H, W) in {0, 1, 255}; ignored pixels are grey.
+        mask: (H, W) in {0, 1, 255}; ignored pixels are striped.
         colour: Colour of the border.
     """
-    return overlay_labels(image, mask == 1, [colour])
+    picture = overlay_labels(image, mask == 1, [colour])
+    rows, columns = np.indices(mask.shape)
+    width = max(1, round(max(mask.shape) / 150))
+    picture[(mask == IGNORE) & ((rows + columns) // width % 2 == 0)] = STRIPE
+    return picture
+
+
+def framed(picture: np.ndarray, tall: float, ground: float = 0.93) -> np.ndarray:
+    """The picture in the middle of a ground of one value, so that all pictures have one shape.
+
+    Args:
+        picture: (H, W) or (H, W, 3).
+        tall: Height over width of the result.
+        ground: Value of the ground.
+    """
+    height, width = picture.shape[:2]
+    size = max(height, round(width * tall)), max(width, round(height / tall))
+    result = np.full((*size, *picture.shape[2:]), ground, picture.dtype)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    result[top : top + height, left : left + width] = picture
+    return result
 
 
 def overlay_labels(image: np.ndarray, labels: np.ndarray, colours: Sequence[Colour]) -> np.ndarray:

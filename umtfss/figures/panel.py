@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from umtfss.episodes.overlap import foreground_overlap
-from umtfss.figures.overlay import PREDICTED, TRUE, overlay
+from umtfss.figures.overlay import PREDICTED, TRUE, framed, overlay
 from umtfss.figures.picture import save_picture
 
 COLUMNS = 4  # the panel is readable on a phone
@@ -54,7 +54,7 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
         path: Picture.
     """
     shapes = [image.shape for item in items for image in (item.support_image, item.query_image)]
-    tall = min(1.5, max(height / width for height, width, _ in shapes))
+    tall = max(height / width for height, width, _ in shapes)
     columns = min(COLUMNS, len(items))
     blocks = [items[start : start + columns] for start in range(0, len(items), columns)]
     block_inches = 0.7 + 3 * TILE_INCHES * tall
@@ -63,11 +63,11 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
     )
     parts = figure.subfigures(len(blocks), 1, squeeze=False)[:, 0]
     for part, block in zip(parts, blocks, strict=True):
-        _draw_block(part, block, columns)
+        _draw_block(part, block, columns, tall)
     save_picture(figure, path)
 
 
-def _draw_block(part: SubFigure, items: Sequence[PanelItem], columns: int) -> None:
+def _draw_block(part: SubFigure, items: Sequence[PanelItem], columns: int, tall: float) -> None:
     axes = part.subplots(3, columns, squeeze=False)
     for unused in axes[:, len(items) :].flat:
         unused.set_axis_off()
@@ -78,7 +78,7 @@ def _draw_block(part: SubFigure, items: Sequence[PanelItem], columns: int) -> No
             (item.query_image, item.prediction.astype(np.uint8), PREDICTED),
         )
         for row, (image, mask, colour) in enumerate(rows):
-            axes[row, column].imshow(overlay(image, mask, colour))
+            axes[row, column].imshow(framed(overlay(image, mask, colour), tall))
             axes[row, column].set(xticks=[], yticks=[])
         axes[0, column].set_title(item.title, fontsize=FONT_SIZE)
         axes[2, column].set_xlabel(f"IoU {100 * item.iou:.0f} %", fontsize=FONT_SIZE)

@@ -133,6 +133,15 @@ class Plan:
         return [f"{self.paths.root}/figures/{name}" for name in names]
 
     @property
+    def floor_of_ratios(self) -> list[str]:
+        """The headline's CSV, if requested and with the floor on Table 2's data set; else empty."""
+        own, requested = self.experiment.tables, {table.name for table in self.runs.tables}
+        if own.headline is None or own.table2 is None or "headline" not in requested:
+            return []
+        alike = own.headline.dataset == own.table2.dataset and 1 in self.experiment.evaluation.shots
+        return [self.paths.table_csv("headline")] * alike
+
+    @property
     def report_inputs(self) -> dict[str, list[str]]:
         """The files that the report of the requested tables shows."""
         paths, panel = self.paths, self.has_panel

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from umtfss.figures.overlay import PREDICTED, TRUE, overlay
+from umtfss.figures.overlay import PREDICTED, STRIPE, TRUE, framed, overlay
 
 
 @pytest.mark.parametrize("colour", [PREDICTED, TRUE])
@@ -21,3 +21,22 @@ def test_overlay_keeps_colour_in_the_foreground_only(colour: tuple[float, float,
     assert picture.min() >= 0
     assert picture.max() <= 1
     np.testing.assert_array_equal(image, before)
+
+
+def test_ignored_pixels_are_striped() -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:15, 10:20] = 255
+    striped = np.isclose(overlay(np.zeros((20, 30, 3), np.uint8), mask, TRUE), STRIPE).all(2)
+    assert striped.sum() == 50
+    assert striped[mask == 255].sum() == 50
+
+
+@pytest.mark.parametrize("tall", [0.5, 1.0, 2.0])
+def test_a_frame_holds_the_whole_picture_in_its_middle(tall: float) -> None:
+    picture = np.random.default_rng(0).random((30, 40, 3))
+    found = framed(picture, tall)
+    assert found.shape[0] / found.shape[1] == pytest.approx(tall)
+    top, left = (found.shape[0] - 30) // 2, (found.shape[1] - 40) // 2
+    np.testing.assert_array_equal(found[top : top + 30, left : left + 40], picture)
+    assert np.isclose(found, 0.93).all(2).sum() == found[..., 0].size - 30 * 40
+    assert framed(np.ones((3, 3)), 2.0, 0.0).sum() == 9

@@ -38,7 +38,7 @@ def test_panel_has_a_column_per_episode_four_side_by_side(
     qualitative_panel(items, tmp_path / "p.png")
     picture = np.array(Image.open(tmp_path / "p.png").convert("RGB")).astype(int)
     assert picture.shape[1] == pytest.approx((0.4 + 1.9 * columns) * 150, abs=2)
-    red = (picture[..., 0] - picture[..., 1]) > 60
-    for block in np.array_split(red, blocks):
+    orange = (picture[..., 0] - picture[..., 2]) > 35
+    for block in np.array_split(orange, blocks):
         third = len(block) // 3
         assert block[2 * third :].mean() > 2 * block[: 2 * third].mean()  # predictions: last row
