@@ -1,5 +1,6 @@
 """From tables to distinct runs."""
 
+import re
 from itertools import chain
 from typing import Any
 
@@ -426,3 +427,19 @@ def test_images_with_labels_are_compared_with_the_test_images(paper):
     tested = paper.inputs.tested_indexes("pascal", "train")
     assert tested == ["results/paper/data/pascal/val.json"]
     assert "results/paper/data/coco/val.json" in paper.inputs.tested_indexes("coco", "train")
+
+
+@pytest.mark.parametrize("own_pool", [False, True])
+def test_the_experiment_of_the_page_on_own_images_is_planned(tmp_path, monkeypatch, own_pool):
+    page = (PACKAGE_ROOT / "docs/your_own_images.md").read_text()
+    text = page.split("```yaml\n")[1].split("```")[0]
+    if own_pool:
+        text += re.search(r"`(pools: .*)`", page)[1] + "\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    for name in ("cat", "cow", "dog", "horse"):
+        (tmp_path / "data/mine" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UMTFSS_DATA_ROOT", raising=False)
+    plan = Plan(load_experiment("mine.yaml"))
+    assert [table.name for table in plan.runs.tables] == ["headline", "table1"]
+    assert ("results/mine/data/photos/all.json" in plan.indexes) != own_pool
