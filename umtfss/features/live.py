@@ -1,7 +1,6 @@
 """Live features: computed when they are read, without a cache that outlives the process."""
 
 import logging
-import os
 import shutil
 import tempfile
 from threading import Lock
@@ -82,9 +81,9 @@ class KeptFeatures:
 
     def __init__(self, features: LiveFeatures, folder: str | None = None) -> None:
         self.features, self.geometry = features, features.geometry
-        folder = folder or tempfile.gettempdir()
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # kept open
-        self._room = shutil.disk_usage(folder).free // 2
+        self._folder = folder or tempfile.gettempdir()
+        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # kept open
+        self._room = shutil.disk_usage(self._folder).free // 2
         self._places: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
         self._end = 0
         self._lock = Lock()  # a reading thread and the evaluation share this object
@@ -106,23 +105,26 @@ class KeptFeatures:
                 return levels[level]
             offset, shape = self._places[image_id, level]
             values = np.empty(shape, np.float16)
-            os.preadv(self._file.fileno(), [values.data.cast("B")], offset)
+            self._file.seek(offset)
+            self._file.readinto(values.data.cast("B"))  # type: ignore[attr-defined]
             return values
 
     def _keep(self, image_id: str, levels: dict[str, np.ndarray]) -> None:
         """Append the levels of an image, if there is room."""
         size = sum(values.nbytes for values in levels.values())
-        if self._end + size > self._room:
+        free = shutil.disk_usage(self._folder).free  # others may fill the disk, too
+        if self._end + size > self._room or size > free:
             if self._room:
                 logger.warning(
                     "half of the free disk at %s holds the features of %d images; others are "
                     "computed at every read; set TMPDIR to a larger disk",
-                    tempfile.gettempdir(),
+                    self._folder,
                     len(self._places) // len(levels),
                 )
             self._room = 0
             return
+        self._file.seek(self._end)
         for level, values in levels.items():
-            os.pwrite(self._file.fileno(), values.data.cast("B"), self._end)
+            self._file.write(values.data.cast("B"))
             self._places[image_id, level] = self._end, values.shape
             self._end += values.nbytes

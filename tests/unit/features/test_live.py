@@ -58,3 +58,15 @@ def test_without_room_images_are_computed_again(tmp_path, monkeypatch, caplog) -
     ]  # fmt: skip
     assert len(caplog.messages) == 1
     assert "features of 1 images" in caplog.messages[0]
+
+
+def test_a_disk_that_others_fill_ends_the_keeping(tmp_path, monkeypatch) -> None:
+    free = iter([10**9, 10**9, 0, 0])
+    monkeypatch.setattr(
+        "umtfss.features.live.shutil.disk_usage", lambda folder: SimpleNamespace(free=next(free))
+    )
+    live = Counted()
+    kept = KeptFeatures(live, str(tmp_path))
+    for image_id in ("1", "2", "2", "1"):
+        np.testing.assert_array_equal(kept.read(image_id, "mid"), Counted().read(image_id, "mid"))
+    assert [one for one in live.computed if one.endswith("mid")] == ["1 mid", "2 mid", "2 mid"]
