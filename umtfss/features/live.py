@@ -106,7 +106,7 @@ class KeptFeatures:
             offset, shape = self._places[image_id, level]
             values = np.empty(shape, np.float16)
             self._file.seek(offset)
-            self._file.readinto(values.data.cast("B"))  # type: ignore[attr-defined]
+            self._file.readinto(values.data.cast("B"))
             return values
 
     def _keep(self, image_id: str, levels: dict[str, np.ndarray]) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 from umtfss.backbones.build import build_extractor
 from umtfss.backbones.resnet import ResNet
 from umtfss.common.errors import WeightsError
+from umtfss.common.onednn import OneDnnPointwise
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.features import WeightsConfig
 
@@ -137,7 +138,9 @@ def test_a_side_that_does_not_fit_is_refused(resnet_file):
 def test_folded_norms_keep_the_features(random_resnet, resnet_file):
     levels = ["layer2", "layer3", "layer4"]
     extractor = build_extractor("resnet50", levels, {"resnet50": WeightsConfig(source=resnet_file)})
-    assert not [m for m in extractor.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    layers_of = list(extractor.network.modules())
+    assert not [m for m in layers_of if isinstance(m, nn.BatchNorm2d)]
+    assert len([m for m in layers_of if isinstance(m, OneDnnPointwise)]) > 30
     unfolded = ResNet(levels, "layer4", dilated=True)
     unfolded.network.load_state_dict(random_resnet.state_dict(), strict=False)
     images = (IMAGES - extractor.mean) / extractor.std
@@ -145,4 +148,4 @@ def test_folded_norms_keep_the_features(random_resnet, resnet_file):
         expected = unfolded.eval()(images)
     for level, found in extractor(IMAGES).items():
         largest = expected[level].abs().max()
-        assert (found - expected[level]).abs().max() < 1e-5 * largest
+        assert (found - expected[level]).abs().max() < 2e-5 * largest
