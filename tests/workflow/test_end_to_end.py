@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 UNUSED = (
     *("umtfss/data/coco.py", "umtfss/data/folder.py", "umtfss/data/voc.py"),
     *("umtfss/data/masks_folder.py", "umtfss/data/pairs.py", "umtfss/common/text.py"),
+    *("umtfss/data/coco_json.py", "umtfss/experiment/timm_backbones.py"),
     "umtfss/common/locks.py",  # trainings and shards of features take locks, readers do not
     *("umtfss/backbones/", "umtfss/features/live.py", "umtfss/features/shard.py"),
     *("umtfss/features/diffusion.py", "umtfss/features/pool_graph.py"),
