@@ -89,7 +89,6 @@ def table_of(table: ReportTable) -> dict[str, Any]:
         TableError: The CSV lacks a column.
     """
     cells = read_cells(table.path, ["episodes", "seeds", "trainings", "collapsed"])
-    columns = list(dict.fromkeys(cells["column"].astype(str)))
     rows: dict[str, dict[str, tuple[str, str, str]]] = {}
     for cell in cells.to_dict("records"):
         rows.setdefault(str(cell["row"]), {})[str(cell["column"])] = (
@@ -98,6 +97,8 @@ def table_of(table: ReportTable) -> dict[str, Any]:
             "" if pd.isna(cell["paper"]) else f"{cell['paper']:.1f}",
         )
     measured = cells.dropna(subset=["value"])
+    fullest = max(rows.values(), key=len)  # a row that lacks a column does not know its place
+    columns = list(dict.fromkeys([*fullest, *cells["column"].astype(str)]))
     return {
         "title": table.title,
         "corner": table.corner,

@@ -153,6 +153,16 @@ def test_cells_of_a_table(tmp_path: Path, collapsed: int) -> None:
     assert (table["episodes"], table["seeds"], table["trainings"]) == (100, 2, 3)
 
 
+def test_the_fullest_row_orders_the_columns(tmp_path: Path) -> None:
+    quoted = "{},{},miou,,,,,60.0,,,,,umtfss,1\n"
+    places = [("scratch", "20 %"), ("tuned", "0 %"), ("tuned", "20 %")]
+    path = tmp_path / "table.csv"
+    path.write_text(HEADER + "".join(quoted.format(*place) for place in places))
+    table = table_of(ReportTable("Title", "model", str(path)))
+    assert table["columns"] == ["0 %", "20 %"]
+    assert table["rows"]["scratch"][0] is None
+
+
 def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("row,column\na,b\n")
     with pytest.raises(TableError, match="lacks the columns"):
