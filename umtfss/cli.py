@@ -16,7 +16,7 @@ from umtfss import __version__
 from umtfss.common.errors import UmtfssError
 from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.experiment.load import load_experiment, read_config
-from umtfss.new_project import new_project
+from umtfss.experiment.new_project import new_project
 from umtfss.plan.cells import floor_features, floor_run, matcher_run
 from umtfss.plan.cost import (
     cheaper_features,

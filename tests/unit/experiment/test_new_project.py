@@ -6,7 +6,7 @@ import yaml
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.experiment.load import experiment_file, load_experiment
-from umtfss.new_project import new_project
+from umtfss.experiment.new_project import new_project
 
 
 def test_the_project_has_an_experiment_of_its_own(tmp_path, monkeypatch):
