@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +59,35 @@ def only_writer(folder: str | Path) -> Iterator[None]:
 
 
 def _take(path: Path, holder: str) -> None:
-    """Write the lock; wait for the pulse of a holder of whom nothing else is known."""
-    while True:
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            before = _text(path)
-            if before is not None and _is_alive(path, _parsed(before)):
-                raise _refusal(path, _parsed(before)) from None
-            _remove(path, before)
+    """Write the lock; wait for the pulse of a holder of whom nothing else is known.
+
+    Several may find the same holder dead. The first to lock its place, which is named after its
+    lock, moves the new lock over the old one: the folder has a lock at every moment. The place of
+    one who was killed in between is taken in the same way.
+    """
+    while not _write_new(path, holder):
+        found = _text(path)
+        if found is None:  # given up meanwhile
             continue
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(holder)
-        return
+        if _is_alive(path, _parsed(found)):
+            raise _refusal(path, _parsed(found))
+        place = path.with_name(f"{path.name}.{sha256(found.encode()).hexdigest()[:8]}")
+        _take(place, holder)
+        if _text(path) == found:
+            place.replace(path)
+            return
+        place.unlink()  # another was faster
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file that is not there; False if it is."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    with open(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    return True
 
 
 def _is_alive(path: Path, holder: dict[str, Any]) -> bool:
@@ -84,24 +101,11 @@ def _is_alive(path: Path, holder: dict[str, Any]) -> bool:
 def _has_pulse(path: Path) -> bool:
     """Whether a lock is touched, or given up, within `LOST_SECONDS`."""
     first, until = _touched(path), time.monotonic() + LOST_SECONDS
-    while time.monotonic() < until:
+    while first is not None and time.monotonic() < until:
         time.sleep(min(1.0, LOST_SECONDS / 10))
         if (now := _touched(path)) != first:
             return now is not None
     return False
-
-
-def _remove(path: Path, content: str | None) -> None:
-    """Remove the lock with this content; one that was written meanwhile stays."""
-    aside = path.with_name(f"{LOCK}.{secrets.token_hex(8)}")
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return
-    if _text(aside) == content:
-        aside.unlink()
-    else:
-        aside.rename(path)
 
 
 def _refusal(path: Path, holder: dict[str, Any]) -> StoreError:

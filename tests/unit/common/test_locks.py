@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -105,11 +106,35 @@ def test_a_lock_that_is_given_up_meanwhile_is_free(tmp_path, monkeypatch):
         assert time.monotonic() - started < 10
 
 
-def test_of_many_that_start_together_one_writes(tmp_path):
-    """With a dead holder's lock before them, which all want to remove."""
+def test_a_lock_that_is_given_up_before_its_pulse_is_asked_is_free(tmp_path, monkeypatch):
+    (tmp_path / LOCK).write_text("{")
+    monkeypatch.setattr(module, "_parsed", lambda _: (tmp_path / LOCK).unlink() or {})
+    started = time.monotonic()
+    with only_writer(tmp_path):
+        assert time.monotonic() - started < 10
+
+
+def slowly(module, name, monkeypatch):
+    """Give another thread its turn before and behind every use of a function."""
+    used = getattr(module, name)
+
+    def slow(*arguments):
+        time.sleep(random.uniform(0, 0.02))
+        result = used(*arguments)
+        time.sleep(random.uniform(0, 0.02))
+        return result
+
+    monkeypatch.setattr(module, name, slow)
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_of_many_that_start_together_one_writes(tmp_path, attempt, monkeypatch):
+    """With a dead holder's lock before them, which all want to replace, at any speed."""
     with only_writer(tmp_path):
         dead = (tmp_path / LOCK).read_text()
     (tmp_path / LOCK).write_text(json.dumps({**json.loads(dead), "started": 1.0}))
+    for name in ("_text", "_is_alive", "_write_new"):
+        slowly(module, name, monkeypatch)
     together, wrote, refused = threading.Barrier(8), [], []
 
     def write() -> None:
@@ -117,7 +142,7 @@ def test_of_many_that_start_together_one_writes(tmp_path):
         try:
             with only_writer(tmp_path):
                 wrote.append(1)
-                time.sleep(0.5)
+                time.sleep(1.5)
         except StoreError:
             refused.append(1)
 
@@ -128,3 +153,18 @@ def test_of_many_that_start_together_one_writes(tmp_path):
         thread.join()
     assert (len(wrote), len(refused)) == (1, 7)
     assert not list(tmp_path.iterdir())
+
+
+def test_who_is_killed_while_taking_over_is_replaced_too(tmp_path, monkeypatch):
+    with only_writer(tmp_path):
+        holder(tmp_path / LOCK, started=1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", lambda *_: os._exit(9))
+            child = os.fork()
+            if not child:
+                only_writer(tmp_path).__enter__()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        assert len(list(tmp_path.iterdir())) == 2  # the dead holder's lock and its place
+        with only_writer(tmp_path):
+            assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+            assert len(list(tmp_path.iterdir())) == 1
