@@ -29,17 +29,16 @@ from benchmarks.paths import (
     VOC_CPU,
     CachedRun,
     Learning,
-    PlainRun,
     Setting,
     SimulatedTokens,
     fit_by_autograd,
     labels_of_upsampled_features,
     photo,
-    plain_layers,
     random_episodes,
     transductive_task,
     vote_by_loop,
 )
+from benchmarks.plain import PlainRun, plain_layers
 from benchmarks.report import Curve, Goal, Row, write_report
 from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids
 from umtfss.common.device import prepare_process

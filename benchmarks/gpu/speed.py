@@ -1,7 +1,7 @@
 """The measurements: training steps, test episodes, extraction, k-means, and where time goes.
 
 Sizes are the paper's: a dilated ResNet-50 at 473 px (60 x 60 tokens), UMTFSS of width 256. The
-reference is `benchmarks.paths.PlainRun` in fp32: every episode alone, every image recomputed.
+reference is `benchmarks.plain.PlainRun` in fp32: every episode alone, every image recomputed.
 """
 
 import time
@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.inputs import NoiseImages, random_extractor
 from benchmarks.gpu.report import MISSING, Row, Setup, goal
-from benchmarks.paths import RESNET, Learning, PlainRun, Setting, draw_episodes, plain_layers
+from benchmarks.paths import RESNET, Learning, Setting, draw_episodes
+from benchmarks.plain import PlainRun, plain_layers
 from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids, update_means
 from umtfss.common.device import MIXED_DTYPES, autocast
 from umtfss.episodes.live import Featuriser, LiveBatch

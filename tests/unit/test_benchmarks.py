@@ -14,26 +14,27 @@ from torch import nn
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.resnet import ResNet, fold_norms
+from umtfss.common.digests import code_closure
 from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
 from benchmarks import learning_curves, own_photos, photo_curves, prototypes
+from benchmarks.live import Pairs
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
     VOC_BEST,
     VOC_CPU,
     CachedRun,
     Learning,
-    PlainRun,
     Setting,
     SimulatedTokens,
     fit_by_autograd,
-    plain_layers,
     random_episodes,
     transductive_task,
     vote_by_loop,
 )
+from benchmarks.plain import PlainRun, plain_layers
 from benchmarks.report import Goal
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.live import Featuriser, LiveBatch
@@ -56,6 +57,28 @@ TINY = Setting(
     ModelConfig(width=16, heads=2, layers=1, dropout=0, mid_dropout=0, head_dropout=0),
     (45, 60),
 )
+
+
+def test_the_plain_run_imports_nothing_of_the_live_path():
+    sources = [f"benchmarks/{name}.py" for name in ("plain", "paths", "measure")]
+    closure = {path.relative_to(PACKAGE_ROOT).as_posix() for path in code_closure(*sources)}
+    live = {"umtfss/episodes/live.py", "umtfss/features/live.py", "umtfss/backbones/resnet.py"}
+    assert "umtfss/episodes/cached.py" in closure
+    assert not closure & live
+
+
+def test_speeds_are_medians_of_pairs():
+    found = Pairs("task", own=[1.0, 2.0, 4.0], plain=[3.0, 3.0, 40.0], goal=3)
+    assert found.speeds == [3, 1.5, 10]
+    assert (found.row()["times"], found.row()["verdict"]) == ("3.00", "met")
+
+
+def test_the_live_bench_writes_both_tasks(tmp_path):
+    table, command = tmp_path / "live.csv", [sys.executable, "-m", "benchmarks.live", "--quick"]
+    subprocess.run([*command, "--profile", "--out", str(table)], cwd=PACKAGE_ROOT, check=True)
+    rows = pd.read_csv(table)
+    assert [task.partition(",")[0].split()[1] for task in rows.task] == ["training", "test"]
+    assert (rows.times > 0).all()
 
 
 def test_quick_run_writes_tables_and_plot(tmp_path):
