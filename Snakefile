@@ -14,6 +14,7 @@ from umtfss.experiment.load import load_experiment, read_config
 from umtfss.plan.arrows import arrow_digests
 from umtfss.plan.jobs.job import job_class
 from umtfss.plan.plan import Plan, table_names
+from umtfss.plan.rule_graph import rule_graph
 from umtfss.plan.tables.registry import TABLES
 
 min_version("9.0")

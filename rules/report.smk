@@ -79,6 +79,9 @@ rule draw_qualitative_panel:
     input:
         unpack(lambda wildcards: plan.inputs.evaluation_inputs(plan.runs.panel)),
         files=lambda wildcards: ancient(plan.inputs.evaluation_files(plan.runs.panel)),
+        floor_features=lambda wildcards: plan.inputs.evaluation_inputs(
+            plan.runs.panel_floor
+        )["features"],
     output:
         report(
             "results/{experiment}/figures/qualitative.png",
@@ -124,6 +127,23 @@ rule picture_episodes:
         job=job("picture_episodes"),
     script:
         "../workflow_scripts/picture_episodes.py"
+
+
+# It reads no file: the graph is a parameter.
+rule draw_rule_graph:
+    output:
+        "results/{experiment}/figures/rules.svg",
+    log:
+        "results/{experiment}/logs/figures/rules.log",
+    benchmark:
+        "results/{experiment}/benchmarks/figures/rules.tsv"
+    conda:
+        environment
+    params:
+        code=code("workflow_scripts/draw_rule_graph.py"),
+        graph=lambda wildcards: rule_graph(workflow, plan.paths.report),
+    script:
+        "../workflow_scripts/draw_rule_graph.py"
 
 
 # One HTML page. Requests the indexes, too, so that a fresh clone computes its tables.

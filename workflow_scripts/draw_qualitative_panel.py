@@ -12,6 +12,7 @@ with job_log(snakemake.log[0]):
     items = panel_items(
         DrawQualitativePanel.read(snakemake.params.job),
         EvaluationFiles(files.weights, files.features, files.superpixels, files.episodes),
+        EvaluationFiles([], files.floor_features, [], files.episodes),
         batch_size=snakemake.resources.batch_size,
         device=prepare_process(snakemake.threads),
     )

@@ -9,7 +9,13 @@ with job_log(snakemake.log[0]):
     write_report(
         WriteReport.read(snakemake.params.job),
         ReportFiles(
-            files.settings, files.claims, files.figures, files.episodes, files.results, files.floor
+            files.settings,
+            files.claims,
+            files.figures,
+            files.episodes,
+            files.results,
+            files.floor,
+            files.rules,
         ),
         snakemake.output[0],
     )

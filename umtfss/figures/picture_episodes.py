@@ -3,7 +3,6 @@
 Shapes: E episodes, H W pixels.
 """
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,11 @@ from PIL import Image
 from umtfss.data.open import open_dataset
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.masks import GroundTruthMasks
-from umtfss.episodes.overlap import foreground_overlap
-from umtfss.evaluation.evaluate_run import (
-    EvaluationFiles,
-    scoring_options,
-    tested_episodes,
-    tested_images,
-    tested_model,
-)
+from umtfss.evaluation.evaluate_run import EvaluationFiles, tested_episodes, tested_images
 from umtfss.evaluation.results import load_result
-from umtfss.evaluation.scores import predicted_scores
 from umtfss.figures.episode_pictures import EpisodePictures, data_uri, save_pictures
 from umtfss.figures.overlay import PREDICTED, TRUE, overlay
-from umtfss.plan.jobs.evaluate_run import EvaluateRun
+from umtfss.figures.predicted import iou_of, predicted_masks
 from umtfss.plan.jobs.picture_episodes import PictureEpisodes
 
 PICTURE_SIDE = 240  # px, the longer side
@@ -64,8 +55,12 @@ def picture_episodes(
         iou = scores.intersection / np.maximum(scores.union, 1)
         ranked = ranked_rows(episodes.class_id, iou)
         rows = [row for row, _ in ranked]
-        run_masks = _predictions(job.run, files, episodes, rows, batch_size, device)
-        floor_masks = _predictions(job.floor, floor_files, episodes, rows, batch_size, device)
+        run_masks = predicted_masks(
+            job.run, files, episodes, rows, batch_size=batch_size, device=device
+        )
+        floor_masks = predicted_masks(
+            job.floor, floor_files, episodes, rows, batch_size=batch_size, device=device
+        )
         for (row, rank), found, floor in zip(ranked, run_masks, floor_masks, strict=True):
             episode = episodes[row]
             support, class_id = episode.supports[0], episode.class_id
@@ -83,8 +78,8 @@ def picture_episodes(
                     row,
                     names[class_id],
                     rank,
-                    _percent_iou(found, truth),
-                    _percent_iou(floor, truth),
+                    round(100 * iou_of(found, truth), 1),
+                    round(100 * iou_of(floor, truth), 1),
                     {title: _coded(one) for title, one in pictures.items()},
                 )
             )
@@ -105,25 +100,6 @@ def ranked_rows(class_id: np.ndarray, iou: np.ndarray) -> list[tuple[int, str]]:
         places = {0: RANKS[0], len(order) // 2: RANKS[1], len(order) - 1: RANKS[2]}
         chosen += [(order[place], rank) for place, rank in sorted(places.items())]
     return chosen
-
-
-def _predictions(
-    job: EvaluateRun,
-    files: EvaluationFiles,
-    episodes: EpisodeList,
-    rows: Sequence[int],
-    batch_size: int,
-    device: torch.device,
-) -> Iterator[np.ndarray]:
-    """The predicted masks of some episodes, (H, W) bool each."""
-    model, images = tested_model(job, files), tested_images(job, files, device)
-    options = scoring_options(job, batch_size, device)
-    return (score > 0 for score in predicted_scores(model, episodes, images, options, rows))
-
-
-def _percent_iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    intersection, union = foreground_overlap(mask, truth)
-    return round(100 * float(intersection / max(1, union)), 1)
 
 
 def _coded(picture: np.ndarray) -> str:

@@ -207,10 +207,19 @@ class Paths:
         """The CSV of a table."""
         return f"{self.root}/tables/{name}.csv"
 
+    def table_markdown(self, name: str) -> str:
+        """The caption, the cells and the notes of a table for readers."""
+        return f"{self.root}/tables/{name}.md"
+
     @property
     def episode_pictures(self) -> str:
         """The pictures of test episodes that the report shows."""
         return f"{self.root}/figures/episodes.json"
+
+    @property
+    def rule_graph(self) -> str:
+        """The picture of the experiment's rules."""
+        return f"{self.root}/figures/rules.svg"
 
     @property
     def report(self) -> str:

@@ -151,12 +151,14 @@ class Plan:
         return {
             "settings": [paths.settings],
             "tables": [paths.table_csv(table.name) for table in self.runs.tables],
+            "notes": [paths.table_markdown(table.name) for table in self.runs.tables],
             "claims": [path for path in self.ledger if path.endswith(".json")],
             "figures": [path for path in self.figures if path.endswith(".png")],
             "episodes": [paths.episode_pictures] if panel else [],
             "results": [paths.evaluation(one) for one in own],
             "floor": [path for path in floor if path in tested],
             "curves": [paths.training_log(run) for run in self.runs.trained_runs],
+            "rules": [paths.rule_graph],
         }
 
 

@@ -1,6 +1,7 @@
 """The page of the report: tables, claims, curves, classes, pictures, costs and settings."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class ReportFiles:
         episodes: The pictures of test episodes; empty: no trained run is tested.
         results: Result file of the main run, 1-shot; empty: no trained run is tested.
         floor: Result file of the training-free floor on the same episodes; empty: not tested.
+        rules: The picture of the experiment's rules, SVG.
     """
 
     settings: Sequence[str]
@@ -39,6 +41,7 @@ class ReportFiles:
     episodes: Sequence[str]
     results: Sequence[str]
     floor: Sequence[str]
+    rules: Sequence[str]
 
 
 def write_report(job: WriteReport, files: ReportFiles, path: str | Path) -> None:
@@ -75,20 +78,21 @@ def write_report(job: WriteReport, files: ReportFiles, path: str | Path) -> None
         figures={_title(one): data_uri(Image.open(one)) for one in files.figures},
         curves={run: training_curve(one) for run, one in job.curves.items()},
         costs=costs(job.benchmarks),
+        rules=[_text(one) for one in files.rules],
         versions=_versions(files.results),
-        settings="".join(Path(one).read_text(encoding="utf-8") for one in files.settings),
+        settings="".join(map(_text, files.settings)),
     )
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def table_of(table: ReportTable) -> dict[str, Any]:
-    """A table as the template shows it: titles, and (text, interval, paper's number) of cells.
+    """A table as the template shows it: titles, (text, interval, paper's number) of cells, notes.
 
     Raises:
         TableError: The CSV lacks a column.
     """
-    cells = read_cells(table.path, ["episodes", "seeds", "trainings", "collapsed"])
+    cells = read_cells(table.path, ["trainings", "collapsed"])
     rows: dict[str, dict[str, tuple[str, str, str]]] = {}
     for cell in cells.to_dict("records"):
         rows.setdefault(str(cell["row"]), {})[str(cell["column"])] = (
@@ -105,10 +109,14 @@ def table_of(table: ReportTable) -> dict[str, Any]:
         "columns": columns,
         "rows": {row: [found.get(column) for column in columns] for row, found in rows.items()},
         "collapsed": set(measured[measured["collapsed"] == 1]["row"].astype(str)),
-        "episodes": int(measured["episodes"].max()) if len(measured) else 0,
-        "seeds": int(measured["seeds"].max()) if len(measured) else 0,
         "trainings": int(measured["trainings"].max()) if len(measured) else 0,
+        "notes": table_notes(table.notes),
     }
+
+
+def table_notes(path: str | Path) -> str:
+    """The notes of a table: the last paragraph of its Markdown, as plain text."""
+    return re.sub(r"\\([\\|<>*`])", r"\1", _text(path).strip().rpartition("\n\n")[2])
 
 
 def class_rows(
@@ -182,6 +190,10 @@ def _read_claims(path: str | Path) -> list[dict[str, Any]]:
     ledger = read_json(path, "the ledger of claims", {}, make="snakemake --cores all all_tables")
     claims: list[dict[str, Any]] = ledger["claims"]
     return claims
+
+
+def _text(path: str | Path) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _versions(results: Sequence[str]) -> dict[str, str]:

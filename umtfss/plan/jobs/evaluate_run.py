@@ -71,3 +71,29 @@ class EvaluateRun(Job):
     def modules(self) -> tuple[str, ...]:
         """The module of the meta-learner."""
         return (f"umtfss/models/{self.model}.py",)
+
+
+@dataclass(frozen=True)
+class BesideFloor(Job):
+    """Draw test episodes as the main run and the training-free floor segment them.
+
+    Attributes:
+        run: The 1-shot evaluation of the main run.
+        floor: The 1-shot evaluation of the floor on the same episodes.
+    """
+
+    run: EvaluateRun
+    floor: EvaluateRun
+
+    @classmethod
+    def of(cls, plan: "Plan", wildcards: Any) -> Self:
+        """The job of the experiment."""
+        return cls(
+            EvaluateRun.of_spec(plan, plan.runs.panel),
+            EvaluateRun.of_spec(plan, plan.runs.panel_floor),
+        )
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules of both models."""
+        return tuple(dict.fromkeys((*self.run.modules, *self.floor.modules)))

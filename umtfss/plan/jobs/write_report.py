@@ -17,11 +17,13 @@ class ReportTable:
         title: Caption, one sentence.
         corner: Title of the column of row titles.
         path: The table's CSV.
+        notes: The table's Markdown, which ends with its notes.
     """
 
     title: str
     corner: str
     path: str
+    notes: str
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,6 @@ class WriteReport(Job):
     Attributes:
         experiment: Name of the experiment.
         description: Its description.
-        note: The note under its tables.
         coverage: Coverage of the intervals, e.g. 0.95.
         development: The tested splits other than the official test split.
         tables: The tables.
@@ -42,7 +43,6 @@ class WriteReport(Job):
 
     experiment: str
     description: str
-    note: str
     coverage: float
     development: tuple[str, ...]
     tables: tuple[ReportTable, ...]
@@ -57,11 +57,13 @@ class WriteReport(Job):
         return cls(
             experiment.name,
             experiment.description,
-            experiment.tables.note,
             experiment.evaluation.interval,
             tuple(sorted({split for table in tables for split in table.development})),
             tuple(
-                ReportTable(table.title, table.corner, paths.table_csv(table.name))
+                ReportTable(
+                    *(table.title, table.corner),
+                    *(paths.table_csv(table.name), paths.table_markdown(table.name)),
+                )
                 for table in tables
             ),
             plan.runs.main_run.path if plan.has_panel else "",

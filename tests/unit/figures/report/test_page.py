@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -30,6 +31,13 @@ ROW = "a <row>,mean,miou,43.264,41.151,45.597,56.3,61.4,100,2,3,{},umtfss,1\n"
 HEADER = (
     "row,column,metric,value,low,high,fb_iou,paper,episodes,seeds,trainings,collapsed,model,shot\n"
 )
+
+
+def notes(folder: Path) -> str:
+    """A table's Markdown with notes."""
+    path = folder / "table.md"
+    path.write_text("Caption.\n\n| a |\n|---|\n| b |\n\nLess than 3 \\< 4 \\\\ 5.\n")
+    return str(path)
 
 
 class Page(HTMLParser):
@@ -66,7 +74,10 @@ class Page(HTMLParser):
 def job(tmp_path: Path) -> WriteReport:
     """The job of `demo`, with one training curve."""
     found = WriteReport.of(Plan(load_experiment("demo")), None)
-    tables = tuple(replace(table, path=str(PACKAGE_ROOT / table.path)) for table in found.tables)
+    tables = tuple(
+        replace(one, path=str(PACKAGE_ROOT / one.path), notes=str(PACKAGE_ROOT / one.notes))
+        for one in found.tables
+    )
     (tmp_path / "log.csv").write_text(LOG)
     curves = {"shapes/umtfss": str(tmp_path / "log.csv")}
     return replace(found, tables=tables, curves=curves, benchmarks=str(tmp_path / "none"))
@@ -79,6 +90,7 @@ def files(tmp_path: Path) -> ReportFiles:
     titles = ("support", "query, true mask", "training-free floor", "umtfss")
     pictures = dict.fromkeys(titles, picture)
     episode = EpisodePictures(2, 17, "top <hat>", "worst", 12.5, 40.0, pictures)
+    (tmp_path / "rules.svg").write_text('<svg><rect width="1"/><text>train_model</text></svg>')
     path = tmp_path / "episodes.json"
     save_pictures(path, {1: "top"}, [episode])
     plan = Plan(load_experiment("demo"))
@@ -91,6 +103,7 @@ def files(tmp_path: Path) -> ReportFiles:
         [str(path)],
         [str(result)],
         [str(floor)],
+        [str(tmp_path / "rules.svg")],
     )
 
 
@@ -121,6 +134,15 @@ def test_the_page_holds_every_number_of_the_tables(job, files, tmp_path) -> None
                     assert f"P {float(line['paper']):.1f}" in cells
 
 
+def test_the_page_holds_the_notes_of_every_table_and_the_rules(job, files, tmp_path) -> None:
+    text = unescape(page_of(job, files, tmp_path))
+    for table in job.tables:
+        lines = Path(table.notes).read_text().replace("\\", "").splitlines()
+        assert len(lines[-1]) > 80
+        assert lines[-1] in text
+    assert "<text>train_model</text></svg>" in text
+
+
 def test_names_are_escaped(job, files, tmp_path) -> None:
     text = page_of(job, files, tmp_path)
     assert "top &lt;hat&gt;" in text
@@ -129,7 +151,7 @@ def test_names_are_escaped(job, files, tmp_path) -> None:
 
 def test_an_experiment_without_tables_has_a_page(job, tmp_path) -> None:
     bare = replace(job, tables=(), curves={}, run="")
-    page = Page(page_of(bare, ReportFiles([], [], [], [], [], []), tmp_path))
+    page = Page(page_of(bare, ReportFiles([], [], [], [], [], [], []), tmp_path))
     assert page.opened == []
     assert {"costs", "settings"} <= set(page.ids)
     assert not {"tables", "claims", "episodes"} & set(page.ids)
@@ -146,11 +168,12 @@ def test_cells_of_a_table(tmp_path: Path, collapsed: int) -> None:
     path = tmp_path / "table.csv"
     quoted = "a <row>,fold 0,miou,,,,,60.0,,,,,umtfss,1\n"
     path.write_text(HEADER + ROW.format(collapsed) + quoted)
-    table = table_of(ReportTable("Title", "model", str(path)))
+    table = table_of(ReportTable("Title", "model", str(path), notes(tmp_path)))
     assert table["columns"] == ["mean", "fold 0"]
     assert table["rows"] == {"a <row>": [("43.3", "41.2 to 45.6", "61.4"), ("", "", "60.0")]}
     assert table["collapsed"] == ({"a <row>"} if collapsed else set())
-    assert (table["episodes"], table["seeds"], table["trainings"]) == (100, 2, 3)
+    assert table["trainings"] == 3
+    assert table["notes"] == "Less than 3 < 4 \\ 5."
 
 
 def test_the_fullest_row_orders_the_columns(tmp_path: Path) -> None:
@@ -158,7 +181,7 @@ def test_the_fullest_row_orders_the_columns(tmp_path: Path) -> None:
     places = [("scratch", "20 %"), ("tuned", "0 %"), ("tuned", "20 %")]
     path = tmp_path / "table.csv"
     path.write_text(HEADER + "".join(quoted.format(*place) for place in places))
-    table = table_of(ReportTable("Title", "model", str(path)))
+    table = table_of(ReportTable("Title", "model", str(path), notes(tmp_path)))
     assert table["columns"] == ["0 %", "20 %"]
     assert table["rows"]["scratch"][0] is None
 
@@ -166,7 +189,7 @@ def test_the_fullest_row_orders_the_columns(tmp_path: Path) -> None:
 def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("row,column\na,b\n")
     with pytest.raises(TableError, match="lacks the columns"):
-        table_of(ReportTable("Title", "model", str(tmp_path / "t.csv")))
+        table_of(ReportTable("Title", "model", str(tmp_path / "t.csv"), ""))
 
 
 def test_iou_by_class_is_that_of_the_counts(files) -> None:
