@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.resnet import LAYERS, ResNet, fold_norms
-from umtfss.common.onednn import accelerate
+from umtfss.backbones.resnet import LAYERS, ResNet, freeze
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.model import ModelConfig
@@ -139,8 +138,7 @@ def random_extractor(levels: Sequence[str], dilated: bool = True) -> Extractor:
     """An extractor of a random ResNet-50; not dilated, it is the paper's for clustering."""
     spec = backbone_spec("resnet50" if dilated else "resnet50_moco_v2")
     network = random_network(levels, spec.stride == 8)
-    fold_norms(network)
-    accelerate(network)
+    freeze(network)
     return Extractor(spec, tuple(levels), network, "random")
 
 

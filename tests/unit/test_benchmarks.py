@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from umtfss.backbones import winograd
 from umtfss.backbones.extractor import Extractor
-from umtfss.backbones.resnet import ResNet, fold_norms
+from umtfss.backbones.resnet import ResNet, freeze
 from umtfss.common.digests import code_closure
 from umtfss.common.files import PACKAGE_ROOT
 
@@ -114,8 +115,9 @@ def test_plain_training_and_testing_equal_the_fast_ones():
         torch.testing.assert_close(fast.grad, slow.grad, atol=1e-5, rtol=1e-3, msg=name)
 
 
-def test_the_live_path_gives_the_logits_of_the_plain_one():
-    """Folded norms and one pass for query and supports: fp32 logits to 1e-4."""
+def test_the_live_path_gives_the_logits_of_the_plain_one(monkeypatch):
+    """A frozen network and one pass for query and supports: fp32 logits to 1e-4."""
+    monkeypatch.setattr(winograd, "LEAST_TILES", 1)  # as at the paper's size
     plain, model = PlainRun(TINY, shots=2), TINY.learner().eval()
     for module in plain.backbone.modules():
         if isinstance(module, nn.BatchNorm2d):  # as of a trained network, whose maps stay small
@@ -124,7 +126,7 @@ def test_the_live_path_gives_the_logits_of_the_plain_one():
             nn.init.normal_(module.running_mean, std=0.1)
     network = ResNet(tuple(TINY.channels), "layer4", dilated=True)
     network.network.load_state_dict(plain.backbone.network.state_dict(), strict=False)
-    fold_norms(network)
+    freeze(network)
     extractor = Extractor(backbone_spec("resnet50"), tuple(TINY.channels), network, "random")
     masks = torch.zeros(1, 3, TINY.pixels, TINY.pixels, dtype=torch.uint8)
     live = Featuriser(extractor, TINY.mid, TINY.high, TINY.pixels)(

@@ -20,7 +20,6 @@ from umtfss.backbones.weights import (
 )
 from umtfss.common.device import MIXED_DTYPES
 from umtfss.common.digests import digest_json
-from umtfss.common.onednn import accelerate
 from umtfss.experiment.backbones import FUSED, PAIRS, TIMM, BackboneSpec, backbone_spec
 from umtfss.experiment.features import ExtractedConfig, WeightsConfig
 
@@ -62,8 +61,7 @@ def build_extractor(
     check_state(state, whole.network, name)
     load_state(network.network, state)
     if isinstance(network, resnet.ResNet):
-        resnet.fold_norms(network)
-        accelerate(network)
+        resnet.freeze(network)
     return Extractor(spec, levels, network, digest_state(state), mirrored, precision)
 
 
