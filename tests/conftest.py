@@ -13,6 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture
+def native_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the CPU compute in bf16, slowly where the processor lacks it."""
+    monkeypatch.setattr("umtfss.common.device.processor_has_bf16", lambda: True)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real data sets; see `absent` where there is none."""

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.gpu.inputs import episodes, learner
 from benchmarks.gpu.report import FAILED, MISSING, OK, Row, Setup, check
 from benchmarks.gpu.training import train_drawn
-from umtfss.common.device import autocast
+from umtfss.common.device import MIXED_DTYPES, autocast
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.experiment.models import MODELS, TRAINING_FREE
@@ -131,7 +131,8 @@ def is_finite(value: float) -> bool:
 
 def step_losses(state: TrainingState, batch: EpisodeBatch, amp: str) -> list[float]:
     """The losses of steps on one batch, as many as the state plans."""
-    objective = Objective(state.model, lambda: autocast(batch.key.device, amp))
+    kind, dtype = batch.key.device.type, MIXED_DTYPES[amp]  # even where a CPU emulates bf16
+    objective = Objective(state.model, lambda: torch.autocast(kind, dtype))
     losses = []
     for step in range(state.steps):
         torch.manual_seed(step)

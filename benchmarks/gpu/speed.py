@@ -21,7 +21,7 @@ from benchmarks.gpu.report import MISSING, Row, Setup, goal
 from benchmarks.paths import RESNET, Learning, Setting, draw_episodes
 from benchmarks.plain import PlainRun, plain_layers
 from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids, update_means
-from umtfss.common.device import MIXED_DTYPES, autocast
+from umtfss.common.device import autocast, processor_has_bf16
 from umtfss.episodes.live import Featuriser, LiveBatch
 from umtfss.evaluation.images import EpisodeImages
 from umtfss.evaluation.scores import ScoringOptions, evaluate
@@ -88,8 +88,8 @@ def sizes_of(setup: Setup) -> Sizes:
 
 
 def half_precision(setup: Setup) -> str:
-    """bf16 on a GPU; on a CPU, where bf16 may be emulated, fp32."""
-    return "off" if setup.device == "cpu" else "bf16"
+    """bf16 where the device has it; else fp32."""
+    return "bf16" if setup.device != "cpu" or processor_has_bf16() else "off"
 
 
 def wait(device: str) -> None:
@@ -183,7 +183,7 @@ class LiveTest:
     ) -> None:
         self.setup, self.setting = setup, setting
         self.extractor = random_extractor(tuple(setting.channels)).to(setup.device)
-        self.extractor.precision = MIXED_DTYPES.get(half_precision(setup))
+        self.extractor.precision = half_precision(setup)
         self.images = NoiseImages(images, setting.label_size)
         self.episodes = draw_episodes(self.images.ids, episodes, shots)
         self.model = setting.learner()
@@ -256,7 +256,7 @@ def extraction(setup: Setup) -> Iterator[Row]:
     """Features of the paper's clustering (ResNet-50, layer4, stride 32) against the backbone."""
     sizes = sizes_of(setup)
     batch, side = (2, 65) if setup.small else (32, 473 // 32 * 32 + 1)
-    precision = "fp32" if setup.device == "cpu" else "bf16"
+    precision = half_precision(setup).replace("off", "fp32")
     extractor = random_extractor(("layer4",), dilated=False).to(setup.device)
     pixels = torch.rand(batch, 3, side, side, device=setup.device)
 

@@ -141,7 +141,7 @@ def test_the_live_path_gives_the_logits_of_the_plain_one(monkeypatch):
     torch.testing.assert_close(found, logits, atol=1e-4, rtol=0)
 
 
-def test_bf16_predicts_almost_the_same(tmp_path):
+def test_bf16_predicts_almost_the_same(tmp_path, native_bf16):
     run, model = CachedRun(TINY, tmp_path, 4), TINY.learner()
     full, half = (run.test(model, 4, amp) for amp in ("off", "bf16"))
     np.testing.assert_allclose(half.union, full.union, rtol=0.05)

@@ -18,7 +18,6 @@ from umtfss.backbones.weights import (
     load_state,
     read_weights,
 )
-from umtfss.common.device import MIXED_DTYPES
 from umtfss.common.digests import digest_json
 from umtfss.experiment.backbones import FUSED, PAIRS, TIMM, BackboneSpec, backbone_spec
 from umtfss.experiment.features import ExtractedConfig, WeightsConfig
@@ -31,7 +30,7 @@ def build_extractor(
     levels: Sequence[str],
     weights: Mapping[str, WeightsConfig] | None = None,
     mirrored: bool = False,
-    precision: torch.dtype | None = None,
+    precision: str | None = None,
 ) -> Extractor:
     """Build a backbone with its pretrained weights, cut after the deepest level.
 
@@ -41,7 +40,7 @@ def build_extractor(
         weights: Backbone -> source of its weights, where not the default source. A pair has one
             entry for each of its two backbones.
         mirrored: Whether features are averaged with the features of the mirror image.
-        precision: Autocast precision; None: the precision of the caller's context.
+        precision: Autocast precision, "bf16" or "fp16"; None: that of the caller's context.
 
     Raises:
         ConfigError: The name or a level is unknown.
@@ -79,7 +78,7 @@ def build_live_extractor(features: ExtractedConfig) -> Extractor:
         features.levels,
         features.weights,
         features.mirrored,
-        MIXED_DTYPES.get(features.precision),
+        None if features.precision == "fp32" else features.precision,
     )
 
 
@@ -88,7 +87,7 @@ def _build_pair(
     levels: Sequence[str],
     weights: Mapping[str, WeightsConfig] | None,
     mirrored: bool,
-    precision: torch.dtype | None,
+    precision: str | None,
 ) -> Extractor:
     """Both backbones of a pair with their own weights, behind one extractor."""
     (vit_name, deepest), (other_name, level) = PAIRS[spec.name]
@@ -107,7 +106,7 @@ def _build_timm(
     levels: Sequence[str],
     weights: Mapping[str, WeightsConfig] | None,
     mirrored: bool,
-    precision: torch.dtype | None,
+    precision: str | None,
 ) -> Extractor:
     """A network of timm with the weights that the experiment names."""
     network = TimmNetwork(spec, levels)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
+from umtfss.common.device import autocast
 from umtfss.experiment.backbones import BackboneSpec
 
 
@@ -24,7 +25,7 @@ class Extractor(nn.Module):
         channels: Level -> C, of the levels to return.
         digest: sha256 of all the backbone's weights, whatever the levels.
         mirrored: Whether features are averaged over an image and its mirror image.
-        precision: Autocast precision; None: the precision of the caller's context.
+        precision: Autocast precision, "bf16" or "fp16"; None: that of the caller's context.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Extractor(nn.Module):
         network: nn.Module,
         digest: str,
         mirrored: bool = False,
-        precision: torch.dtype | None = None,
+        precision: str | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.name, self.digest, self.mirrored = spec, spec.name, digest, mirrored
@@ -74,7 +75,7 @@ class Extractor(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)
         context: AbstractContextManager = nullcontext()
         if self.precision is not None:
-            context = torch.autocast(images.device.type, self.precision)
+            context = autocast(images.device, self.precision)
         with context:
             found = self.network(images)
             if not self.mirrored:

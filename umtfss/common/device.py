@@ -1,19 +1,28 @@
 """The device that torch computes on, and how a process uses its cores and its memory."""
 
 import ctypes
+import logging
 import os
 import sys
+from functools import cache
+from pathlib import Path
 
 import torch
 
 from umtfss.common.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 MIXED_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # by name in an experiment
+CPUINFO, BF16 = Path("/proc/cpuinfo"), {"avx512_bf16", "amx_bf16", "bf16"}  # flags of processors
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
     """The autocast context of a forward pass in mixed precision.
+
+    bf16 on a CPU without instructions for it is slower than fp32, so the context computes in fp32
+    there.
 
     Args:
         device: Where the forward pass runs.
@@ -21,7 +30,19 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
     """
     dtype = MIXED_DTYPES.get(precision)
     kind = torch.device(device).type
-    return torch.autocast(kind, dtype or torch.bfloat16, enabled=dtype is not None)
+    emulated = kind == "cpu" and dtype == torch.bfloat16 and not processor_has_bf16()
+    enabled = dtype is not None and not emulated
+    return torch.autocast(kind, dtype or torch.bfloat16, enabled=enabled)
+
+
+@cache
+def processor_has_bf16() -> bool:
+    """Whether Linux lists instructions for bf16 (AVX-512, AMX, Arm); False on other systems."""
+    listed = CPUINFO.read_text().split() if CPUINFO.is_file() else []
+    found = not BF16.isdisjoint(listed)
+    if not found:
+        logger.warning("this processor has no bf16: the CPU computes in fp32 in its place")
+    return found
 
 
 def usable_cores() -> int:

@@ -3,7 +3,6 @@
 Shapes: B batch, H W original pixels, H' W' resized pixels, h w grid, C channels.
 """
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +21,6 @@ from umtfss.common.errors import StoreError
 from umtfss.experiment.backbones import BackboneSpec
 from umtfss.features.shard import PART_MB, write_shard
 from umtfss.features.store import FeatureSpec, ImageFeatures
-
-logger = logging.getLogger(__name__)
 
 DECODERS = 2  # threads beside a CPU backbone, of whose time decoding takes about 1 %
 WAITING_BATCHES = 8  # batches of images that wait for other images of their size
@@ -109,8 +106,6 @@ def extract_features(
     )
     code = digest_code("umtfss/features/extract.py", "umtfss/backbones/build.py")
     origin = digest_json([source, code])
-    if device.type == "cpu" and precision != "fp32":
-        _warn_slow_precision(precision)
     extractor.to(device)
     decoders = DECODERS if device.type == "cpu" else max(DECODERS, usable_cores())
     with ThreadPoolExecutor(decoders) as pool:
@@ -125,16 +120,6 @@ def extract_features(
             description=dataset.name,
             packages=("torch", "torchvision", "timm", "h5py"),
             progress=progress,
-        )
-
-
-def _warn_slow_precision(precision: str) -> None:
-    capability = torch.backends.cpu.get_cpu_capability()
-    if "AVX512" not in capability:
-        logger.warning(
-            "precision %s is emulated on this processor (%s) and slower than fp32",
-            precision,
-            capability,
         )
 
 

@@ -102,7 +102,7 @@ def test_what_lies_outside_an_image_is_zero_once_normalised(pair):
     assert backbone_spec("efficientnet_lite2").padding == (0.5, 0.5, 0.5)
 
 
-def test_live_features_have_the_precision_that_is_said():
+def test_live_features_have_the_precision_that_is_said(native_bf16):
     block = load_experiment("voc_best").extracted["pair"]
     exact, mixed = (
         build_live_extractor(block.model_copy(update={"precision": precision}))

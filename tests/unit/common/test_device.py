@@ -5,13 +5,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from umtfss.common.device import named_device, usable_cores
+from umtfss.common import device
+from umtfss.common.device import autocast, named_device, processor_has_bf16, usable_cores
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
 
 SCRIPT = """
 from pathlib import Path
+from umtfss.common import device
 from umtfss.common.device import prepare_process, release_freed_memory
 
 def held() -> float:
@@ -50,3 +53,36 @@ def test_a_device_that_is_not_there_is_named():
     for name in ("moon", "cuda:99"):
         with pytest.raises(ConfigError, match=f"the device '{name}' cannot be used"):
             named_device(name)
+
+
+@pytest.fixture
+def processor(monkeypatch, tmp_path):
+    """Makes Linux list a processor with the given flags."""
+
+    def listed(flags):
+        (tmp_path / "cpuinfo").write_text(f"model name : made up\nflags : fpu {flags} sse\n")
+        monkeypatch.setattr(device, "CPUINFO", tmp_path / "cpuinfo")
+        processor_has_bf16.cache_clear()
+
+    yield listed
+    monkeypatch.undo()
+    processor_has_bf16.cache_clear()
+
+
+@pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16", "bf16"])
+def test_a_cpu_computes_in_bf16_if_it_has_bf16(processor, caplog, flag):
+    a = torch.randn(4, 4)
+    for flags, dtype in (("avx512f", torch.float32), (flag, torch.bfloat16)):
+        processor(flags)
+        with autocast("cpu", "bf16"):
+            assert (a @ a).dtype == dtype
+        with autocast("cpu", "fp32"):
+            assert (a @ a).dtype == torch.float32
+    assert caplog.text.count("has no bf16") == 1
+
+
+def test_the_processor_decides_nothing_for_fp16(processor):
+    processor("avx512f")
+    a = torch.randn(4, 4)
+    with autocast("cpu", "fp16"):
+        assert (a @ a).dtype == torch.float16

@@ -197,6 +197,7 @@ def test_an_error_while_reading_reaches_the_caller() -> None:
         )
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_mixed_precision_gives_nearly_the_same() -> None:
     world = World()
     plain, mixed = (

@@ -342,7 +342,7 @@ def test_fp16_on_the_cpu_is_refused(tiny, tmp_path):
         tiny.run(tmp_path, amp="fp16")
 
 
-def test_bf16_computes_the_forward_pass_in_bf16(tiny, tmp_path):
+def test_bf16_computes_the_forward_pass_in_bf16(tiny, tmp_path, native_bf16):
     seen = []
     model = tiny.TinyLearner()
     model.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
