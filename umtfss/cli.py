@@ -373,14 +373,15 @@ def compare(
 @app.command()
 def verify(
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
+    arrow: Annotated[str, typer.Option(help="only this folder, e.g. training")] = "",
 ) -> None:
     """Check every file of an experiment's results against its manifest; name what is damaged."""
     from umtfss.common.verify import verify as verified
 
     console = Console(soft_wrap=True, highlight=False)
     with _errors_as_text():
-        folder = Path(_plan(experiment).paths.root)
-    found = verified(folder)
+        folder = Path(_plan(experiment).paths.root, arrow)
+        found = verified(folder)
     for problem in found.problems:
         console.print(str(problem), style="red", markup=False)
     console.print(

@@ -34,8 +34,15 @@ def verify(folder: Path) -> Verified:
     """Check every file below a folder of results that a manifest describes, and every seal.
 
     Args:
-        folder: Folder of an experiment's results.
+        folder: Folder of an experiment's results, or one within it.
+
+    Raises:
+        StoreError: There is no such folder.
     """
+    if not folder.is_dir():
+        raise StoreError(
+            f"there are no results in {folder}", fix="name another experiment or arrow"
+        )
     problems: list[StoreError] = []
     checked: set[tuple[Path, str]] = set()
     seals = 0

@@ -4,6 +4,7 @@ import pytest
 
 from tests.damage import DAMAGES, swap
 from tests.unit.test_artifacts import FILES, KINDS, made
+from umtfss.common.errors import StoreError
 from umtfss.common.files import write_json
 from umtfss.common.verify import verify
 
@@ -52,3 +53,8 @@ def test_exchanged_folders_are_found(results):
         swap(results / name / "one", results / name / "two")
         assert "a file of another place" in "\n".join(map(str, verify(results).problems))
         swap(results / name / "one", results / name / "two")
+
+
+def test_a_folder_that_is_not_there_is_not_whole(tmp_path):
+    with pytest.raises(StoreError, match="there are no results in"):
+        verify(tmp_path / "results/tiny")
