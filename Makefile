@@ -61,6 +61,7 @@ $(VENV)/.installed-$(DEVICE): envs/$(DEVICE).lock pyproject.toml
 	$(BIN)/python -m pip uninstall --quiet --yes faiss-cpu faiss-gpu
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/$(DEVICE).lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -c 'import faiss'
 	touch $@
 
 lint: environment

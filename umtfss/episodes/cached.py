@@ -9,6 +9,7 @@ calls matter. The two flips are the only augmentation of cached features.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,12 +22,26 @@ from umtfss.episodes.episode import Episode, EpisodeList
 from umtfss.episodes.masks import ClassMaps, MaskSource
 from umtfss.features.geometry import (
     IGNORE,
+    GridGeometry,
     check_grid,
     mask_to_grid,
     mask_to_target,
     sampled_mask,
 )
-from umtfss.features.store import FeatureSource
+
+Level = np.ndarray | Tensor
+
+
+class LevelSource(Protocol):
+    """What episodes read of features: a `FeatureSource`, or features that lie on a device."""
+
+    geometry: GridGeometry
+
+    def grid(self, image_id: str) -> tuple[int, int]:
+        """The image's un-padded grid (h, w)."""
+
+    def read(self, image_id: str, level: str) -> Level:
+        """One level of one image, (h, w, C) float16."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +49,15 @@ class ImageItem:
     """One image of an episode on its un-padded grid.
 
     Attributes:
-        mid: One (h, w, C_i) float16 per mid level.
-        high: (h, w, D) float16.
+        mid: One (h, w, C_i) float16 per mid level, on the host or on the model's device.
+        high: (h, w, D) float16, likewise.
         mask: (h, w) float32, foreground part of a token.
         valid: (h, w) bool, False on label 255.
         pixels: (2, h, w) uint8, the labels of two single pixels of a token; None for a query.
     """
 
-    mid: tuple[np.ndarray, ...]
-    high: np.ndarray
+    mid: tuple[Level, ...]
+    high: Level
     mask: np.ndarray
     valid: np.ndarray
     pixels: np.ndarray | None = None
@@ -93,7 +108,7 @@ class CachedEpisodes(Dataset[EpisodeItem]):
     def __init__(
         self,
         episodes: EpisodeList,
-        store: FeatureSource,
+        store: LevelSource,
         mid: Sequence[str],
         high: str,
         masks: MaskSource,
@@ -157,10 +172,10 @@ class CachedEpisodes(Dataset[EpisodeItem]):
         """The image in a role, with its mask (H, W); the mask is None for the query."""
         image_id, align = episode.roles[role], self.store.geometry.align_corners
         levels = [self.store.read(image_id, level) for level in (*self.mid, self.high)]
-        grid = levels[0].shape[:2]
+        grid = (levels[0].shape[0], levels[0].shape[1])
         check_grid(grid, self.side, image_id)
         flips = self._flips(episode, role)
-        *mid, high = (_flipped(level, *flips) for level in levels)
+        *mid, high = (_flipped_level(level, *flips) for level in levels)
         if mask is None:
             return ImageItem(tuple(mid), high, np.zeros(grid, np.float32), np.ones(grid, bool))
         part, valid = (_flipped(one, *flips) for one in mask_to_grid(mask, grid, align))
@@ -175,17 +190,25 @@ def _flipped(grid: np.ndarray, flips: bool, flips_vertically: bool) -> np.ndarra
     return np.ascontiguousarray(grid[:: -1 if flips_vertically else 1, :: -1 if flips else 1])
 
 
+def _flipped_level(level: Level, flips: bool, flips_vertically: bool) -> Level:
+    """`_flipped` of a level on the host or on a device."""
+    if isinstance(level, np.ndarray):
+        return _flipped(level, flips, flips_vertically)
+    axes = [axis for axis, mirrored in enumerate((flips_vertically, flips)) if mirrored]
+    return level.flip(axes) if axes else level
+
+
 def episode_key(episodes: EpisodeList, index: int, seed: int) -> int:
     """The key of an episode for random choices inside a model, a 63-bit integer."""
     return seed64("model", episodes.key, seed, index)
 
 
 def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
-    """Collate episodes into a batch, padded at the right and at the bottom to one grid, on the CPU.
+    """Collate episodes into a batch, padded at the right and at the bottom to one grid.
 
     The grid is the smallest grid that holds every image, because models spend time on padding: a
     quarter of a square grid is padding if all photos are 4:3. Features are float32 in channels-last
-    memory.
+    memory, on the device where they lie, if one of them is a tensor; all else is on the CPU.
     """
     queries = [item.query for item in items]
     supports = [image for item in items for image in item.supports]
@@ -217,15 +240,16 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
     )
 
 
-def _pad(images: Sequence[Sequence[np.ndarray]], grid: tuple[int, int]) -> Tensor:
+def _pad(images: Sequence[Sequence[Level]], grid: tuple[int, int]) -> Tensor:
     """Levels (h, w, C_i) of every image, concatenated and padded to (B, C, *grid)."""
     channels = sum(level.shape[2] for level in images[0])
-    padded = torch.empty(len(images), *grid, channels)
+    devices = {level.device for levels in images for level in levels if isinstance(level, Tensor)}
+    padded = torch.empty(len(images), *grid, channels, device=next(iter(devices), None))
     for row, levels in zip(padded, images, strict=True):
         start = 0
         for level in levels:
             height, width, count = level.shape
-            row[:height, :width, start : start + count] = torch.from_numpy(level)
+            row[:height, :width, start : start + count] = torch.as_tensor(level)
             start += count
         row[height:] = 0
         row[:height, width:] = 0

@@ -3,6 +3,7 @@
 Shapes: B batch, H W original pixels of the query, h w its un-padded grid, g g padded grid.
 
 A thread reads the features and labels of the next batches while the model runs on the current one.
+On a GPU features are read once and stay there, while they fit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -94,7 +95,8 @@ def predicted_scores(
         rows: Rows of the episodes to predict, in order; None: all.
     """
     rows = range(len(episodes)) if rows is None else rows
-    dataset = CachedEpisodes(episodes, images, options.mid, options.high, GroundTruthMasks(images))
+    features, masks = images.on(options.device), GroundTruthMasks(images)
+    dataset = CachedEpisodes(episodes, features, options.mid, options.high, masks)
     model, align = model.to(options.device).eval(), images.geometry.align_corners
 
     def read(batch: Sequence[int]) -> EpisodeBatch:

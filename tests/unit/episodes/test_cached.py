@@ -57,9 +57,11 @@ def episodes(count: int = 6) -> EpisodeList:
     return EpisodeList(tuple(SIZES), rows[:, 0], np.full(count, 7), rows[:, 1:], "test/a")
 
 
-def make(**settings: object) -> CachedEpisodes:
+def make(store: Any = None, **settings: Any) -> CachedEpisodes:
     masks = GroundTruthMasks(FakeCatalog())
-    return CachedEpisodes(episodes(), FakeStore(), ["low", "middle"], "top", masks, **settings)  # type: ignore[arg-type]
+    return CachedEpisodes(
+        episodes(), store or FakeStore(), ["low", "middle"], "top", masks, **settings
+    )
 
 
 def same(one: EpisodeBatch, other: EpisodeBatch) -> bool:
@@ -118,6 +120,24 @@ def test_supports_show_single_pixels_and_padding_is_ignored() -> None:
             expected = np.full((2, 6, 6), 255)
             expected[:, :h, :w] = sampled_mask(masks.mask(support, 7), (h, w), False)[..., ::-1]
             np.testing.assert_array_equal(batch.support_pixels[index, k], expected)
+
+
+class TensorStore(FakeStore):
+    """The same features as tensors, as those that lie on a device."""
+
+    def read(self, image_id: str, level: str) -> torch.Tensor:  # type: ignore[override]
+        return torch.from_numpy(super().read(image_id, level))
+
+
+@pytest.mark.parametrize(("flip", "vertical_flip"), [(0, 0), (1, 0), (0, 1), (0.5, 0.5)])
+def test_tensors_are_as_good_as_arrays(flip: float, vertical_flip: float) -> None:
+    datasets = [
+        make(store, flip=flip, vertical_flip=vertical_flip)
+        for store in (TensorStore(), FakeStore())
+    ]
+    found, expected = (collate([one[row] for row in range(len(one))]) for one in datasets)
+    for name in ("query_mid", "query_high", "support_mid", "support_high"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5])

@@ -8,7 +8,7 @@ from torch.nn import functional as nnf
 
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
-from umtfss.evaluation.images import EpisodeImages
+from umtfss.evaluation.images import EpisodeImages, room_on
 from umtfss.evaluation.scores import ScoringOptions, evaluate, predicted_scores
 from umtfss.experiment.evaluation import RefineConfig
 from umtfss.features.geometry import GridGeometry
@@ -121,6 +121,33 @@ def test_every_image_is_read_once() -> None:
     for _ in range(2):
         evaluate(ReadsTheFeature(), episodes(), images, options(), progress=False)
     assert len(world.reads) == len(set(world.reads)) == 6 * 3
+
+
+@pytest.mark.parametrize("room", [2_000, 10**6])  # for some features, and for all of them
+def test_features_on_the_device_change_nothing(monkeypatch, room) -> None:
+    expected = evaluate(
+        ReadsTheFeature(), episodes(), EpisodeImages(World(), World()), options(), progress=False
+    )
+    monkeypatch.setattr("umtfss.evaluation.images.room_on", lambda device: room)
+    world = World()
+    images = EpisodeImages(world, world)
+    for _ in range(2):
+        found = evaluate(ReadsTheFeature(), episodes(), images, options(), progress=False)
+        for name, values in vars(expected).items():
+            np.testing.assert_array_equal(values, getattr(found, name))
+    kept = images.on("cpu")._kept
+    assert sum(value.nbytes for value in kept.values()) <= room
+    assert {value.dtype for value in kept.values()} == {torch.float16}
+    levels = [read for read in world.reads if read[1] != "mask"]
+    if room == 10**6:
+        assert len(levels) == len(set(levels)) == len(kept) == 12
+    else:
+        assert 2 <= len(kept) < 12
+        assert all(levels.count(key) == 1 for key in kept)
+
+
+def test_a_cpu_keeps_nothing_twice() -> None:
+    assert room_on(torch.device("cpu")) == 0
 
 
 def test_memory_is_bounded() -> None:
