@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.staleness import TABLE
 from tests.workflow.conftest import check_recorded
 from umtfss.common.digests import digest_file
 from umtfss.evaluation.results import load_result
@@ -111,6 +112,40 @@ def test_a_touched_source_does_nothing_but_a_changed_one_reruns(finished):
         jobs = finished.planned("all_tables")
     assert jobs["train_model"] == 15
     assert "extract_features" not in jobs
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "below"),
+    [
+        (
+            "test_episodes: 10",
+            "test_episodes: 11",
+            "datasets.shapes.test_episodes",
+            "draw_label_ratios draw_qualitative_panel draw_table4_heatmap evaluate_run "
+            "picture_episodes write_claims write_metrics write_report write_table",
+        ),
+        (
+            "bootstrap: 100",
+            "bootstrap: 101",
+            "evaluation.bootstrap",
+            "draw_label_ratios draw_table4_heatmap write_metrics write_report",
+        ),
+        (
+            "models: {masksplit: {batch_size: 3}}",
+            "workers: 1, models: {masksplit: {batch_size: 3}}",
+            "training.shapes.workers",
+            "write_report",
+        ),
+    ],
+    ids=["test_episodes", "bootstrap", "workers"],
+)
+def test_a_changed_key_reruns_what_the_page_says_and_what_is_below(finished, old, new, key, below):
+    with finished.edited("experiments/tiny.yaml", old, new):
+        jobs = finished.planned("all_tables", "all_figures", "all_report")
+    (row,) = (line for line in TABLE.read_text().splitlines() if line.startswith(f"| {key} |"))
+    direct = row.split("|")[3].replace(" ", "").split(",")
+    found = {rule for rule in jobs if not rule.startswith("all_")}
+    assert found == {*direct, *below.split()}
 
 
 def test_changing_one_cell_reruns_only_its_runs(finished):
