@@ -17,6 +17,7 @@ rule draw_cluster_gallery:
             category="Figures",
             labels={"figure": "clusters of {pool}"},
         ),
+        pdf="results/{experiment}/figures/clusters-{pool}.pdf",
         purity="results/{experiment}/figures/clusters-{pool}-purity.json",
     log:
         "results/{experiment}/logs/figures/clusters-{pool}.log",
@@ -40,6 +41,7 @@ rule draw_table4_heatmap:
             category="Figures",
             labels={"figure": "Table 4"},
         ),
+        "results/{experiment}/figures/table4_heatmap.pdf",
     log:
         "results/{experiment}/logs/figures/table4_heatmap.log",
     benchmark:
@@ -63,6 +65,7 @@ rule draw_label_ratios:
             category="Figures",
             labels={"figure": "Table 2"},
         ),
+        "results/{experiment}/figures/label_ratios.pdf",
     log:
         "results/{experiment}/logs/figures/label_ratios.log",
     benchmark:
@@ -89,6 +92,7 @@ rule draw_qualitative_panel:
             category="Figures",
             labels={"figure": "test episodes"},
         ),
+        "results/{experiment}/figures/qualitative.pdf",
     log:
         "results/{experiment}/logs/figures/qualitative.log",
     benchmark:

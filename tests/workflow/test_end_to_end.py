@@ -46,11 +46,12 @@ def test_tables_and_figures_are_there(finished):
     for table in ("headline", *(f"table{number}" for number in range(1, 7))):
         for suffix in (".tex", "_notes.tex", "_page.tex", ".csv", ".md"):
             assert (finished.root / f"results/tiny/tables/{table}{suffix}").stat().st_size > 0
-    figures = {path.name for path in (finished.root / "results/tiny/figures").glob("*.png")}
-    assert figures == {
-        *("clusters-shapes.png", "clusters-objects.png", "label_ratios.png"),
-        *("table4_heatmap.png", "qualitative.png"),
-    }
+    for suffix in (".png", ".pdf"):
+        names = {path.stem for path in (finished.root / "results/tiny/figures").glob(f"*{suffix}")}
+        assert names == {
+            *("clusters-shapes", "clusters-objects", "label_ratios"),
+            *("table4_heatmap", "qualitative"),
+        }
 
 
 def test_scripts_load_what_their_digests_cover(made):

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from tqdm import tqdm
 
-from umtfss.common.files import atomic_path
 from umtfss.data.catalog import Catalog
+from umtfss.figures.picture import save_png_and_pdf
 from umtfss.pseudo_masks.store import PseudoMaskStore
 
 TILE = 200  # px
@@ -76,7 +76,7 @@ def cluster_gallery(
     Args:
         store: The pseudo-masks.
         catalog: Source of the images.
-        path: The picture (.png or .pdf), written atomically.
+        path: The picture, `.png`; a PDF is written beside it.
         per_cluster: Regions per cluster.
     """
     counts = np.bincount(store.regions.cluster, minlength=store.clusters)
@@ -102,5 +102,5 @@ def cluster_gallery(
     figure.text(
         TILE / shape[0], 1 - TILE / 4 / shape[1], title, va="center", fontsize=17, weight="bold"
     )
-    with matplotlib.rc_context({"savefig.facecolor": "white"}), atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+    with matplotlib.rc_context({"savefig.facecolor": "white"}):
+        save_png_and_pdf(figure, path, DPI)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from umtfss.figures.cells import read_cells
-from umtfss.figures.picture import save_picture
+from umtfss.figures.picture import save_png_and_pdf
 
 LEAST_SPAN = 5.0  # mIoU points from the darkest to the lightest colour
 
@@ -20,7 +20,7 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
 
     Args:
         table: `table4.csv`: one line per cell, with the keys k_bg and k_fg.
-        path: Picture.
+        path: The picture, `.png`; a PDF is written beside it.
 
     Raises:
         TableError: The file lacks a column.
@@ -43,7 +43,7 @@ def table4_heatmap(table: str | Path, path: str | Path) -> None:
     _heatmap(left, ours, texts, "ours", span)
     _heatmap(right, paper, printed, "paper", span)
     figure.suptitle(f"mIoU (%) by the numbers of prototypes; both scales span {span:.0f} points")
-    save_picture(figure, path)
+    save_png_and_pdf(figure, path)
 
 
 def _span(grid: pd.DataFrame) -> float:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from umtfss.figures.cells import read_cells
 from umtfss.figures.overlay import OBJECT_COLOURS
-from umtfss.figures.picture import save_picture
+from umtfss.figures.picture import save_png_and_pdf
 
 SHIFT = 0.4  # percent, between neighbouring curves, so that intervals do not cover each other
 
@@ -18,7 +18,7 @@ def label_ratio_curves(table: str | Path, path: str | Path, headline: str | Path
 
     Args:
         table: `table2.csv`: one line per cell, with the keys model, start and ratio.
-        path: Picture.
+        path: The picture, `.png`; a PDF is written beside it.
         headline: `headline.csv` of the same data set, which has the floor; None: no floor.
 
     Raises:
@@ -53,7 +53,7 @@ def label_ratio_curves(table: str | Path, path: str | Path, headline: str | Path
     axes.set(xlabel="labelled images (%)", ylabel="mIoU (%), 1-shot, mean of the folds")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    save_picture(figure, path)
+    save_png_and_pdf(figure, path)
 
 
 def _draw_floor(axes: Axes, headline: str | Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from umtfss.figures.overlay import PREDICTED, TRUE, framed, overlay
-from umtfss.figures.picture import save_picture
+from umtfss.figures.picture import save_png_and_pdf
 from umtfss.figures.predicted import iou_of
 
 ROWS = ("support", "query, truth", "floor", "model")
@@ -48,7 +48,7 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
 
     Args:
         items: At least one episode; every `COLUMNS` of them start a new block of rows.
-        path: Picture.
+        path: The picture, `.png`; a PDF is written beside it.
     """
     shapes = [image.shape for item in items for image in (item.support_image, item.query_image)]
     tall = max(height / width for height, width, _ in shapes)
@@ -61,7 +61,7 @@ def qualitative_panel(items: Sequence[PanelItem], path: str | Path) -> None:
     parts = figure.subfigures(len(blocks), 1, squeeze=False)[:, 0]
     for part, block in zip(parts, blocks, strict=True):
         _draw_block(part, block, columns, tall)
-    save_picture(figure, path)
+    save_png_and_pdf(figure, path)
 
 
 def _draw_block(part: SubFigure, items: Sequence[PanelItem], columns: int, tall: float) -> None:

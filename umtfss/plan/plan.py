@@ -124,12 +124,12 @@ class Plan:
     @property
     def figures(self) -> list[str]:
         """The pictures of the requested tables, and the purity of clusters."""
-        drawn_pools = product(self.runs.pools, (".png", "-purity.json"))
+        drawn_pools = product(self.runs.pools, (".png", ".pdf", "-purity.json"))
         names = [f"clusters-{pool}{suffix}" for pool, suffix in drawn_pools]
-        drawn = {"table2": "label_ratios.png", "table4": "table4_heatmap.png"}
-        names += [drawn[table.name] for table in self.runs.tables if table.name in drawn]
-        if self.has_panel:
-            names.append("qualitative.png")
+        drawn = {"table2": "label_ratios", "table4": "table4_heatmap"}
+        stems = [drawn[table.name] for table in self.runs.tables if table.name in drawn]
+        stems += ["qualitative"] * self.has_panel
+        names += [stem + suffix for stem in stems for suffix in (".png", ".pdf")]
         return [f"{self.paths.root}/figures/{name}" for name in names]
 
     @property

@@ -49,7 +49,7 @@ def test_a_model_is_told_by_its_key_and_not_by_its_title(tmp_path):
 
 def test_ratios_lie_on_a_true_axis_and_the_floor_is_level(tmp_path, monkeypatch):
     figures: list[Figure] = []
-    monkeypatch.setattr(label_ratios, "save_picture", lambda figure, _: figures.append(figure))
+    monkeypatch.setattr(label_ratios, "save_png_and_pdf", lambda figure, _: figures.append(figure))
     (tmp_path / "table2.csv").write_text(f"{HEADER}a,,50,49,51,,umtfss,unsup_init,0\n"
         "a,,53,52,54,,umtfss,unsup_init,20\na,,60,59,61,,umtfss,unsup_init,100\n")  # fmt: skip
     head = "row,column,value,low,high,paper,model,shot,fold\n"

@@ -166,9 +166,9 @@ def test_asking_for_one_table_selects_but_does_not_change(paper):
 def test_the_panel_does_not_depend_on_the_tables_asked_for(paper):
     only = Plan(paper.experiment, ["table4"])
     assert only.runs.main_run == paper.runs.main_run == RunSpec("umtfss", "coco", CLUSTERS)
-    assert only.figures == ["results/paper/figures/clusters-pascal.png",
-                            "results/paper/figures/clusters-pascal-purity.json",
-                            "results/paper/figures/table4_heatmap.png"]  # fmt: skip
+    names = ["clusters-pascal.png", "clusters-pascal.pdf", "clusters-pascal-purity.json",
+             "table4_heatmap.png", "table4_heatmap.pdf"]  # fmt: skip
+    assert only.figures == [f"results/paper/figures/{name}" for name in names]
 
 
 def test_the_report_shows_the_floor_where_a_table_tests_it():
@@ -206,7 +206,7 @@ def test_without_tables_every_pool_is_trained_once(tmp_path):
     plan = Plan(load_experiment(str(tmp_path / "mine.yaml")))
     run = RunSpec("umtfss", "shapes", CLUSTERS)
     assert plan.runs.trained_runs == [run] == [plan.runs.run_at(run.path)] == [plan.runs.main_run]
-    pictures = ["clusters-shapes.png", "clusters-shapes-purity.json"]
+    pictures = ["clusters-shapes.png", "clusters-shapes.pdf", "clusters-shapes-purity.json"]
     assert plan.figures == [f"results/mine/figures/{name}" for name in pictures]
     assert plan.report_inputs["figures"] == plan.figures[:1]
     assert plan.report_inputs["episodes"] == plan.report_inputs["tables"] == []
