@@ -24,6 +24,7 @@ OF_NO_MODULE = {
     "test_artifacts.py",
     "test_benchmarks.py",
     "test_benchmarks_gpu.py",
+    "test_docs.py",
     "test_light_install.py",
     "test_project.py",
     "test_site.py",
