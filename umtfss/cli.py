@@ -42,6 +42,11 @@ RUN_HELP = (
     "default: the trained run that most cells share"
 )
 RunOption = Annotated[str, typer.Option(help=RUN_HELP)]
+BEST_HELP = (
+    f"{RUN_HELP}; `{BEST}`: this or `prototype`, whichever finds each support better by the other "
+    "supports"
+)
+RunOrBestOption = Annotated[str, typer.Option(help=BEST_HELP)]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -191,13 +196,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("predictions"),
     model: ModelOption = None,
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
-    run: Annotated[
-        str,
-        typer.Option(
-            help=f"{RUN_HELP}; `best`: this or `prototype`, whichever finds each support better by "
-            "the other supports"
-        ),
-    ] = "",
+    run: RunOrBestOption = "",
     mask_value: Annotated[
         int | None,
         typer.Option(help="the object's value in the masks; default: all that is not black"),
@@ -229,8 +228,7 @@ def predict(
         chosen = _device(device, threads)
         if run == BEST and model is None:
             source = _plan(experiment)
-            runs = [source.runs.main_run, _run_named("prototype", source)]
-            tried = try_runs(source, runs, shown, mask_value, chosen)
+            tried = try_runs(source, _both_runs(source), shown, mask_value, chosen)
             for one in tried:
                 line = f"IoU {100 * one.iou:.1f}, one support left out: {one.run.path}"
                 console.print(line, markup=False, highlight=False)
@@ -256,14 +254,15 @@ def serve(
     out: Annotated[Path, typer.Option(help="folder of the session")] = Path("served"),
     model: ModelOption = None,
     experiment: Annotated[str, typer.Option(help="an experiment's name")] = "own_photos",
-    run: RunOption = "prototype",
+    run: RunOrBestOption = "prototype",
     min_score: MinScoreOption = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8765,
     device: DeviceOption = "",
     threads: ThreadsOption = 0,
 ) -> None:
     """Show a page on this machine: mark an object on photos, find it in others, correct, export."""
-    from umtfss.predict.serve.server import serve as serve_page
+    from umtfss.predict.segmenter import Segmenter
+    from umtfss.predict.serve import server
 
     console = Console(soft_wrap=True)
 
@@ -272,9 +271,19 @@ def serve(
         console.print(text, markup=False, highlight=False)
 
     with _errors_as_text():
-        segmenter, title = _segmenter(model, experiment, run, _device(device, threads))
-        segmenter.min_score = min_score
-        serve_page(segmenter, photos or (), out, port, report)
+        chosen = _device(device, threads)
+        if run == BEST and model is None:
+            source = _plan(experiment)
+            runs = _both_runs(source)
+            segmenters = [Segmenter.of_run(source, one, chosen) for one in runs]
+            names = " or ".join(one.path for one in runs)
+            title = f"the better of {names}, of {source.experiment.name}"
+        else:
+            segmenter, title = _segmenter(model, experiment, run, chosen)
+            segmenters = [segmenter]
+        for one in segmenters:
+            one.min_score = min_score
+        server.serve(segmenters, photos or (), out, port, report)
 
 
 @app.command()
@@ -436,6 +445,11 @@ def _segmenter(
     source = _plan(experiment)
     spec = _run_named(run, source)
     return Segmenter.of_run(source, spec, device), f"{spec.path} of {source.experiment.name}"
+
+
+def _both_runs(chosen: Plan) -> list[RunSpec]:
+    """What `best` chooses from: the trained run that most cells share, and the matcher."""
+    return [chosen.runs.main_run, _run_named("prototype", chosen)]
 
 
 def _run_named(name: str, chosen: Plan) -> RunSpec:

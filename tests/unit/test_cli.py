@@ -1,5 +1,7 @@
 """The command line."""
 
+from unittest.mock import Mock
+
 import pytest
 from typer.testing import CliRunner
 
@@ -22,6 +24,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+PROTOTYPE = "prototype/training_free"
 MATCHER = ("--experiment", "demo", "--run", "prototype", "--min-score", 0.9, "--device", "cpu")
 
 
@@ -76,3 +79,21 @@ def test_errors_are_told_in_words(folder):
     assert "DataError: it is not clear which photos show the objects" in result.output
     result = run("predict", *MATCHER[:-1], "moon", "--supports", "supports", "photos/q.png")
     assert "ConfigError: the device 'moon' cannot be used" in result.output
+
+
+def test_the_best_run_is_served_too(folder, monkeypatch):
+    from umtfss.predict.segmenter import Segmenter
+    from umtfss.predict.serve import server
+
+    made, served = [], []
+    monkeypatch.setattr(Segmenter, "of_run", lambda _, run, __: made.append(run.path) or Mock())
+    monkeypatch.setattr(server, "serve", lambda segmenters, *_: served.append(segmenters))
+    for name, runs in (
+        ("best", ["shapes/umtfss/unsup-all/seed0", PROTOTYPE]),
+        ("prototype", [PROTOTYPE]),
+    ):
+        made.clear()
+        result = run("serve", "--experiment", "demo", "--run", name, "--min-score", 0.5)
+        assert result.exit_code == 0, result.output
+        assert made == runs
+        assert [one.min_score for one in served.pop()] == [0.5] * len(runs)

@@ -1,6 +1,6 @@
 """The choice of a run for own photos: it finds each support by the other supports best."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +29,7 @@ class Tried:
     @property
     def iou(self) -> float:
         """The mean over objects of the mean over supports."""
-        means = [sum(own) / len(own) for own in self.ious.values()]
-        return sum(means) / len(means)
+        return mean_iou(self.ious)
 
 
 def try_runs(
@@ -53,7 +52,34 @@ def try_runs(
         DataError: An object has one support alone.
         StoreError: A run has not been trained.
     """
-    names = [one.name for one in supports]
+    check_several([one.name for one in supports])
+    tried = []
+    for run in runs:
+        segmenter = Segmenter.of_run(plan, run, device)
+        segmenter.fit(*zip(*supports, strict=True), mask_value=mask_value)
+        tried.append(Tried(run, segmenter, segmenter.leave_one_out()))
+    return sorted(tried, key=lambda one: -one.iou)
+
+
+def mean_iou(ious: Mapping[str, Sequence[float]]) -> float:
+    """The mean over objects of the mean over supports.
+
+    Args:
+        ious: Object -> IoU of each of its supports.
+    """
+    means = [sum(own) / len(own) for own in ious.values()]
+    return sum(means) / len(means)
+
+
+def check_several(names: Sequence[str]) -> None:
+    """Refuse objects with one support alone.
+
+    Args:
+        names: The object of every support.
+
+    Raises:
+        DataError: An object has one support alone.
+    """
     if alone := sorted(name for name in set(names) if names.count(name) == 1):
         raise DataError(
             f"the best run cannot be found for {', '.join(alone)}",
@@ -61,9 +87,3 @@ def try_runs(
             found="one support",
             fix="add a support, or name the run with --run",
         )
-    tried = []
-    for run in runs:
-        segmenter = Segmenter.of_run(plan, run, device)
-        segmenter.fit(*zip(*supports, strict=True), mask_value=mask_value)
-        tried.append(Tried(run, segmenter, segmenter.leave_one_out()))
-    return sorted(tried, key=lambda one: -one.iou)

@@ -1,11 +1,13 @@
 """The search for the user's objects in the photos of a session, behind the page."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
 from typing import Any
 
 from umtfss.common.errors import DataError, UmtfssError
+from umtfss.predict.choose import check_several, mean_iou
 from umtfss.predict.segment_photos import objects
 from umtfss.predict.segmenter import Segmenter
 from umtfss.predict.serve.photo import Photo
@@ -42,11 +44,13 @@ class Finder:
 
     Args:
         session: The session.
-        segmenter: Its `fit` is called for every search.
+        segmenters: One, or several: a search takes the one that finds each support best by the
+            others. Their `fit` is called for every search.
     """
 
-    def __init__(self, session: Session, segmenter: Segmenter) -> None:
-        self._session, self._segmenter = session, segmenter
+    def __init__(self, session: Session, segmenters: Sequence[Segmenter]) -> None:
+        self._session, self._segmenters = session, segmenters
+        self._segmenter = segmenters[0]  # of the last search
         self._condition = Condition()
         self._asked = self._begun = 0  # counts searches
         self._known: set[int] = set()  # numbers of photos whose features were computed
@@ -85,7 +89,8 @@ class Finder:
     def _extract(self, photo: Photo) -> None:
         self._known.add(photo.number)
         try:
-            self._segmenter.extract(self._session.pixels(photo))
+            for one in self._segmenters:
+                one.extract(self._session.pixels(photo))
         except Exception as error:  # the search will say so on the page
             logger.warning("%s: %s", photo.name, error)
 
@@ -123,9 +128,14 @@ class Finder:
         self._tell(0, len(photos))
         images = [session.pixels(photo) for photo, _, _ in shown]
         names = [name for _, name, _ in shown]
-        if session.min_score is not None:
-            self._segmenter.min_score = session.min_score
-        self._segmenter.fit(images, [mask for _, _, mask in shown], names)
+        if len(self._segmenters) > 1:
+            check_several(names)
+        for one in self._segmenters:
+            if session.min_score is not None:
+                one.min_score = session.min_score
+            one.fit(images, [mask for _, _, mask in shown], names)
+        if len(self._segmenters) > 1:
+            self._segmenter = max(self._segmenters, key=lambda one: mean_iou(one.leave_one_out()))
         self.lowest = float(self._segmenter.lowest_scores.min())
         for done, photo in enumerate(photos, 1):
             if self._is_asked:

@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 
 def serve(
-    segmenter: Segmenter,
+    segmenters: Sequence[Segmenter],
     paths: Sequence[Path],
     folder: Path,
     port: int,
@@ -29,7 +29,7 @@ def serve(
     """Serve the page until the process is interrupted.
 
     Args:
-        segmenter: What finds objects.
+        segmenters: What finds objects; of several, the best for each search.
         paths: Photos to begin with, or folders of them.
         folder: Where the session is kept.
         port: Where the page is; 0: any that is free.
@@ -54,11 +54,12 @@ def serve(
     named = list(_photos(paths, folder))
     check_folder(folder)
     with only_writer(folder), _listening(port) as listening:
-        segmenter.features_folder = folder / "features"
-        session = Session(folder, segmenter.recipe.superpixels)
+        for one in segmenters:
+            one.features_folder = folder / "features"
+        session = Session(folder, segmenters[0].recipe.superpixels)
         problems = list(_add(session, named))
         secret = secrets.token_urlsafe(12)
-        app = application(session, Finder(session, segmenter), secret, problems)
+        app = application(session, Finder(session, segmenters), secret, problems)
         config = uvicorn.Config(
             app, log_config=None, lifespan="off", server_header=False, timeout_graceful_shutdown=1
         )

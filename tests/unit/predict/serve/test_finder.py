@@ -1,6 +1,7 @@
 """The search behind the page."""
 
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def shown(filled):
 def finder(shown, matcher):
     matcher.min_score = 0.9
     matcher.features_folder = shown.folder / "features"
-    return Finder(shown, matcher)
+    return Finder(shown, [matcher])
 
 
 def test_the_other_photos_are_searched(finder, shown):
@@ -146,3 +147,22 @@ def test_a_photo_that_was_removed_meanwhile_is_passed_over(finder, shown, monkey
     assert finder.progress.error == ""
     with pytest.raises(DataError, match="there is no photo 2"):
         shown.photo(2)
+
+
+def test_of_several_segmenters_the_one_that_finds_the_supports_searches(
+    shown, matcher, monkeypatch
+):
+    other = Mock(min_score=0.9, lowest_scores=np.array([0.9]), classes_=("red",))
+    other.leave_one_out.return_value = {"red": [0.4, 0.4]}
+    finder = Finder(shown, [other, matcher])
+    finder.search()
+    wait(finder)
+    assert "cannot be found for red" in finder.progress.error  # one support alone
+    two = shown.photo(2)
+    shown.mark(two, box(two.size, 60, 30, 160, 110), ["red"])
+    for iou_of_other, calls in ((0.0, 0), (1.0, 1)):
+        other.leave_one_out.return_value = {"red": [iou_of_other] * 2}
+        other.segment.side_effect = ValueError("the other searches")
+        finder.search()
+        wait(finder)
+        assert other.segment.call_count == calls

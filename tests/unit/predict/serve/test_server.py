@@ -39,7 +39,7 @@ def served(matcher, drawn, tmp_path, monkeypatch):
 
     monkeypatch.setattr(uvicorn.Server, "__init__", kept)
     matcher.min_score = 0.9
-    arguments = (matcher, [drawn], drawn / "served", 0, addresses.append)
+    arguments = ([matcher], [drawn], drawn / "served", 0, addresses.append)
     thread = threading.Thread(target=serve, args=arguments)
     thread.start()
     until = time.monotonic() + 60
@@ -86,7 +86,7 @@ def test_a_folder_is_served_on_this_machine_alone(served, drawn):
 
 def test_what_cannot_be_served_is_told_before_anything_is_computed(matcher, drawn, tmp_path):
     def start(paths=(drawn,), port=0, folder="served"):
-        serve(matcher, paths, tmp_path / folder, port, pytest.fail)
+        serve([matcher], paths, tmp_path / folder, port, pytest.fail)
 
     with pytest.raises(DataError, match=r"moon is no photo"):
         start([Path("moon")])
