@@ -86,3 +86,13 @@ def test_dvc_shows_and_compares_numbers_and_curves(project):
     for value in ("0.25", "0.375", "0.125"):
         assert value in points
     assert f"{ROOT}/figures/qualitative.png" in plots
+
+
+def test_git_holds_the_plots_of_every_experiment_whose_metrics_it_holds():
+    listed = subprocess.run(
+        ["git", "ls-files", "results"], cwd=PACKAGE_ROOT, capture_output=True, text=True, check=True
+    )
+    files = set(listed.stdout.split("\n"))
+    recorded = {Path(name).parent for name in files if name.endswith("/metrics.json")}
+    assert len(recorded) >= 3
+    assert {f"{folder}/dvc.yaml" for folder in recorded} <= files
