@@ -4,6 +4,9 @@ DEVICE ?= cpu
 VENV ?= .venv
 BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 EXPERIMENT ?= demo
+# An index with torch for CPUs, https://download.pytorch.org/whl/cpu: 5 GB of CUDA are left out.
+TORCH_INDEX ?=
+CUDA := ^(nvidia|cuda|triton)
 PROFILE := $(if $(filter gpu,$(DEVICE)),--profile profiles/gpu)
 export PATH := $(BIN):$(PATH)
 
@@ -59,7 +62,9 @@ $(VENV)/.installed-$(DEVICE): envs/$(DEVICE).lock pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	rm -f $(VENV)/.installed-*
 	$(BIN)/python -m pip uninstall --quiet --yes faiss-cpu faiss-gpu
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/$(DEVICE).lock
+	grep -vE $(if $(TORCH_INDEX),'$(CUDA)',-e '^$$') envs/$(DEVICE).lock > $(VENV)/$(DEVICE).lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $(VENV)/$(DEVICE).lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/python -c 'import faiss'
 	touch $@

@@ -48,3 +48,23 @@ def test_the_environment_may_lie_elsewhere(clone, tmp_path):
 def test_the_environment_lies_in_the_project_by_default(clone):
     clone = clone.rename(clone.with_name("project"))
     assert f"{clone}/.venv/bin/python -m pip install" in listed(clone).stdout
+
+
+@pytest.mark.parametrize("index", ["", "https://index/cpu"])
+def test_an_index_without_cuda_is_given_the_lock_without_cuda(clone, index):
+    clone = clone.rename(clone.with_name("project"))
+    commands = listed(clone, f"TORCH_INDEX={index}").stdout.replace("\\\n", "")
+    (clone / ".venv").mkdir()
+    (picked,) = [line for line in commands.splitlines() if line.startswith("grep ")]
+    subprocess.run(picked, shell=True, cwd=clone, check=True)
+    pins = {
+        name: {line for line in (clone / name).read_text().splitlines() if "==" in line}
+        for name in ("envs/cpu.lock", ".venv/cpu.lock")
+    }
+    left_out = pins["envs/cpu.lock"] - pins[".venv/cpu.lock"]
+    assert pins[".venv/cpu.lock"] <= pins["envs/cpu.lock"]
+    assert {line.split("-")[0].split("=")[0] for line in left_out} == (
+        {"nvidia", "cuda", "triton"} if index else set()
+    )
+    (install,) = [line for line in commands.splitlines() if "-r .venv/cpu.lock" in line]
+    assert (f"--extra-index-url {index} -r" in " ".join(install.split())) == bool(index)
