@@ -188,8 +188,12 @@ class LiveTest:
         self.episodes = draw_episodes(self.images.ids, episodes, shots)
         self.model = setting.learner()
 
-    def test(self, batch: int) -> None:
-        """Test all episodes; no feature is known before."""
+    def test(self, batch: int) -> int:
+        """Test all episodes; no feature is known before.
+
+        Returns:
+            Bytes of features that stayed on the device.
+        """
         setting, setup = self.setting, self.setup
         options = ScoringOptions(
             setting.mid,
@@ -199,7 +203,9 @@ class LiveTest:
             amp=half_precision(setup),  # type: ignore[arg-type]  # one of the three
         )
         store = KeptFeatures(LiveFeatures(self.extractor, self.images, setting.pixels))
-        evaluate(self.model, self.episodes, EpisodeImages(self.images, store), options, False)
+        images = EpisodeImages(self.images, store)
+        evaluate(self.model, self.episodes, images, options, False)
+        return images.on(setup.device).nbytes
 
 
 def reference_seconds(setup: Setup, shots: int) -> tuple[float, float]:
@@ -241,11 +247,12 @@ def tests(setup: Setup) -> Iterator[Row]:
         for batch in sizes.batches:
             run = LiveTest(setup, setting, sizes.images, sizes.episodes, shots)
             start = time.perf_counter()
-            run.test(batch)
+            kept = run.test(batch)
             seconds = (time.perf_counter() - start) / sizes.episodes
             what = f"batch {batch}, {shots} shots"
             note = f"{sizes.episodes} episodes of {sizes.images} images"
             yield Row(what, 1 / seconds, "episodes/s", note=note)
+            yield Row(f"{what}, features on the device", kept / 1e9, "GB", note="none on a CPU")
             yield from memory(what, setup.device)
             judged = not setup.small and (batch, shots) == (4, 1)
             speed = plain / seconds

@@ -109,6 +109,11 @@ class DeviceFeatures:
         self._room = room
         self._kept: dict[tuple[str, str], Tensor] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the features on the device."""
+        return sum(value.nbytes for value in self._kept.values())
+
     def grid(self, image_id: str) -> tuple[int, int]:
         """The image's un-padded grid (h, w)."""
         return self.images.grid(image_id)
