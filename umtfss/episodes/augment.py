@@ -1,23 +1,26 @@
 """Augmented views of an image and its mask.
 
-Shapes: H W original pixels, P P view.
+Shapes: N images, H W original pixels, h w scaled pixels, P P view.
 
-The image is scaled, rotated, blurred, flipped, padded at the right and at the bottom to at least
-P x P, and cropped to P x P.
+Image and mask are scaled, rotated, flipped, padded at the right and at the bottom to at least
+P x P, and cropped to P x P; images may be blurred. Workers scale images and make masks. All else
+that images undergo is done on the model's device, for a batch at once.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d, grid_sample
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.experiment.augment import AugmentConfig
 
 OUTSIDE = 2
-BLUR_KERNEL = [5, 5]
+BLUR_KERNEL = 5  # px
 
 
 class View(NamedTuple):
@@ -60,27 +63,66 @@ def draw_view(
     return view, random.random()
 
 
-def uncropped_image(image: np.ndarray, view: View, pixels: int, mean: list[float]) -> Tensor:
-    """The image before the crop, (3, at least P, at least P) float32 in [0, 1].
+def scaled_image(image: np.ndarray, view: View, pixels: int) -> Tensor:
+    """The image at the view's scale, the rest of which is left to `viewed`, (3, h, w) uint8.
 
     Args:
         image: (H, W, 3) uint8.
-        view: The view; its crop corner is not used.
+        view: The view.
         pixels: P, also the image's long side at scale 1.
-        mean: Colour of pixels outside the image, in [0, 1].
     """
-    size = _scaled(image.shape[:2], view, pixels)
-    picture = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
-    picture = transforms.to_dtype(picture, torch.float32, scale=True)
-    picture = transforms.resize(picture, size)
-    if view.angle:
-        bilinear = transforms.InterpolationMode.BILINEAR
-        picture = transforms.rotate(picture, view.angle, interpolation=bilinear, fill=mean)
-    if view.blur:
-        picture = transforms.gaussian_blur(picture, BLUR_KERNEL)
-    if view.flip:
-        picture = transforms.horizontal_flip(picture)
-    return transforms.pad(picture, _padding(size, pixels), fill=mean).as_subclass(Tensor)
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return transforms.resize(picture, _scaled(image.shape[:2], view, pixels))
+
+
+def place_of(view: View, scaled: Tensor) -> Tensor:
+    """What `viewed` needs of a view and of its scaled image, (7,) float32."""
+    _, angle, blur, flip, top, left = view
+    return torch.tensor([*scaled.shape[1:], math.radians(angle), blur, flip, top, left])
+
+
+def viewed(images: Tensor, places: Tensor, pixels: int, mean: Tensor) -> Tensor:
+    """Views of scaled images, on their device in one pass for all, (N, 3, P, P) float32 in [0, 1].
+
+    Each view is blurred, rotated, mirrored, padded and cropped with one bilinear interpolation.
+
+    Args:
+        images: (N, 3, h, w) uint8, scaled images with anything at the right and at the bottom.
+        places: (N, 7) float32, of `place_of`.
+        pixels: P.
+        mean: (1, 3, 1, 1) colour of pixels outside an image, in [0, 1].
+    """
+    down, across = images.shape[2:]
+    height, width, angle, blur, flip, top, left = places.t()[..., None, None]
+    rows, columns = (torch.arange(n, device=images.device) for n in (down, across))
+    inside = (rows[:, None] < height) & (columns < width)
+    scaled = torch.cat([images / 255, inside[:, None].float()], 1) * inside[:, None]
+    scaled = torch.where(blur[:, None] > 0, _blurred(scaled), scaled)
+
+    # from pixels of the view (edge coordinates) to the image before mirroring and rotation
+    at = torch.arange(pixels, device=images.device) + 0.5
+    y, x = at[:, None] + top, at + left
+    shown = (y < height) & (x < width)  # what a rotation moves out of the image is lost
+    y, x = y - height / 2, torch.where(flip > 0, -1, 1) * (x - width / 2)
+    source = (
+        2 * (width / 2 + angle.cos() * x - angle.sin() * y) / across - 1,
+        2 * (height / 2 + angle.cos() * y + angle.sin() * x) / down - 1,
+    )
+    sampled = grid_sample(scaled, torch.stack(source, 3), align_corners=False)
+    part = sampled[:, 3:] * shown[:, None]
+    return sampled[:, :3] * shown[:, None] + (1 - part) * mean
+
+
+def _blurred(scaled: Tensor) -> Tensor:
+    """Colours and a last channel of where they are, blurred within the image, (N, 4, h, w)."""
+    sigma = 0.15 * BLUR_KERNEL + 0.35  # torchvision's
+    offset = torch.arange(BLUR_KERNEL, device=scaled.device) - BLUR_KERNEL // 2
+    kernel = (-0.5 * (offset / sigma).square()).exp()
+    kernel = (kernel[:, None] * kernel / kernel.sum() ** 2).expand(4, 1, -1, -1)
+    scaled = scaled.contiguous(memory_format=torch.channels_last)  # eight times as fast on a CPU
+    blurred = conv2d(scaled, kernel, padding=BLUR_KERNEL // 2, groups=4)
+    inside = scaled[:, 3:]
+    return torch.cat([blurred[:, :3] / blurred[:, 3:].clamp(min=0.1) * inside, inside], 1)
 
 
 def uncropped_mask(mask: np.ndarray, view: View, pixels: int) -> Tensor:
@@ -102,7 +144,7 @@ def uncropped_mask(mask: np.ndarray, view: View, pixels: int) -> Tensor:
 
 
 def crop(uncropped: Tensor, view: View, pixels: int) -> Tensor:
-    """The view's P x P pixels of an uncropped image or mask, (..., P, P)."""
+    """The view's P x P pixels of an uncropped mask, (..., P, P)."""
     return uncropped[..., view.top : view.top + pixels, view.left : view.left + pixels]
 
 

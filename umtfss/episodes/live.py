@@ -1,10 +1,12 @@
 """Episodes on live features: augmentation and the backbone in the loop.
 
-Shapes: B batch, K shots, C channels, H W pixels, P P augmented image, g g grid, S S target.
+Shapes: B batch, K shots, C channels, H W pixels, h w scaled pixels, P P augmented image, g g grid,
+S S target.
 
-In training, `LiveEpisodes` yields augmented images from the loader's processes, and `Featuriser`
-runs the frozen backbone on the device. Query and supports are augmented independently, each with a
-generator keyed by (seed, episode index, role). In tests, `LiveFeatures` replaces the feature store.
+In training, `LiveEpisodes` yields scaled images and augmented masks from the loader's processes.
+`Featuriser` augments the images and runs the frozen backbone, on the device. Query and supports are
+augmented independently, each with a generator keyed by (seed, episode index, role). In tests,
+`LiveFeatures` replaces the feature store.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +21,15 @@ from torchvision.transforms.v2 import functional as transforms
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.common.randomness import generator
-from umtfss.episodes.augment import OUTSIDE, crop, draw_view, uncropped_image, uncropped_mask
+from umtfss.episodes.augment import (
+    OUTSIDE,
+    crop,
+    draw_view,
+    place_of,
+    scaled_image,
+    uncropped_mask,
+    viewed,
+)
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.cached import episode_key
 from umtfss.episodes.episode import EpisodeList
@@ -35,10 +45,12 @@ class LiveBatch:
     """B augmented episodes; index 0 of the second axis is the query.
 
     Attributes:
-        images: (B, 1 + K, 3, P, P) float32 in [0, 1].
+        images: (B, 1 + K, 3, h, w) uint8, scaled and padded to one size; without `places`,
+            augmented images, (B, 1 + K, 3, P, P) float32 in [0, 1].
         masks: (B, 1 + K, P, P) uint8: 0 background, 1 foreground, 2 outside the image, 255
             ignored.
         key: (B,) int64.
+        places: (B, 1 + K, 7) float32, how the images are still to be augmented (`augment.viewed`).
         classes: (B, P, P) uint8 class maps of the queries, 255 outside; None if no loss reads them.
         class_index: (B,) int64, the episodes' classes in `classes`; None if no loss reads them.
     """
@@ -46,6 +58,7 @@ class LiveBatch:
     images: Tensor
     masks: Tensor
     key: Tensor
+    places: Tensor | None = None
     classes: Tensor | None = None
     class_index: Tensor | None = None
 
@@ -60,16 +73,18 @@ class LiveItem:
     """One augmented episode; index 0 of the first axis is the query.
 
     Attributes:
-        images: (1 + K, 3, P, P) float32 in [0, 1].
+        images: 1 + K scaled images, (3, h, w) uint8 each.
         masks: (1 + K, P, P) uint8, as in `LiveBatch`.
         key: The episode's key for random choices inside a model.
+        places: (1 + K, 7) float32, as in `LiveBatch`.
         classes: (P, P) uint8 class map of the query, 255 outside; None if no loss reads it.
         class_index: The episode's class in `classes`.
     """
 
-    images: Tensor
+    images: tuple[Tensor, ...]
     masks: Tensor
     key: int
+    places: Tensor
     classes: Tensor | None = None
     class_index: int = 0
 
@@ -103,7 +118,7 @@ class LiveEpisodes(Dataset[LiveItem]):
     ) -> None:
         self.episodes, self.catalog, self.masks = episodes, catalog, masks
         self.class_maps = class_maps
-        self.augment, self.seed, self.mean = augment, seed, list(extractor.spec.padding)
+        self.augment, self.seed = augment, seed
         self.pixels = extractor.resized(long_side, long_side, long_side)[0]
 
     def __len__(self) -> int:
@@ -111,23 +126,23 @@ class LiveEpisodes(Dataset[LiveItem]):
 
     def __getitem__(self, index: int) -> LiveItem:
         episode, maps = self.episodes[index], self.class_maps
-        images, masks, classes = [], [], []
+        images, places, masks, classes = [], [], [], []
         for role, image_id in episode.roles.items():
             has_map = maps is not None and role == "query"
-            image, mask, *others = augmented(
+            image, place, mask, *others = augmented(
                 self.catalog.image(image_id),
                 self.masks.episode_mask(episode, role),
                 self.augment,
                 pixels=self.pixels,
-                mean=self.mean,
                 random=generator("augment", self.seed, episode.index, role),
                 classes=maps.of(image_id) if has_map and maps is not None else None,
             )
             images.append(image)
+            places.append(place)
             masks.append(mask)
             classes += others
         key = episode_key(self.episodes, index, self.seed)
-        item = LiveItem(torch.stack(images), torch.stack(masks), key)
+        item = LiveItem(tuple(images), torch.stack(masks), key, torch.stack(places))
         if maps is None:
             return item
         return replace(item, classes=classes[0], class_index=maps.index(episode.class_id))
@@ -138,12 +153,24 @@ def collate_live(items: Sequence[LiveItem]) -> LiveBatch:
     classes = [item.classes for item in items if item.classes is not None]
     keys, index = ([getattr(item, name) for item in items] for name in ("key", "class_index"))
     return LiveBatch(
-        torch.stack([item.images for item in items]),
+        _together([item.images for item in items]),
         torch.stack([item.masks for item in items]),
         torch.tensor(keys, dtype=torch.int64),
+        torch.stack([item.places for item in items]),
         torch.stack(classes) if classes else None,
         torch.tensor(index, dtype=torch.int64) if classes else None,
     )
+
+
+def _together(episodes: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Images of several sizes, padded at the right and at the bottom, (B, 1 + K, 3, h, w)."""
+    sizes = [image.shape[1:] for images in episodes for image in images]
+    height, width = (max(side) for side in zip(*sizes, strict=True))
+    together = torch.zeros(len(episodes), len(episodes[0]), 3, height, width, dtype=torch.uint8)
+    for images, row in zip(episodes, together, strict=True):
+        for image, place in zip(images, row, strict=True):
+            place[:, : image.shape[1], : image.shape[2]] = image
+    return together
 
 
 def augmented(
@@ -152,24 +179,22 @@ def augmented(
     settings: AugmentConfig,
     *,
     pixels: int,
-    mean: list[float],
     random: np.random.Generator,
     classes: np.ndarray | None = None,
 ) -> tuple[Tensor, ...]:
-    """Augment an image and its mask: recolour, scale, rotate, blur, flip and crop to P x P.
+    """Augment a mask; recolour and scale its image, and say how `viewed` augments it further.
 
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W) uint8 in {0, 1, 255}.
         settings: Probabilities and ranges.
         pixels: P, also the image's long side at scale 1.
-        mean: Colour of pixels outside the image, in [0, 1].
         random: Draws every parameter, always the same number of times.
         classes: (H, W) uint8 class map of the image, if there is one.
 
     Returns:
-        (3, P, P) float32 in [0, 1]; (P, P) uint8 in {0, 1, 2 (outside), 255}; and the class map, if
-        given, (P, P) uint8 with 255 outside.
+        The image, (3, h, w) uint8; its place, (7,) float32; the mask, (P, P) uint8 in {0, 1, 2
+        (outside), 255}; and the class map, if given, (P, P) uint8 with 255 outside.
     """
     size = mask.shape[0], mask.shape[1]
     view, position = draw_view(settings, random, size, pixels)
@@ -181,12 +206,13 @@ def augmented(
     foreground = (labels == 1).numpy()
     top, left = crop_corner(foreground, pixels, pixels, settings.crop_foreground, position)
     view = view._replace(top=top, left=left)
-    picture = crop(uncropped_image(image, view, pixels, mean), view, pixels)
+    picture = scaled_image(image, view, pixels)
+    place = place_of(view, picture)
     labels = crop(labels, view, pixels)
     if classes is None:
-        return picture, labels
+        return picture, place, labels
     numbered = crop(uncropped_mask(classes, view, pixels), view, pixels)
-    return picture, labels, numbered.masked_fill(labels == OUTSIDE, IGNORE)
+    return picture, place, labels, numbered.masked_fill(labels == OUTSIDE, IGNORE)
 
 
 def recoloured(
@@ -224,7 +250,7 @@ def recoloured(
 
 
 class Featuriser(nn.Module):
-    """Turns live batches into `EpisodeBatch`es with a frozen backbone.
+    """Augments images, and turns live batches into `EpisodeBatch`es with a frozen backbone.
 
     Args:
         extractor: The backbone.
@@ -246,12 +272,15 @@ class Featuriser(nn.Module):
         self.support_target = support_target
         self.extractor, self.mid, self.high = extractor, tuple(mid), high
         self.target_side = target_side
+        colour = torch.tensor(extractor.spec.padding).view(1, 3, 1, 1)
+        self.outside: Tensor
+        self.register_buffer("outside", colour.to(extractor.mean.device), persistent=False)
 
     @torch.no_grad()
     def forward(self, batch: LiveBatch) -> EpisodeBatch:
         """The batch on its own device, features in float32."""
         shape = batch.images.shape[:2]
-        levels = self.extractor(batch.images.flatten(0, 1))
+        levels = self.extractor(self.augmented(batch))
         mid = torch.cat([levels[name] for name in self.mid], 1).float().unflatten(0, shape)
         high = levels[self.high].float().unflatten(0, shape)
         side, pixels = mid.shape[-1], batch.masks.shape[-1]
@@ -288,6 +317,15 @@ class Featuriser(nn.Module):
             else self._sampled(batch.classes, side, align),
             class_index=batch.class_index,
         )
+
+    def augmented(self, batch: LiveBatch) -> Tensor:
+        """The images as the backbone sees them, (B * (1 + K), 3, P, P) float32 in [0, 1]."""
+        images = batch.images.flatten(0, 1)
+        if batch.places is None:
+            return images
+        places, pixels = batch.places.flatten(0, 1), batch.masks.shape[-1]
+        with torch.autocast(images.device.type, enabled=False):
+            return viewed(images, places, pixels, self.outside)
 
     @staticmethod
     def _pixels(masks: Tensor, side: int, align: bool) -> Tensor:
