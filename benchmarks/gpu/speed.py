@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -382,6 +383,7 @@ def time_shares(setup: Setup) -> Iterator[Row]:
     yield Row("training step", rate, "TFLOP/s", note="of products and convolutions, as counted")
     yield Row("training step, part of the bf16 peak", 100 * rate / peak, "%")
 
+    yield augmentation(setup, run)
     activities = [ProfilerActivity.CPU]
     if setup.device != "cpu":
         activities.append(ProfilerActivity.CUDA)
@@ -402,6 +404,19 @@ def time_shares(setup: Setup) -> Iterator[Row]:
     yield Row("step under the profiler", wall, "s")
     for name, milliseconds in longest(profiled, sizes.repeats):
         yield Row(f"profile: {name[:80]}", milliseconds, "ms/step")
+
+
+def augmentation(setup: Setup, run: LiveRun) -> Row:
+    """The augmentation of a step's images on the device, which `LiveRun` leaves out."""
+    shape, side = run.loaded.images.shape[:2], run.loaded.images.shape[-1]
+    images = torch.randint(256, (*shape, 3, side, side), dtype=torch.uint8)
+    place = torch.tensor([side, side, 0.1, 1, 1, 0, 0])  # of a rotated, blurred, mirrored view
+    batch = replace(run.loaded, images=images, places=place.expand(*shape, -1).contiguous())
+    given = {k: v.to(run.device) for k, v in vars(batch).items() if v is not None}
+    batch = replace(batch, **given)
+    call = partial(run.featuriser.augmented, batch)
+    seconds = seconds_of(call, setup.device, sizes_of(setup).repeats)
+    return Row("augmentation of a step's images", 1000 * seconds, "ms", note="blurred and rotated")
 
 
 def own_microseconds(event: Any) -> float:
