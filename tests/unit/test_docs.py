@@ -23,8 +23,6 @@ FOLDERS = ("benchmarks", "docs", "envs", "experiments", "profiles", "rules", "te
 # What a reader is to write.
 TO_WRITE = {"umtfss/models/relation.py", "experiments/mine.yaml", "benchmarks/results/gpu",
             "workflow_scripts/verb_noun.py"}  # fmt: skip
-# Pages that runs of hours write.
-OF_LONG_RUNS = {"tests/kills.md", "tests/determinism.md"}
 
 
 @pytest.mark.parametrize("command", commands("make"), ids=str)
@@ -89,7 +87,7 @@ def test_pip_is_given_extras_and_files_that_exist(command: Command) -> None:
 def test_files_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text()
     start = "|".join(FOLDERS)
-    named = set(re.findall(rf"`((?:{start})/[\w./*-]+)`", text)) - TO_WRITE - OF_LONG_RUNS
+    named = set(re.findall(rf"`((?:{start})/[\w./*-]+)`", text)) - TO_WRITE
     lacking = [name for name in named if not list(PACKAGE_ROOT.glob(name.rstrip("/")))]
     links = {one.partition("#")[0] for one in re.findall(r"\]\(([^):]+)\)", text)} - {""}
     lacking += [link for link in links if not (page.parent / link).exists()]

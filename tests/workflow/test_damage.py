@@ -1,22 +1,15 @@
 """Killed and damaged runs: nothing is lost, and no table comes from what is damaged."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.damage import DAMAGES, swap
-from tests.workflow.conftest import Project, copy_project
+from tests.kills import kill_often
 from umtfss.clustering.centroids import load_centroids
-from umtfss.common.digests import digest_file
 from umtfss.common.errors import StoreError
 from umtfss.common.manifests import check_files, read_manifest
 from umtfss.common.verify import PLAIN, verify
@@ -28,12 +21,6 @@ from umtfss.pseudo_masks.store import PseudoMaskStore
 
 pytestmark = pytest.mark.slow
 
-COMPARED = (
-    *("tables/*", "claims.*", "evaluation/**/*.json", "features/**/manifest.json"),
-    *("clustering/**/*.h5", "pseudo_masks/**/*.json", "episodes/**/*.h5"),
-    *("training/**/weights.safetensors", "training/**/log.csv", "training/**/manifest.json"),
-)
-LEFT_BEHIND = ("**/.*.partial*", "**/.lock*", "**/checkpoint.pt*")
 READERS = {
     "umtfss-index": DatasetIndex.load,
     "umtfss-scores": load_result,
@@ -98,7 +85,8 @@ def test_verify_names_what_is_damaged(finished):
     centroids = finished.root / "results/tiny/clustering/shapes/centroids.h5"
     kept = centroids.read_bytes()
     DAMAGES["truncated"](centroids)
-    found = finished.run(*command, check=False)
+    found = finished.run(*command, "--arrow", "clustering", check=False)
+    assert "0 damaged or unknown" in finished.run(*command, "--arrow", "training").stdout
     centroids.write_bytes(kept)
     assert found.returncode == 1
     assert "centroids.h5 is damaged or another file" in found.stdout
@@ -147,69 +135,11 @@ def test_every_damaged_file_is_noticed(finished, damage):
     assert verify(results).problems == ()
 
 
-def jobs(project: Project) -> list[psutil.Process]:
-    """The scripts that run in a project."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(project.root) and any(
-                ".snakemake/scripts" in part for part in process.cmdline()
-            ):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def kill_once(project: Project, targets: tuple[str, ...], draw: random.Random) -> str:
-    """Start Snakemake, kill it or its jobs at a random moment, and unlock; what was done."""
-    process = subprocess.Popen(
-        ["snakemake", "--cores", "2", "--", *targets],
-        cwd=project.root,
-        env=project.environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    number = draw.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    whom = draw.choice(["job", "snakemake", "group"])
-    deadline = time.monotonic() + 120
-    while not jobs(project) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(draw.uniform(0, 4))
-    running = jobs(project)
-    if whom == "job" and running:
-        draw.choice(running).send_signal(number)
-    elif process.poll() is None:
-        (os.killpg if whom == "group" else os.kill)(process.pid, number)
-    try:
-        process.wait(120)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    project.snakemake("--unlock", check=False)
-    return f"{number.name} to {whom}"
-
-
-@pytest.mark.stress
-@pytest.mark.parametrize("kills", [3, 50])
-@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.stress)])
+@pytest.mark.timeout(10800)
 def test_killed_runs_end_in_the_same_bytes(finished, tmp_path, kills):
-    project, draw = copy_project(tmp_path / "umtfss"), random.Random(kills)
-    targets = ("all_tables",) if kills > 3 else ("results/tiny/tables/headline.md",)
-    done = [kill_once(project, targets, draw) for _ in range(kills)]
-    for process in jobs(project):  # of a killed Snakemake, which still go on
-        process.wait(120)
-    project.snakemake("--", *targets)
-    results, expected = project.root / "results/tiny", finished.root / "results/tiny"
-    files = sorted({path for pattern in COMPARED for path in results.glob(pattern)})
-    assert len(files) > 20
-    differing = [
-        path.relative_to(results).as_posix()
-        for path in files
-        if path.is_file() and digest_file(path) != digest_file(expected / path.relative_to(results))
-    ]
-    assert differing == [], done
-    left = [str(path) for pattern in LEFT_BEHIND for path in results.glob(pattern)]
-    assert left == [], done
-    assert verify(results).problems == ()
+    """Prints a line a kill (`pytest -s`)."""
+    outcome = kill_often(finished, tmp_path / "umtfss", kills, seed=kills)
+    assert len(outcome.kills) >= kills
+    assert outcome.compared > 200
+    assert (outcome.differing, outcome.left, outcome.problems) == ([], [], []), outcome.kills
