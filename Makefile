@@ -16,7 +16,7 @@ $(error There is a space in "$(BIN)", where Snakemake could not start Python. \
   Name another folder for the virtual environment: make VENV=/a/folder/without/spaces)
 endif
 
-.PHONY: tables report test stress audit bench docs site environment lint format lock restore record clean
+.PHONY: tables report test stress audit resolve bench docs site environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
@@ -38,6 +38,22 @@ audit: environment
 	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	for device in cpu gpu; do \
 	  $(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r envs/$$device.lock || exit 1; \
+	done
+
+# Whether PyPI has the packages for other systems and Pythons; reads metadata, installs nothing of them.
+# Snakemake's connection-pool has no wheel and holds no compiled code.
+resolve:
+	test -x $(VENV)/uv/bin/pip || $(PYTHON) -m venv $(VENV)/uv
+	$(VENV)/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	@for platform in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin; do \
+	  for python in 3.11 3.12 3.13; do \
+	    for extras in "--extra serve" "--extra serve --extra pipeline --extra cpu"; do \
+	      echo "$$platform, Python $$python: $$extras"; \
+	      $(VENV)/uv/bin/uv pip compile --quiet pyproject.toml $$extras --no-header \
+	        --python-platform $$platform --python-version $$python --only-binary :all: \
+	        --no-binary connection-pool --output-file $(VENV)/uv/resolved.txt || exit 1; \
+	    done; \
+	  done; \
 	done
 
 # Hot paths against what a user would otherwise run, on one core: benchmarks/results.
