@@ -1,0 +1,82 @@
+"""Does training on one's own photos help, and does `predict --run best` notice?
+
+The photos are the part of COCO, all of them, without their masks: `data/my_photos` is a copy of its
+folder of images or a link to it. Each class is then found as in `benchmarks.own_photos`, with five
+shots, by the trained run of `own_photos` and by its matcher. Nothing is chosen on these photos.
+
+make tables EXPERIMENT=own_photos
+UMTFSS_DATA_ROOT=data OMP_NUM_THREADS=1 python -m benchmarks.chosen_run  # three minutes of a core
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from tqdm import tqdm
+
+from benchmarks.own_photos import SHOTS, ShownClass, pooled_iou, shown_classes
+from benchmarks.world import RESULTS
+from umtfss.common.device import prepare_process
+from umtfss.common.files import atomic_path
+from umtfss.data.dataset import Dataset
+from umtfss.data.open import open_dataset
+from umtfss.data.source import DatasetSource, raw_data_root
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.cells import floor_features, matcher_run
+from umtfss.plan.plan import Plan
+from umtfss.plan.run import RunSpec
+from umtfss.predict.choose import try_runs
+from umtfss.predict.supports import Support
+
+COLUMNS = (
+    "class", "photos", "trained", "matcher", "chosen", "trained_left_out", "matcher_left_out",
+)  # fmt: skip
+app = typer.Typer(add_completion=False)
+
+
+def measured(
+    dataset: Dataset, plan: Plan, runs: dict[str, RunSpec], one: ShownClass
+) -> tuple[object, ...]:
+    """A line of the table: IoU of both runs, of the chosen one, and on supports left out."""
+    supports = [
+        Support(dataset.image(image_id), dataset.mask(image_id) == one.number, "object")
+        for image_id in one.supports[: max(SHOTS)]
+    ]
+    photos = [dataset.image(image_id) for image_id in one.queries]
+    masks = [dataset.mask(image_id) for image_id in one.queries]
+    tried = try_runs(plan, runs.values(), supports)
+    iou, left_out = {}, {}
+    for each in tried:
+        found = [each.segmenter.segment(photo).labels == 1 for photo in photos]
+        iou[each.run], left_out[each.run] = pooled_iou(found, masks, one.number), each.iou
+    both = [*(iou[run] for run in runs.values()), iou[tried[0].run]]
+    both += [left_out[run] for run in runs.values()]
+    return dataset.class_names[one.number], len(photos), *(f"{value:.3f}" for value in both)
+
+
+@app.command()
+def main(
+    results: Annotated[Path, typer.Option(help="Where the table goes.")] = RESULTS,
+) -> None:
+    """Measure, and write the table; its last line is the mean over classes."""
+    prepare_process(1)
+    dataset = open_dataset(DatasetSource("coco", "coco", "coco_subset"), raw_data_root())
+    plan = Plan(load_experiment("own_photos"))
+    matcher = replace(matcher_run(plan.experiment), features=floor_features(plan.experiment))
+    runs = {"trained": plan.runs.main_run, "matcher": matcher}
+    rows = [measured(dataset, plan, runs, one) for one in tqdm(list(shown_classes(dataset)))]
+    own = np.array([row[1:] for row in rows], float)
+    rows.append(("mean", int(own[:, 0].sum()), *(f"{value:.3f}" for value in own[:, 1:].mean(0))))
+    with atomic_path(results / "chosen_run.csv") as path, open(path, "w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+    for row in rows:
+        typer.echo(", ".join(map(str, row)))
+
+
+if __name__ == "__main__":
+    app()
