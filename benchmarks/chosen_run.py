@@ -4,7 +4,7 @@ The photos are the part of COCO, all of them, without their masks: `data/my_phot
 folder of images or a link to it. Each class is then found as in `benchmarks.own_photos`, with five
 shots, by the trained run of `own_photos` and by its matcher. Nothing is chosen on these photos.
 
-make tables EXPERIMENT=own_photos
+snakemake --cores all --config experiment=own_photos -- all_training
 UMTFSS_DATA_ROOT=data OMP_NUM_THREADS=1 python -m benchmarks.chosen_run  # three minutes of a core
 """
 
