@@ -20,7 +20,7 @@ from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
-from benchmarks import learning_curves, own_photos, photo_curves, prototypes
+from benchmarks import learning_curves, own_photos, photo_curves, prototypes, wrong_supports
 from benchmarks.live import Pairs
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
@@ -314,6 +314,26 @@ def test_the_mask_reaches_the_query_by_guidance_or_by_attention(guidance, attent
     model = prototypes.ablated(model, guidance, attention).eval()
     one, other = (model(small_batch(row)) for row in (0, 3))
     assert torch.equal(one, other) != reads
+
+
+def test_wrong_supports_are_those_of_the_episode_before():
+    masks = torch.arange(wrong_supports.BATCH, dtype=torch.float32)[:, None, None, None]
+    batch = replace(
+        small_batch(0),
+        query_mid=masks.clone(),
+        support_mask=masks.clone(),
+        support_mid=masks[:, None].clone(),
+    )
+
+    class Echo(torch.nn.Module):
+        def forward(self, seen):
+            assert torch.equal(seen.query_mid, batch.query_mid)
+            assert torch.equal(seen.support_mask, seen.support_mid[:, 0])
+            return seen.support_mask
+
+    shown = wrong_supports.WithOtherSupports(Echo())(batch).flatten().tolist()
+    assert shown == [wrong_supports.before(row) for row in range(wrong_supports.BATCH)]
+    assert wrong_supports.before(2 * wrong_supports.BATCH) == 3 * wrong_supports.BATCH - 1
 
 
 def test_curves_on_photos_are_drawn_beside_the_floors(tmp_path):

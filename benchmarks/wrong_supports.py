@@ -1,0 +1,127 @@
+"""Does a model read its supports? A test with supports of a class that the query does not show.
+
+A photo with one object can be segmented without supports: whatever is salient is the object. Here
+each test query is searched twice: with its own supports, and with the supports of another episode,
+of a class that the query does not show. The object of the query is the truth both times. A model
+that reads its supports finds much less of it the second time.
+
+UMTFSS_DATA_ROOT=data OMP_NUM_THREADS=1 python -m benchmarks.wrong_supports \
+    --experiment voc_cpu objects/umtfss/unsup-all/seed0 prototype/training_free
+"""
+
+import csv
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor, nn
+
+from benchmarks.world import RESULTS
+from umtfss.common.device import prepare_process
+from umtfss.common.files import atomic_path
+from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.episode import EpisodeList
+from umtfss.episodes.masks import GroundTruthMasks
+from umtfss.evaluation.evaluate_run import (
+    EvaluationFiles,
+    scoring_options,
+    tested_episodes,
+    tested_images,
+    tested_model,
+)
+from umtfss.evaluation.miou import SegmentationScore, summarise
+from umtfss.evaluation.scores import predicted_scores
+from umtfss.experiment.load import load_experiment
+from umtfss.figures.show import default_dataset
+from umtfss.plan.jobs.evaluate_run import EvaluateRun
+from umtfss.plan.plan import Plan
+
+BATCH = 8
+COLUMNS = ("experiment", "run", "episodes", "right", "wrong")
+app = typer.Typer(add_completion=False)
+
+
+class WithOtherSupports(nn.Module):
+    """A model that sees the supports of the batch's episode before, in place of a query's own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        """The logits of the model, (B, 2, h, w)."""
+        names = [one.name for one in fields(batch) if one.name.startswith("support_")]
+        given = {name: getattr(batch, name) for name in names}
+        rolled = {name: one.roll(1, 0) for name, one in given.items() if one is not None}
+        logits: Tensor = self.model(replace(batch, **rolled))
+        return logits
+
+
+def before(row: int) -> int:
+    """The episode whose supports `WithOtherSupports` shows to episode `row` of whole batches."""
+    return row - 1 if row % BATCH else row + BATCH - 1
+
+
+def measured(plan: Plan, path: str, count: int) -> tuple[int, float, float]:
+    """The number of episodes, and the mIoU in percent with right and with wrong supports.
+
+    Args:
+        plan: The plan of the experiment.
+        path: The run.
+        count: Episodes of each fold, a multiple of `BATCH`, of which some are left out.
+    """
+    dataset = default_dataset(plan, plan.runs.run_at(path))
+    spec = plan.runs.evaluation_at(SimpleNamespace(run=path, dataset=dataset, shot="1", refine=""))
+    job, inputs = EvaluateRun.of_spec(plan, spec), plan.inputs.evaluation_inputs(spec)
+    files = EvaluationFiles(
+        *([inputs[name]] if isinstance(inputs[name], str) else list(inputs[name])
+          for name in ("weights", "features", "superpixels", "episodes"))
+    )  # fmt: skip
+    device = torch.device("cpu")
+    model, images = tested_model(job, files), tested_images(job, files, device)
+    options, masks = scoring_options(job, BATCH, device), GroundTruthMasks(images)
+    classes = sorted({c for fold in job.folds for c in job.dataset.novel_classes(fold)})
+    scores = SegmentationScore(classes), SegmentationScore(classes)
+    for (_, seed), file in tested_episodes(job, files).items():
+        if seed:
+            continue
+        episodes, rows = EpisodeList.load(file), range(count)
+        found = [
+            predicted_scores(one, episodes, images, options, rows)
+            for one in (model, WithOtherSupports(model))
+        ]
+        for row, *predicted in zip(rows, *found, strict=True):
+            class_id, other = (int(episodes.class_id[one]) for one in (row, before(row)))
+            if other == class_id or (images.mask(episodes[row].query) == other).any():
+                continue
+            label = masks.mask(episodes[row].query, class_id)
+            for score, one in zip(scores, predicted, strict=True):
+                score.update(one > 0, label, class_id)
+    right, wrong = (100 * summarise(one.scores).miou for one in scores)
+    return len(scores[0].scores), right, wrong
+
+
+@app.command()
+def main(
+    runs: Annotated[list[str], typer.Argument(help="paths that `umtfss plan` prints")],
+    experiment: Annotated[str, typer.Option(help="an experiment whose runs are trained")],
+    count: Annotated[int, typer.Option(help="episodes of a fold, a multiple of 8")] = 160,
+    results: Annotated[Path, typer.Option(help="Where the table goes.")] = RESULTS,
+) -> None:
+    """Measure, and write the table."""
+    prepare_process(1)
+    plan = Plan(load_experiment(experiment))
+    rows = []
+    for path in runs:
+        tested, right, wrong = measured(plan, path, count)
+        rows.append((experiment, path, tested, f"{right:.1f}", f"{wrong:.1f}"))
+        typer.echo(", ".join(map(str, rows[-1])))
+    with atomic_path(results / "wrong_supports.csv") as path_, open(path_, "w", newline="") as out:
+        csv.writer(out, lineterminator="\n").writerows([COLUMNS, *rows])
+
+
+if __name__ == "__main__":
+    app()
