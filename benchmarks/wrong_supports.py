@@ -119,8 +119,9 @@ def main(
         tested, right, wrong = measured(plan, path, count)
         rows.append((experiment, path, tested, f"{right:.1f}", f"{wrong:.1f}"))
         typer.echo(", ".join(map(str, rows[-1])))
-    with atomic_path(results / "wrong_supports.csv") as path_, open(path_, "w", newline="") as out:
-        csv.writer(out, lineterminator="\n").writerows([COLUMNS, *rows])
+    table = results / f"wrong_supports_{experiment}.csv"
+    with atomic_path(table) as made, open(made, "w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
 
 
 if __name__ == "__main__":
