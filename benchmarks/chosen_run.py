@@ -28,8 +28,7 @@ from umtfss.experiment.load import load_experiment
 from umtfss.plan.cells import floor_features, matcher_run
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
-from umtfss.predict.choose import try_runs
-from umtfss.predict.supports import Support
+from umtfss.predict.segmenter import Segmenter
 
 COLUMNS = (
     "class", "photos", "trained", "matcher", "chosen", "trained_left_out", "matcher_left_out",
@@ -41,19 +40,19 @@ def measured(
     dataset: Dataset, plan: Plan, runs: dict[str, RunSpec], one: ShownClass
 ) -> tuple[object, ...]:
     """A line of the table: IoU of both runs, of the chosen one, and on supports left out."""
-    supports = [
-        Support(dataset.image(image_id), dataset.mask(image_id) == one.number, "object")
-        for image_id in one.supports[: max(SHOTS)]
-    ]
+    shown = one.supports[: max(SHOTS)]
+    images = [dataset.image(image_id) for image_id in shown]
+    shapes = [dataset.mask(image_id) == one.number for image_id in shown]
     photos = [dataset.image(image_id) for image_id in one.queries]
     masks = [dataset.mask(image_id) for image_id in one.queries]
-    tried = try_runs(plan, runs.values(), supports)
     iou, left_out = {}, {}
-    for each in tried:
-        found = [each.segmenter.segment(photo).labels == 1 for photo in photos]
-        iou[each.run], left_out[each.run] = pooled_iou(found, masks, one.number), each.iou
-    both = [*(iou[run] for run in runs.values()), iou[tried[0].run]]
-    both += [left_out[run] for run in runs.values()]
+    for name, run in runs.items():
+        segmenter = Segmenter.of_run(plan, run).fit(images, shapes)
+        found = [segmenter.segment(photo).labels == 1 for photo in photos]
+        iou[name] = pooled_iou(found, masks, one.number)
+        left_out[name] = float(np.mean([*segmenter.leave_one_out().values()]))
+    chosen = max(left_out, key=lambda name: left_out[name])  # as umtfss/predict/choose.py
+    both = [*iou.values(), iou[chosen], *left_out.values()]
     return dataset.class_names[one.number], len(photos), *(f"{value:.3f}" for value in both)
 
 

@@ -47,5 +47,5 @@ def _clamped(layer: nn.Conv2d, x: Tensor, shortcut: Tensor | None = None) -> Ten
     convolve = torch.ops.mkldnn._convolution_pointwise
     if shortcut is None:
         return convolve(x, layer.weight, layer.bias, *geometry, "relu", [], "")
-    addition = ("add", 1.0, "relu", [], "")
+    addition: tuple[object, ...] = ("add", 1.0, "relu", [], "")
     return convolve.binary(x, shortcut, layer.weight, layer.bias, *geometry, *addition)

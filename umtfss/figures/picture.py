@@ -10,7 +10,7 @@ from umtfss.common.files import atomic_path
 DPI = 150
 # No time stamp, so that equal pictures give equal bytes.
 METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
-TRUE_TYPE = {"pdf.fonttype": 42}  # publishers refuse Type 3 fonts
+TRUE_TYPE = 42  # publishers refuse Type 3 fonts
 
 
 def save_picture(figure: Figure, path: str | Path, dpi: int = DPI) -> None:
@@ -21,7 +21,7 @@ def save_picture(figure: Figure, path: str | Path, dpi: int = DPI) -> None:
         path: The file, `.png` or `.pdf`.
         dpi: Pixels per inch.
     """
-    with matplotlib.rc_context(TRUE_TYPE), atomic_path(path) as temporary:
+    with matplotlib.rc_context({"pdf.fonttype": TRUE_TYPE}), atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=dpi, metadata=METADATA[Path(path).suffix])
 
 
