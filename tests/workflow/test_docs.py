@@ -6,8 +6,8 @@ from tests.pages import Command, commands
 from tests.workflow.conftest import Project, copy_project
 from umtfss.common.files import PACKAGE_ROOT
 
-# Other tests try profiles and environments with stand-ins; the page warns of --touch.
-ELSEWHERE = ("--profile", "--workflow-profile", "--sdm", "--touch")
+# Other tests try profiles and environments with stand-ins, and --unlock; the page warns of --touch.
+ELSEWHERE = ("--profile", "--workflow-profile", "--sdm", "--touch", "--unlock")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,10 @@ def dry(command: Command) -> bool:
 
 
 @pytest.mark.parametrize("command", [c for c in commands("snakemake") if dry(c)], ids=str)
-def test_snakemake_knows_what_to_do(project: Project, command: Command) -> None:
+def test_snakemake_knows_what_to_do(
+    project: Project, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UMTFSS_DATA_ROOT", raising=False)  # `mine` lies in the copy
     _, *arguments = command.words
     printed = project.run("snakemake", "--cores", "1", "-n", *arguments).stdout
     assert "total" in printed or "Nothing to be done" in printed
