@@ -49,7 +49,7 @@ resolve:
 	  for python in 3.11 3.12 3.13; do \
 	    for extras in "--extra serve" "--extra serve --extra pipeline --extra cpu"; do \
 	      echo "$$platform, Python $$python: $$extras"; \
-	      $(VENV)/uv/bin/uv pip compile --quiet pyproject.toml $$extras --no-header \
+	      $(VENV)/uv/bin/uv pip compile --system-certs --quiet pyproject.toml $$extras --no-header \
 	        --python-platform $$platform --python-version $$python --only-binary :all: \
 	        --no-binary connection-pool --output-file $(VENV)/uv/resolved.txt || exit 1; \
 	    done; \
