@@ -8,8 +8,6 @@ snakemake --cores all --config experiment=own_photos -- all_training
 UMTFSS_DATA_ROOT=data OMP_NUM_THREADS=1 python -m benchmarks.chosen_run  # three minutes of a core
 """
 
-import csv
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +15,14 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from benchmarks.own_photos import SHOTS, ShownClass, pooled_iou, shown_classes
+from benchmarks.own_photos import SHOTS, ShownClass, matcher, opened, pooled_iou, shown_classes
+from benchmarks.tables import write_rows
 from benchmarks.world import RESULTS
 from umtfss.common.device import prepare_process
-from umtfss.common.files import atomic_path
 from umtfss.data.dataset import Dataset
-from umtfss.data.open import open_dataset
-from umtfss.data.source import DatasetSource, raw_data_root
-from umtfss.experiment.load import load_experiment
-from umtfss.plan.cells import floor_features, matcher_run
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
+from umtfss.predict.choose import mean_iou
 from umtfss.predict.segmenter import Segmenter
 
 COLUMNS = (
@@ -50,7 +45,7 @@ def measured(
         segmenter = Segmenter.of_run(plan, run).fit(images, shapes)
         found = [segmenter.segment(photo).labels == 1 for photo in photos]
         iou[name] = pooled_iou(found, masks, one.number)
-        left_out[name] = float(np.mean([*segmenter.leave_one_out().values()]))
+        left_out[name] = mean_iou(segmenter.leave_one_out())
     chosen = max(left_out, key=lambda name: left_out[name])  # as umtfss/predict/choose.py
     both = [*iou.values(), iou[chosen], *left_out.values()]
     return dataset.class_names[one.number], len(photos), *(f"{value:.3f}" for value in both)
@@ -62,19 +57,12 @@ def main(
 ) -> None:
     """Measure, and write the table; its last line is the mean over classes."""
     prepare_process(1)
-    dataset = open_dataset(DatasetSource("coco", "coco", "coco_subset"), raw_data_root())
-    plan = Plan(load_experiment("own_photos"))
-    matcher = replace(matcher_run(plan.experiment), features=floor_features(plan.experiment))
-    runs = {"trained": plan.runs.main_run, "matcher": matcher}
+    dataset, plan = opened()
+    runs = {"trained": plan.runs.main_run, "matcher": matcher(plan)}
     rows = [measured(dataset, plan, runs, one) for one in tqdm(list(shown_classes(dataset)))]
     own = np.array([row[1:] for row in rows], float)
     rows.append(("mean", int(own[:, 0].sum()), *(f"{value:.3f}" for value in own[:, 1:].mean(0))))
-    with atomic_path(results / "chosen_run.csv") as path, open(path, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-    for row in rows:
-        typer.echo(", ".join(map(str, row)))
+    write_rows(results / "chosen_run.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ python -m benchmarks.floors            # a minute of one core
 python -m benchmarks.floors --quick    # tiny sizes: shows that everything runs
 """
 
-import csv
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +16,9 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.tables import write_rows
 from benchmarks.world import DATASET, DEMO, RESULTS, VAL, VIT, Bench, World, demo_backbone
 from umtfss.common.device import prepare_process
-from umtfss.common.files import atomic_path
 from umtfss.evaluation.intervals import Term, contrast_interval
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.schema import Experiment
@@ -56,16 +55,9 @@ def main(
 ) -> None:
     """Measure all floors and write the table."""
     prepare_process(1)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        atomic_path(results / "floors.csv") as path,
-        open(path, "w", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in measured(load_experiment(DEMO, 0), quick, Path(folder)):
-            writer.writerow(row)
-            typer.echo(", ".join(row))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measured(load_experiment(DEMO, 0), quick, Path(folder))
+        write_rows(results / "floors.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ search and at a search with features kept (`umtfss serve`).
 UMTFSS_DATA_ROOT=data OMP_NUM_THREADS=1 python -m benchmarks.own_photos   # five minutes of one core
 """
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +20,9 @@ import typer
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.tables import write_rows
 from benchmarks.world import RESULTS
 from umtfss.common.device import prepare_process
-from umtfss.common.files import atomic_path
 from umtfss.common.randomness import generator
 from umtfss.data.dataset import Dataset
 from umtfss.data.images import IGNORE
@@ -32,6 +31,7 @@ from umtfss.data.source import DatasetSource, raw_data_root
 from umtfss.experiment.load import load_experiment
 from umtfss.plan.cells import floor_features, matcher_run
 from umtfss.plan.plan import Plan
+from umtfss.plan.run import RunSpec
 from umtfss.predict.outputs import Outputs, Query
 from umtfss.predict.segment_photos import segment_photos
 from umtfss.predict.segmenter import Segmenter
@@ -55,6 +55,17 @@ class ShownClass(NamedTuple):
     number: int
     supports: list[str]
     queries: list[str]
+
+
+def opened() -> tuple[Dataset, Plan]:
+    """The part of COCO, and the plan of `own_photos`."""
+    source = DatasetSource("coco", "coco", "coco_subset")
+    return open_dataset(source, raw_data_root()), Plan(load_experiment("own_photos"))
+
+
+def matcher(plan: Plan) -> RunSpec:
+    """What `--run prototype` uses."""
+    return replace(matcher_run(plan.experiment), features=floor_features(plan.experiment))
 
 
 def shown_classes(dataset: Dataset) -> Iterator[ShownClass]:
@@ -133,22 +144,15 @@ def main(
 ) -> None:
     """Measure, and write the table; its last lines are means over classes."""
     prepare_process(1)
-    dataset = open_dataset(DatasetSource("coco", "coco", "coco_subset"), raw_data_root())
-    plan = Plan(load_experiment("own_photos"))
-    run = replace(matcher_run(plan.experiment), features=floor_features(plan.experiment))
-    segmenter = Segmenter.of_run(plan, run)
+    dataset, plan = opened()
+    segmenter = Segmenter.of_run(plan, matcher(plan))
     classes = list(shown_classes(dataset))[: 1 if quick else None]
     rows = [measured(dataset, segmenter, one, shots) for one in tqdm(classes) for shots in SHOTS]
     for shots in SHOTS:
         own = np.array([row[2:] for row in rows if row[1] == shots], float)
         means = [f"{value:.3f}" for value in own[:, 1:].mean(0)]
         rows.append(("mean", shots, int(own[:, 0].sum()), *means))
-    with atomic_path(results / "own_photos.csv") as path, open(path, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-    for row in rows:
-        typer.echo(", ".join(map(str, row)))
+    write_rows(results / "own_photos.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ if its class covers the pixels that make a class count, absent if it covers none
 UMTFSS_DATA_ROOT=data python -m benchmarks.presence    # fifteen minutes of one core
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,9 @@ import typer
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from benchmarks.tables import write_rows
 from benchmarks.world import RESULTS
 from umtfss.common.device import prepare_process
-from umtfss.common.files import atomic_path
 from umtfss.common.randomness import generator
 from umtfss.data.dataset import Dataset
 from umtfss.data.images import IGNORE
@@ -105,12 +104,7 @@ def main(
     """Measure the features of own_photos, and write the table."""
     prepare_process(1)
     dataset = open_dataset(DatasetSource("pascal", "voc2012", "voc2012"), raw_data_root())
-    with atomic_path(results / "presence.csv") as path, open(path, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in measured(dataset, 10 if quick else PHOTOS):
-            writer.writerow(row)
-            typer.echo(", ".join(map(str, row)))
+    write_rows(results / "presence.csv", COLUMNS, measured(dataset, 10 if quick else PHOTOS))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ UMTFSS_DATA_ROOT=data OMP_NUM_THREADS=1 python -m benchmarks.wrong_supports \
     --experiment voc_cpu objects/umtfss/unsup-all/seed0 prototype/training_free
 """
 
-import csv
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +18,9 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from benchmarks.tables import write_rows
 from benchmarks.world import RESULTS
 from umtfss.common.device import prepare_process
-from umtfss.common.files import atomic_path
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.episode import EpisodeList
 from umtfss.episodes.masks import GroundTruthMasks
@@ -65,7 +64,7 @@ def before(row: int) -> int:
     return row - 1 if row % BATCH else row + BATCH - 1
 
 
-def measured(plan: Plan, path: str, count: int) -> tuple[int, float, float]:
+def measured(plan: Plan, path: str, count: int) -> tuple[object, ...]:
     """The number of episodes, and the mIoU in percent with right and with wrong supports.
 
     Args:
@@ -100,8 +99,8 @@ def measured(plan: Plan, path: str, count: int) -> tuple[int, float, float]:
             label = masks.mask(episodes[row].query, class_id)
             for score, one in zip(scores, predicted, strict=True):
                 score.update(one > 0, label, class_id)
-    right, wrong = (100 * summarise(one.scores).miou for one in scores)
-    return len(scores[0].scores), right, wrong
+    ious = (f"{100 * summarise(one.scores).miou:.1f}" for one in scores)
+    return len(scores[0].scores), *ious
 
 
 @app.command()
@@ -114,14 +113,8 @@ def main(
     """Measure, and write the table."""
     prepare_process(1)
     plan = Plan(load_experiment(experiment))
-    rows = []
-    for path in runs:
-        tested, right, wrong = measured(plan, path, count)
-        rows.append((experiment, path, tested, f"{right:.1f}", f"{wrong:.1f}"))
-        typer.echo(", ".join(map(str, rows[-1])))
-    table = results / f"wrong_supports_{experiment}.csv"
-    with atomic_path(table) as made, open(made, "w", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
+    rows = ((experiment, path, *measured(plan, path, count)) for path in runs)
+    write_rows(results / f"wrong_supports_{experiment}.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

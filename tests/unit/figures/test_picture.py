@@ -31,6 +31,7 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
     )
 
 
+# Nothing of the project needs poppler, and no pinned package draws PDF files.
 @pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="poppler-utils draw PDF files")
 def test_the_pdf_shows_what_the_png_shows(tmp_path: Path) -> None:
     save_png_and_pdf(figure(), tmp_path / "a.png", dpi=100)
