@@ -80,15 +80,15 @@ class ObjectFinder:
 def object_features(
     store: FeatureSource, level: str, ids: Sequence[str], workers: int
 ) -> np.ndarray:
-    """The mean tokens of the objects of images, (R, C) float32, L2-normalised, in order.
+    """The mean tokens of the objects of images, (R, C) float32, L2-normalised, by sorted id.
 
     Args:
         store: Features that are cut and averaged.
         level: Level of the features.
-        ids: Qualified ids of the images.
+        ids: Qualified ids of the images, in any order: that of the shards differs.
         workers: Number of processes, each on one thread; 1: this process alone.
     """
-    found = map_images(ObjectFinder(store, level).feature, ids, workers)
+    found = map_images(ObjectFinder(store, level).feature, sorted(ids), workers)
     bar = tqdm(found, "objects", total=len(ids), unit="image")
     kept = [feature for feature in bar if feature is not None]
     return np.array(kept, np.float32).reshape(-1, store.geometry.channels[level])

@@ -105,10 +105,12 @@ def test_features_are_the_mean_unit_tokens_of_the_objects():
         np.testing.assert_allclose(row, total / np.linalg.norm(total), atol=1e-5)
 
 
-def test_features_do_not_depend_on_workers():
+def test_features_do_not_depend_on_workers_or_on_the_order_of_the_shards():
     store = Photos(*({1 + i % 3: box(2 + i % 4, 3, 5, 5)} for i in range(9)))
-    one, two = (object_features(store, "top", store.ids, workers) for workers in (1, 2))
-    np.testing.assert_array_equal(one, two)
+    one = object_features(store, "top", store.ids, workers=1)
+    np.testing.assert_array_equal(object_features(store, "top", store.ids, workers=2), one)
+    sharded = [*store.ids[::2], *store.ids[1::2]]
+    np.testing.assert_array_equal(object_features(store, "top", sharded, workers=1), one)
 
 
 def test_masks_hold_the_object_under_its_nearest_cluster(tmp_path):
