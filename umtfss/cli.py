@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from umtfss.predict.segmenter import Segmenter
 
+# Package of an extra -> what installs it; any other package is of the pipeline.
+REMEDIES = {"tensorboard": "pip install 'umtfss[tensorboard]'"}
 BEST = "best"
 RUN_HELP = (
     "a path that `plan` prints, or `prototype` (training-free, on the floor's features); "
@@ -380,6 +382,20 @@ def compare(
 
 
 @app.command()
+def tensorboard(
+    experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
+    out: Annotated[Path, typer.Option(help="folder of the event files")] = Path("runs"),
+) -> None:
+    """Write the curves of trainings, finished or running, as event files of TensorBoard."""
+    with _errors_as_text():
+        from umtfss.training.events import write_events
+
+        written = write_events(_plan(experiment), out)
+    line = f"{len(written)} trainings; to look at them: tensorboard --logdir {out}"
+    Console(soft_wrap=True).print(line, markup=False, highlight=False)
+
+
+@app.command()
 def verify(
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
     arrow: Annotated[str, typer.Option(help="only this folder, e.g. training")] = "",
@@ -476,7 +492,7 @@ def _errors_as_text() -> Iterator[None]:
         lacking = (error.name or "").split(".")[0]
         if lacking in ("", "umtfss"):
             raise
-        raise _failed(
-            f"the package {lacking} is not installed\n  to do:    "
-            "pip install 'umtfss[pipeline,cpu]' (with an NVIDIA GPU: [pipeline,gpu])"
-        ) from None
+        remedy = REMEDIES.get(
+            lacking, "pip install 'umtfss[pipeline,cpu]' (with an NVIDIA GPU: [pipeline,gpu])"
+        )
+        raise _failed(f"the package {lacking} is not installed\n  to do:    {remedy}") from None

@@ -1,5 +1,6 @@
 """The command line."""
 
+import sys
 from unittest.mock import Mock
 
 import pytest
@@ -97,3 +98,18 @@ def test_the_best_run_is_served_too(folder, monkeypatch):
         assert result.exit_code == 0, result.output
         assert made == runs
         assert [one.min_score for one in served.pop()] == [0.5] * len(runs)
+
+
+def test_curves_without_tensorboard_name_the_extra(folder, monkeypatch):
+    log = folder / "results/demo/training/shapes/umtfss/unsup-all/seed0/log.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("step,loss,iou,rate\n10,0.5,0.25,0.1\n")
+    asked = ("tensorboard", "--experiment", "demo", "--out", "curves")
+    result = run(*asked)
+    assert "1 trainings; to look at them: tensorboard --logdir curves" in result.output
+    assert len(list(folder.glob("curves/shapes/umtfss/unsup-all/seed0/events*"))) == 1
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    result = run(*asked)
+    assert result.exit_code == 1
+    assert "pip install 'umtfss[tensorboard]'" in result.output
