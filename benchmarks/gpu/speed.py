@@ -147,7 +147,7 @@ class LiveRun:
         masks = torch.zeros(batch, 1 + shots, side, side, dtype=torch.uint8)
         masks[..., side // 4 : side // 2, side // 4 : side // 2] = 1
         self.loaded = LiveBatch(
-            torch.rand(batch, 1 + shots, 3, side, side), masks, torch.arange(batch)
+            torch.rand(batch, 1 + shots, 3, side, side), masks, *torch.arange(batch).expand(2, -1)
         )
         if self.device.type == "cuda":
             self.loaded = self.loaded.pin_memory()

@@ -130,7 +130,7 @@ def test_the_live_path_gives_the_logits_of_the_plain_one(monkeypatch):
     extractor = Extractor(backbone_spec("resnet50"), tuple(TINY.channels), network, "random")
     masks = torch.zeros(1, 3, TINY.pixels, TINY.pixels, dtype=torch.uint8)
     live = Featuriser(extractor, TINY.mid, TINY.high, TINY.pixels)(
-        LiveBatch(plain.images[None], masks, torch.zeros(1, dtype=torch.int64))
+        LiveBatch(plain.images[None], masks, *torch.zeros(2, 1, dtype=torch.int64))
     )
     expected = plain.episode()
     given = {name: getattr(live, name) for name in ("query_mid", "query_high", "support_mid",

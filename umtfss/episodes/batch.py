@@ -46,7 +46,8 @@ class EpisodeBatch:
         query_classes: (B, S, S) int64, class map of the query: 0 background, then the classes of
             the training tasks from 1 on, 255 ignored; None at test and for models without a base
             head.
-        class_index: (B,) int64, the episode's class in `query_classes`; None where that is None.
+        class_index: (B,) int64, the episode's class: its number in `query_classes`, else its id;
+            None at test.
     """
 
     query_mid: Tensor

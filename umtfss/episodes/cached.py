@@ -75,7 +75,7 @@ class EpisodeItem:
         target: (S, S) uint8 in {0, 1, 255}; None at test.
         support_target: (K, S, S) uint8 in {0, 1, 255}; None if no loss reads it.
         classes: (S, S) uint8 class map of the query; None if no loss reads it.
-        class_index: The episode's class in `classes`.
+        class_index: The episode's class: its number in `classes`, else its id.
     """
 
     query: ImageItem
@@ -146,12 +146,14 @@ class CachedEpisodes(Dataset[EpisodeItem]):
                 targets.append(self._target(episode, role, mask, self.target_side))
         key = episode_key(self.episodes, index, self.seed)
         together = np.stack(targets) if targets else None
-        classes, index = None, 0
+        classes, number = None, episode.class_id
         if self.class_maps is not None and self.target_side is not None:
             class_map = self.class_maps.of(episode.query)
             classes = self._target(episode, "query", class_map, self.target_side)
-            index = self.class_maps.index(episode.class_id)
-        return EpisodeItem(query, tuple(supports), key, self.side, target, together, classes, index)
+            number = self.class_maps.index(episode.class_id)
+        return EpisodeItem(
+            query, tuple(supports), key, self.side, target, together, classes, number
+        )
 
     def _flips(self, episode: Episode, role: str) -> tuple[bool, bool]:
         """Whether the image is mirrored horizontally, and whether vertically."""
@@ -236,7 +238,7 @@ def collate(items: Sequence[EpisodeItem]) -> EpisodeBatch:
         support_pixels=_pad_map(pixels, grid, IGNORE).unflatten(0, shape),
         support_target=torch.stack(auxiliary).long() if auxiliary else None,
         query_classes=torch.stack(classes).long() if classes else None,
-        class_index=index if classes else None,
+        class_index=index if targets else None,
     )
 
 

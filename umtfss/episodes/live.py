@@ -10,7 +10,7 @@ augmented independently, each with a generator keyed by (seed, episode index, ro
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
@@ -52,15 +52,15 @@ class LiveBatch:
         key: (B,) int64.
         places: (B, 1 + K, 7) float32, how the images are still to be augmented (`augment.viewed`).
         classes: (B, P, P) uint8 class maps of the queries, 255 outside; None if no loss reads them.
-        class_index: (B,) int64, the episodes' classes in `classes`; None if no loss reads them.
+        class_index: (B,) int64, the episodes' classes: their numbers in `classes`, else their ids.
     """
 
     images: Tensor
     masks: Tensor
     key: Tensor
+    class_index: Tensor
     places: Tensor | None = None
     classes: Tensor | None = None
-    class_index: Tensor | None = None
 
     def pin_memory(self) -> "LiveBatch":
         """The batch in page-locked memory, for asynchronous copies; the DataLoader calls this."""
@@ -78,15 +78,15 @@ class LiveItem:
         key: The episode's key for random choices inside a model.
         places: (1 + K, 7) float32, as in `LiveBatch`.
         classes: (P, P) uint8 class map of the query, 255 outside; None if no loss reads it.
-        class_index: The episode's class in `classes`.
+        class_index: The episode's class: its number in `classes`, else its id.
     """
 
     images: tuple[Tensor, ...]
     masks: Tensor
     key: int
     places: Tensor
+    class_index: int
     classes: Tensor | None = None
-    class_index: int = 0
 
 
 class LiveEpisodes(Dataset[LiveItem]):
@@ -142,10 +142,10 @@ class LiveEpisodes(Dataset[LiveItem]):
             masks.append(mask)
             classes += others
         key = episode_key(self.episodes, index, self.seed)
-        item = LiveItem(tuple(images), torch.stack(masks), key, torch.stack(places))
-        if maps is None:
-            return item
-        return replace(item, classes=classes[0], class_index=maps.index(episode.class_id))
+        number = episode.class_id if maps is None else maps.index(episode.class_id)
+        return LiveItem(
+            tuple(images), torch.stack(masks), key, torch.stack(places), number, *classes
+        )
 
 
 def collate_live(items: Sequence[LiveItem]) -> LiveBatch:
@@ -156,9 +156,9 @@ def collate_live(items: Sequence[LiveItem]) -> LiveBatch:
         _together([item.images for item in items]),
         torch.stack([item.masks for item in items]),
         torch.tensor(keys, dtype=torch.int64),
+        torch.tensor(index, dtype=torch.int64),
         torch.stack([item.places for item in items]),
         torch.stack(classes) if classes else None,
-        torch.tensor(index, dtype=torch.int64) if classes else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The block `augment` of a training: augmentation of live images."""
+"""The block `augment` of a training: augmentation of its images."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from umtfss.experiment.block import Block, Fraction
 
 
 class AugmentConfig(Block):
-    """Augmentation of live training images; cached features are only flipped."""
+    """Augmentation of training images; cached features know flips and pairs alone."""
 
     scale_min: Annotated[float, Field(gt=0)] = Field(0.9, description="smallest scale")
     scale_max: Annotated[float, Field(gt=0)] = Field(1.1, description="largest scale")
@@ -25,6 +25,12 @@ class AugmentConfig(Block):
     jitter: Fraction = Field(0.0, description="probability of a colour jitter (MaskSplit)")
     gray: Fraction = Field(0.0, description="probability of a grey image (MaskSplit)")
     crop_foreground: Fraction = Field(0.85, description="part of the foreground that a crop keeps")
+    pairs: Fraction = Field(
+        0.0,
+        description="probability that the queries of a batch stand beside a query of another class "
+        "each, so that only the supports tell which object is meant; for tasks of one object a "
+        "photo, which a search for salient objects solves without supports; not in the paper",
+    )
 
     @model_validator(mode="after")
     def _check_range(self) -> "AugmentConfig":

@@ -124,6 +124,12 @@ class ModelConfig(Block):
     )
     mid_dropout: Fraction = Field(0.5, description="Dropout2d after the mid projection")
     head_dropout: Fraction = Field(0.1, description="Dropout2d in the head")
+    prior_scale: Annotated[float, Field(gt=0)] = Field(
+        1.0,
+        description="factor on the prior mask before its merge with the tokens; with 1, as in the "
+        "releases, the prior mask is small against the tokens of a frozen backbone, and training "
+        "hardly uses it; not in the paper",
+    )
     token_masks: Literal["area", "sampled"] = Field(
         "area",
         description="a token's label: the label of most of its area, or of single pixels, as in "

@@ -32,6 +32,7 @@ from umtfss.common.errors import TrainingError
 from umtfss.common.manifests import package_versions, write_manifest
 from umtfss.common.randomness import seed64
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.pairs import are_paired, with_pairs
 from umtfss.experiment.training import TrainingConfig
 from umtfss.models.base import MetaLearner
 from umtfss.training import checkpoint, distributed
@@ -118,10 +119,12 @@ def train(
     package = logging.getLogger("umtfss")  # its handlers write to the terminal
     with _reproducible(device), logging_redirect_tqdm([package]), bar, stop_request() as stop:
         for loaded in loader:
-            # 4. Take a batch, and compute live features.
+            # 4. Take a batch, compute live features, and pair queries.
             report.loaded()
             torch.manual_seed(seed64("dropout", seed, state.step, distributed.rank()))
             batch = _on_device(loaded, device, featuriser, settings.amp)
+            if are_paired(loaded.key, loaded.class_index, settings.augment.pairs):
+                batch = with_pairs(batch, model.align_corners)
 
             # 5. Take a step.
             rates.append(main_rate(state.step, settings, images_per_epoch))

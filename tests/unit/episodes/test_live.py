@@ -330,7 +330,7 @@ def test_ignored_support_tokens_are_not_valid() -> None:
     masks[0, 1, :10, 10:] = OUTSIDE
     masks[0, 1, 10:, :7] = 255
     masks[0, 1, 10:, 7:10] = 1
-    batch = LiveBatch(torch.rand(1, 2, 3, 20, 20), masks, torch.tensor([1]))
+    batch = LiveBatch(torch.rand(1, 2, 3, 20, 20), masks, torch.tensor([1]), torch.tensor([1]))
     made = Featuriser(extractor(), ["one"], "two", target_side=20)(batch)
     assert made.support_valid.tolist() == [[[[False, False], [False, True]]]]
     assert made.support_mask.sum() == 0
@@ -394,4 +394,5 @@ def test_class_maps_are_augmented_as_the_masks() -> None:
     assert made.class_index.tolist() == [maps.index(dataset.episodes[i].class_id) for i in range(4)]
     without = Featuriser(extractor(), ["one"], "two", 90)(collate_live([plain[0]]))
     assert without.query_classes is None
-    assert without.class_index is None
+    assert without.class_index is not None
+    assert without.class_index.tolist() == [dataset.episodes[0].class_id]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from umtfss.common.errors import TrainingError
 from umtfss.episodes.batch import EpisodeBatch
+from umtfss.episodes.pairs import with_pairs
 from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.models import MODELS, TRAINING_FREE
 from umtfss.experiment.training import TrainingConfig
@@ -169,6 +170,17 @@ def test_supports_of_one_kind_give_finite_gradients(
     loss = model.total_loss(model.outputs(batch), batch)
     loss.backward()
     assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_trained
+def test_models_train_on_pairs_of_queries(make_batch: MakeBatch, name: str) -> None:
+    model, batch = make_model(name).train(), make_batch(shots=2)
+    batch = dataclasses.replace(batch, class_index=torch.tensor([1, 2, 3]))
+    paired = with_pairs(batch, align_corners=False)
+    outputs = model.outputs(paired)
+    assert outputs[0].shape == (3, 2, 10, 20)
+    model.total_loss(outputs, paired).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 

@@ -205,6 +205,15 @@ def test_single_pixels_are_asked_for_by_name(make_batch: MakeBatch) -> None:
         make_model(token_masks="sampled")(batch)
 
 
+@torch.no_grad()
+def test_a_factor_on_the_prior_mask_is_a_factor_on_its_weights(make_batch: MakeBatch) -> None:
+    plain, scaled, batch = make_model(), make_model(prior_scale=4), make_batch()
+    expected = plain(batch)
+    assert not torch.allclose(scaled(batch), expected)
+    scaled.branches.query_merge.weight[:, -1] /= 4
+    torch.testing.assert_close(scaled(batch), expected)
+
+
 def test_memory_layout_does_not_matter(make_batch: MakeBatch) -> None:
     model, batch = make_model(), make_batch()
     last = dataclasses.replace(

@@ -25,7 +25,7 @@ class Guidance(NamedTuple):
     Attributes:
         own: (B, K, d) vector of each shot, the masked average of its tokens.
         mean: (B, d) global vector, the mean over the shots.
-        prior: (B, h, w) prior mask of the query.
+        prior: (B, h, w) prior mask of the query, times `prior_scale`.
     """
 
     own: Tensor
@@ -73,7 +73,7 @@ def support_guidance(support: Tensor, batch: EpisodeBatch, settings: ModelConfig
     Args:
         support: (B * K, N, d).
         batch: The episodes of the tokens.
-        settings: The model block, for `token_masks` and `padding`.
+        settings: The model block, for `token_masks`, `padding` and `prior_scale`.
     """
     weight = pooling_mask(batch, settings)
     foreground = weight > (0 if settings.token_masks == "sampled" else 0.5)
@@ -85,7 +85,7 @@ def support_guidance(support: Tensor, batch: EpisodeBatch, settings: ModelConfig
         padding_is_seen=settings.padding == "seen",
     )
     own = support_vectors(support, weight)
-    return Guidance(own, own.mean(1), prior)
+    return Guidance(own, own.mean(1), settings.prior_scale * prior)
 
 
 def guided_query(query: Tensor, vector: Tensor, prior: Tensor, merge: nn.Linear) -> Tensor:
