@@ -1,9 +1,11 @@
-"""Does a model read its supports? A test with supports of a class that the query does not show.
+"""Does a model read its supports? Tests with wrong supports, and with a photo beside the query.
 
 A photo with one object can be segmented without supports: whatever is salient is the object. Here
-each test query is searched twice: with its own supports, and with the supports of another episode,
-of a class that the query does not show. The object of the query is the truth both times. A model
-that reads its supports finds much less of it the second time.
+each test query is searched three times. `right`: with its own supports. `wrong`: with the supports
+of the episode before; the object of the query stays the truth, and a model that reads its supports
+finds much less of it. `beside`: with its own supports, but beside the query of the episode before,
+whose objects are all background; a model that reads its supports loses little. Neither episode's
+query shows the other's class.
 
 UMTFSS_DATA_ROOT=data OMP_NUM_THREADS=1 python -m benchmarks.wrong_supports \
     --experiment voc_cpu objects/umtfss/unsup-all/seed0 prototype/training_free
@@ -14,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
@@ -35,11 +38,12 @@ from umtfss.evaluation.miou import SegmentationScore, summarise
 from umtfss.evaluation.scores import predicted_scores
 from umtfss.experiment.load import load_experiment
 from umtfss.figures.show import default_dataset
+from umtfss.models.layers.position_encoding import repeat_edge
 from umtfss.plan.jobs.evaluate_run import EvaluateRun
 from umtfss.plan.plan import Plan
 
 BATCH = 8
-COLUMNS = ("experiment", "run", "episodes", "right", "wrong")
+COLUMNS = ("experiment", "run", "episodes", "right", "wrong", "beside")
 app = typer.Typer(add_completion=False)
 
 
@@ -59,13 +63,37 @@ class WithOtherSupports(nn.Module):
         return logits
 
 
+class Beside(nn.Module):
+    """A model that sees each query beside the query of the batch's episode before.
+
+    Args:
+        model: The model.
+        own: Whether to return the logits of the query; else those of the photo beside it, in the
+            row of the episode that has this photo as its query.
+    """
+
+    def __init__(self, model: nn.Module, own: bool) -> None:
+        super().__init__()
+        self.model, self.own = model, own
+
+    def forward(self, batch: EpisodeBatch) -> Tensor:
+        """The logits of the model, (B, 2, h, w)."""
+        names = ("query_mid", "query_high", "query_valid")
+        queries = {name: getattr(batch, name) for name in names}
+        pairs = {name: torch.cat([one, one.roll(1, 0)], -1) for name, one in queries.items()}
+        width = batch.query_valid.shape[-1]
+        logits: Tensor = self.model(replace(batch, side=None, **pairs))
+        logits = logits[..., :width] if self.own else logits[..., width:].roll(-1, 0)
+        return repeat_edge(logits, batch.query_valid, batch.side)
+
+
 def before(row: int) -> int:
-    """The episode whose supports `WithOtherSupports` shows to episode `row` of whole batches."""
+    """The episode that lends its supports or its query to episode `row` of whole batches."""
     return row - 1 if row % BATCH else row + BATCH - 1
 
 
 def measured(plan: Plan, path: str, count: int) -> tuple[object, ...]:
-    """The number of episodes, and the mIoU in percent with right and with wrong supports.
+    """The number of episodes, and the mIoU in percent: right, wrong, beside.
 
     Args:
         plan: The plan of the experiment.
@@ -83,22 +111,31 @@ def measured(plan: Plan, path: str, count: int) -> tuple[object, ...]:
     model, images = tested_model(job, files), tested_images(job, files, device)
     options, masks = scoring_options(job, BATCH, device), GroundTruthMasks(images)
     classes = sorted({c for fold in job.folds for c in job.dataset.novel_classes(fold)})
-    scores = SegmentationScore(classes), SegmentationScore(classes)
+    scores = [SegmentationScore(classes) for _ in range(3)]
+    searched = model, WithOtherSupports(model), Beside(model, True), Beside(model, False)
     for (_, seed), file in tested_episodes(job, files).items():
         if seed:
             continue
         episodes, rows = EpisodeList.load(file), range(count)
         found = [
-            predicted_scores(one, episodes, images, options, rows)
-            for one in (model, WithOtherSupports(model))
+            [score > 0 for score in predicted_scores(one, episodes, images, options, rows)]
+            for one in searched
         ]
-        for row, *predicted in zip(rows, *found, strict=True):
-            class_id, other = (int(episodes.class_id[one]) for one in (row, before(row)))
-            if other == class_id or (images.mask(episodes[row].query) == other).any():
+        for row, right, wrong, own, _ in zip(rows, *found, strict=True):
+            other, class_id = before(row), int(episodes.class_id[row])
+            pair = class_id, int(episodes.class_id[other])
+            queries = episodes[row].query, episodes[other].query
+            if pair[0] == pair[1] or any(
+                (images.mask(query) == one).any()
+                for query, one in zip(queries, reversed(pair), strict=True)
+            ):
                 continue
-            label = masks.mask(episodes[row].query, class_id)
-            for score, one in zip(scores, predicted, strict=True):
-                score.update(one > 0, label, class_id)
+            label, nothing = (masks.mask(query, class_id) for query in queries)
+            beside = np.concatenate([own.ravel(), found[3][other].ravel()])[None]
+            both = np.concatenate([label.ravel(), nothing.ravel()])[None]
+            truths = (right, label), (wrong, label), (beside, both)
+            for score, (predicted, truth) in zip(scores, truths, strict=True):
+                score.update(predicted, truth, class_id)
     ious = (f"{100 * summarise(one.scores).miou:.1f}" for one in scores)
     return len(scores[0].scores), *ious
 

@@ -336,6 +336,31 @@ def test_wrong_supports_are_those_of_the_episode_before():
     assert wrong_supports.before(2 * wrong_supports.BATCH) == 3 * wrong_supports.BATCH - 1
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_queries_stand_beside_those_of_the_episode_before(own):
+    count = wrong_supports.BATCH
+    photos = torch.arange(count, dtype=torch.float32)[:, None, None, None].expand(-1, 2, 2, 3)
+    batch = replace(
+        small_batch(0),
+        query_mid=photos,
+        query_high=photos,
+        query_valid=torch.ones(count, 2, 3, dtype=torch.bool),
+        support_mask=photos[:, :1],
+        side=None,
+    )
+
+    class Both(torch.nn.Module):
+        def forward(self, seen):
+            return 100 * seen.support_mask[..., :1] + seen.query_mid
+
+    shown = wrong_supports.Beside(Both(), own)(batch)
+    assert shown.shape == (count, 2, 2, 3)
+    before = [wrong_supports.before(row) for row in range(count)]
+    for row in range(count):
+        supports = row if own else before.index(row)  # a photo lies beside one query
+        assert (shown[row] == 100 * supports + row).all()
+
+
 def test_curves_on_photos_are_drawn_beside_the_floors(tmp_path):
     rows = [
         {"trained_on": "floor", "features": "vit", "steps": 0, "own_iou": "", "mean": "38.00"},
