@@ -32,12 +32,12 @@ rule write_claims:
         plan.inputs.claim_inputs,
     output:
         report(
-            "results/{experiment}/claims.md",
+            "results/{experiment}/tables/claims.md",
             caption="captions/claims.rst",
             category="Tables",
             labels={"table": "claims"},
         ),
-        "results/{experiment}/claims.json",
+        "results/{experiment}/tables/claims.json",
     log:
         "results/{experiment}/logs/tables/claims.log",
     benchmark:
@@ -56,6 +56,7 @@ rule write_metrics:
     output:
         metrics="results/{experiment}/metrics.json",
         plots="results/{experiment}/dvc.yaml",
+        manifest="results/{experiment}/dvc.json",
     log:
         "results/{experiment}/logs/tables/metrics.log",
     benchmark:

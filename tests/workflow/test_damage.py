@@ -11,7 +11,7 @@ from tests.damage import DAMAGES, swap
 from tests.kills import kill_often
 from umtfss.clustering.centroids import load_centroids
 from umtfss.common.errors import StoreError
-from umtfss.common.manifests import check_files, read_manifest
+from umtfss.common.manifests import check_files, read_manifest, read_sealed
 from umtfss.common.verify import PLAIN, verify
 from umtfss.data.index import DatasetIndex
 from umtfss.episodes.episode import EpisodeList
@@ -29,6 +29,8 @@ READERS = {
     "umtfss-pseudo-masks": lambda path: PseudoMaskStore([path]),
     "features": lambda path: FeatureStore([path]),
     "training": lambda path: check_files(path, read_manifest(path, "training")),
+    "claims": lambda path: check_files(path, read_sealed(path, "claims", {"kind": "claims"})),
+    "metrics": lambda path: check_files(path, read_manifest(path, "metrics")),
     "shapes": lambda path: read_manifest(path, "shapes"),
     "umtfss-features": lambda path: check_files(path, read_manifest(path, "umtfss-features")),
 }

@@ -104,13 +104,19 @@ def test_a_damaged_file_is_named_or_made_anew_and_never_recorded(recorded):
         assert (recorded.root / "dvc.lock").read_bytes() == lock
     centroids.write_bytes(kept)
 
-    table = recorded.root / RESULTS / "tables/headline.csv"
-    figure = recorded.root / RESULTS / "figures/clusters-shapes.png"
-    before = digest_file(table), digest_file(figure)
-    DAMAGES["flipped"](table)
-    DAMAGES["truncated"](figure)
+    names = ("headline.csv", "claims.md", "claims.json", "../metrics.json")
+    files = [recorded.root / RESULTS / "tables" / name for name in names]
+    files.append(recorded.root / RESULTS / "figures/clusters-shapes.png")
+    before = [digest_file(path) for path in files]
+    for path in files:
+        DAMAGES["flipped"](path)
+    noticed = status(recorded)
+    assert all(name in noticed for name in ("tables", "metrics.json", "figures"))
+    named = recorded.run("python", "-m", "umtfss", "verify", check=False).stdout
+    assert "tables/claims.json" in named
+    assert "metrics.json is damaged" in named
     recorded.run("dvc", "repro")
-    assert (digest_file(table), digest_file(figure)) == before
+    assert [digest_file(path) for path in files] == before
     assert "up to date" in recorded.run("dvc", "repro").stdout
     assert (recorded.root / "dvc.lock").read_bytes() == lock
 

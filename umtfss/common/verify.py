@@ -9,7 +9,7 @@ from typing import Any
 from umtfss.common.errors import StoreError
 from umtfss.common.manifests import check_files, command_for, read_sealed
 
-PLAIN = ("claims.json", "metrics.json", "*-purity.json", "recipe.json")  # no job reads them
+PLAIN = ("metrics.json", "*-purity.json", "recipe.json")  # no job reads them
 DESCRIBED = (".h5", ".safetensors")  # files that have a manifest
 
 

@@ -54,6 +54,16 @@ class Paths:
         return f"{self.root}/settings.yaml"
 
     @property
+    def claims(self) -> tuple[str, str]:
+        """The ledger of claims, Markdown and JSON."""
+        return f"{self.root}/tables/claims.md", f"{self.root}/tables/claims.json"
+
+    @property
+    def metrics(self) -> tuple[str, str, str]:
+        """What DVC shows: numbers, the declared plots, and the manifest of both."""
+        return f"{self.root}/metrics.json", f"{self.root}/dvc.yaml", f"{self.root}/dvc.json"
+
+    @property
     def recorded_folders(self) -> list[str]:
         """The folders that DVC records: one for each arrow, and the pictures."""
         return [f"{self.root}/{name}" for name in FOLDERS]

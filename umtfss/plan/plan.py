@@ -59,19 +59,18 @@ class Plan:
 
     @property
     def ledger(self) -> list[str]:
-        """The ledger of claims, which needs all tables; empty if not all are requested."""
-        return [f"{self.paths.root}/claims{suffix}" for suffix in (".md", ".json")] * self._is_whole
+        """The ledger of claims, which needs all tables; empty without tables, or with some."""
+        needed = self._is_whole and self.runs.tables
+        return list(self.paths.claims) if needed else []
 
     @property
     def metrics(self) -> list[str]:
         """What DVC shows, which needs all tables; empty if not all are requested."""
-        return [
-            f"{self.paths.root}/{name}" for name in ("metrics.json", "dvc.yaml")
-        ] * self._is_whole
+        return list(self.paths.metrics) if self._is_whole else []
 
     @property
     def _is_whole(self) -> bool:
-        return self.runs.tables == self.runs.every_table != ()
+        return self.runs.tables == self.runs.every_table
 
     @property
     def mask_files(self) -> list[str]:

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from umtfss.common.digests import digest_file
 from umtfss.common.files import atomic_path, write_json
+from umtfss.common.manifests import sealed
 from umtfss.evaluation.intervals import rank_interval
 from umtfss.plan.cells import FoldFile
 from umtfss.plan.jobs.write_claims import WriteClaims
@@ -176,7 +178,7 @@ def judge_cost(job: WriteClaims) -> Judgement:
 
 
 def write_claims(job: WriteClaims, stem: str | Path) -> None:
-    """Judge every claim and write `stem`.md and `stem`.json.
+    """Judge every claim and write `stem`.md and `stem`.json, which bears a seal.
 
     Args:
         job: The claims, and the files of their numbers.
@@ -211,12 +213,12 @@ def write_claims(job: WriteClaims, stem: str | Path) -> None:
     )
     with atomic_path(f"{stem}.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    write_json(
-        f"{stem}.json",
-        {
-            "experiment": job.experiment,
-            "interval": job.coverage,
-            "training_seeds": job.training_seeds,
-            "claims": [asdict(one) for one in judged],
-        },
-    )
+    content = {
+        "kind": "claims",
+        "experiment": job.experiment,
+        "interval": job.coverage,
+        "training_seeds": job.training_seeds,
+        "claims": [asdict(one) for one in judged],
+        "files": {f"{Path(stem).name}.md": digest_file(f"{stem}.md")},
+    }
+    write_json(f"{stem}.json", sealed(f"{stem}.json", content))

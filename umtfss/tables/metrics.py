@@ -8,24 +8,31 @@ from typing import Any
 
 import yaml
 
+from umtfss.common.digests import digest_file, digest_json
 from umtfss.common.files import atomic_path, write_json
+from umtfss.common.manifests import write_manifest
 from umtfss.plan.jobs.write_metrics import WriteMetrics
 
 CURVES = {"loss": "Loss of every training", "iou": "IoU of every training on its own tasks"}
 
 
-def write_metrics(job: WriteMetrics, metrics: str | Path, plots: str | Path) -> None:
-    """Write the numbers as JSON, and the `dvc.yaml` that declares curves and pictures.
+def write_metrics(
+    job: WriteMetrics, metrics: str | Path, plots: str | Path, manifest: str | Path
+) -> None:
+    """Write the numbers as JSON, the `dvc.yaml` that declares curves and pictures, and a manifest.
 
     Args:
         job: What DVC shows.
         metrics: The JSON file.
         plots: The `dvc.yaml`; its paths are relative to its folder.
+        manifest: The manifest of both.
     """
     write_json(metrics, {name: means(path) for name, path in job.tables.items()})
     text = yaml.safe_dump({"plots": declared_plots(job, Path(plots).parent)}, sort_keys=False)
     with atomic_path(plots) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    digest = digest_json([digest_file(metrics), digest_file(plots)])
+    write_manifest(manifest, "metrics", digest, [Path(metrics), Path(plots)])
 
 
 def means(table: str | Path) -> dict[str, dict[str, float]]:

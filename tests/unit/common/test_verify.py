@@ -18,7 +18,7 @@ def results(tmp_path):
         for name, kind in KINDS.items():
             made(kind, tmp_path, f"{name}/{run}", seed)
     folder = tmp_path / "results/tiny"
-    for name in ("claims.json", "figures/clusters-shapes-purity.json", "data/raw/recipe.json"):
+    for name in ("metrics.json", "figures/clusters-shapes-purity.json", "data/raw/recipe.json"):
         write_json(folder / name, {"a": 1})
     (folder / "training").mkdir()
     (folder / "training/checkpoint.pt").touch()

@@ -181,7 +181,7 @@ def test_the_report_shows_the_floor_where_a_table_tests_it():
         == some["results"]
         == [f"results/demo/evaluation/{Plan(demo).runs.main_run.path}/shapes-1shot.json"]
     )
-    assert whole["claims"] == ["results/demo/claims.json"]
+    assert whole["claims"] == ["results/demo/tables/claims.json"]
     assert some["claims"] == []
     assert len(some["tables"]) == 1
 

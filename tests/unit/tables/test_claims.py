@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.verify import verify
 from umtfss.evaluation.miou import EpisodeScores
 from umtfss.evaluation.results import FoldResult, RunResult
 from umtfss.experiment.load import load_experiment
@@ -140,6 +141,9 @@ def test_the_ledger_is_written_with_what_cannot_be_tested(tmp_path, holding):
         "cheaper_attention",
     ]
     assert {one["verdict"] for one in claims} <= set(get_args(Verdict))
+    assert verify(tmp_path).problems == ()
+    (tmp_path / "claims.md").write_text(text.replace("not tested", "supported"))
+    assert "claims.md is damaged" in str(verify(tmp_path).problems[0])
 
 
 def seeded(training: int | None, spread: float) -> RunResult:

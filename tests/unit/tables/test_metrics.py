@@ -9,7 +9,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.damage import DAMAGES
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.common.manifests import check_files, read_sealed
+from umtfss.common.verify import verify
 from umtfss.plan.jobs.write_metrics import WriteMetrics
 from umtfss.tables.metrics import means, write_metrics
 
@@ -26,6 +29,7 @@ JOB = WriteMetrics(
     curves=tuple(f"{ROOT}/training/{run}/log.csv" for run in RUNS),
     pictures=(f"{ROOT}/figures/qualitative.png",),
 )
+FILES = (f"{ROOT}/metrics.json", f"{ROOT}/dvc.yaml", f"{ROOT}/dvc.json")
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def project(tmp_path, monkeypatch):
     Path(f"{ROOT}/figures").mkdir()
     Image.new("RGB", (8, 8)).save(JOB.pictures[0])
     shutil.copy(PACKAGE_ROOT / "dvc.yaml", "dvc.yaml")
-    write_metrics(JOB, f"{ROOT}/metrics.json", f"{ROOT}/dvc.yaml")
+    write_metrics(JOB, *FILES)
     return tmp_path
 
 
@@ -62,6 +66,13 @@ def test_curves_and_pictures_are_declared_relative_to_the_file(project):
     assert plots[1]["iou"]["y"] == {f"training/{run}/log.csv": "iou" for run in RUNS}
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_named(project, file):
+    assert verify(Path(ROOT)).problems == ()
+    DAMAGES["flipped"](Path(file))
+    assert file in str(verify(Path(ROOT)).problems[0])
+
+
 def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -77,7 +88,7 @@ def test_dvc_shows_and_compares_numbers_and_curves(project):
     assert headline == means(JOB.tables["headline"])
 
     Path(JOB.tables["headline"]).write_text(TABLE.replace("60.500", "61.750"))
-    write_metrics(JOB, f"{ROOT}/metrics.json", f"{ROOT}/dvc.yaml")
+    write_metrics(JOB, *FILES)
     change = json.loads(run("dvc", "metrics", "diff", "--json"))[f"{ROOT}/metrics.json"]
     assert change == {"headline.UMTFSS, 0 %.1-shot mean": {"old": 60.5, "new": 61.75, "diff": 1.25}}
 
@@ -88,7 +99,8 @@ def test_dvc_shows_and_compares_numbers_and_curves(project):
     assert f"{ROOT}/figures/qualitative.png" in plots
 
 
-def test_git_holds_the_plots_of_every_experiment_whose_metrics_it_holds():
+def test_what_git_holds_of_an_experiment_is_whole():
+    """Plots with metrics, and manifests that fit."""
     listed = subprocess.run(
         ["git", "ls-files", "results"], cwd=PACKAGE_ROOT, capture_output=True, text=True, check=True
     )
@@ -96,3 +108,6 @@ def test_git_holds_the_plots_of_every_experiment_whose_metrics_it_holds():
     recorded = {Path(name).parent for name in files if name.endswith("/metrics.json")}
     assert len(recorded) >= 3
     assert {f"{folder}/dvc.yaml" for folder in recorded} <= files
+    for name in ("dvc.json", "tables/claims.json"):
+        for path in (PACKAGE_ROOT / folder / name for folder in recorded):
+            check_files(path, read_sealed(path, name, {}))

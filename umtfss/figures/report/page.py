@@ -11,7 +11,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from umtfss.common.files import atomic_path, read_json
+from umtfss.common.files import atomic_path
+from umtfss.common.manifests import read_sealed
 from umtfss.evaluation.miou import summarise
 from umtfss.evaluation.results import load_result
 from umtfss.figures.cells import read_cells
@@ -187,7 +188,7 @@ def costs(folder: str | Path) -> list[tuple[str, int, float, float]]:
 
 
 def _read_claims(path: str | Path) -> list[dict[str, Any]]:
-    ledger = read_json(path, "the ledger of claims", {}, make="snakemake --cores all all_tables")
+    ledger = read_sealed(path, "the ledger of claims", {"kind": "claims"})
     claims: list[dict[str, Any]] = ledger["claims"]
     return claims
 

@@ -98,7 +98,7 @@ def files(tmp_path: Path) -> ReportFiles:
     floor = PACKAGE_ROOT / plan.paths.evaluation(plan.runs.panel_floor)
     return ReportFiles(
         [str(DEMO / "settings.yaml")],
-        [str(DEMO / "claims.json")],
+        [str(DEMO / "tables/claims.json")],
         [],
         [str(path)],
         [str(result)],
