@@ -42,9 +42,9 @@ def measure(call: Callable[[], Any], items: int = 1, repeats: int = 5) -> Measur
         items: Number of items that the call processes, e.g. episodes.
         repeats: Number of timed calls.
     """
-    before = _start_peak()
+    before = start_peak()
     call()
-    peak = _status("VmHWM")
+    peak = peak_memory()
     seconds = []
     for _ in range(repeats):
         start = time.process_time()
@@ -65,7 +65,7 @@ def product_rates(size: int) -> dict[str, float]:
     return {name: 2e-9 * size**3 / measure(call).seconds for name, call in calls.items()}
 
 
-def _start_peak() -> float:
+def start_peak() -> float:
     """Give freed memory back, forget the peak, and return the resident memory, MB."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
@@ -73,6 +73,11 @@ def _start_peak() -> float:
             libc.malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
+
+
+def peak_memory() -> float:
+    """The peak of the resident memory since `start_peak`, MB; NaN if the system does not say."""
+    return _status("VmHWM")
 
 
 def _status(key: str) -> float:

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -189,7 +189,9 @@ def kill_round(
     return kills
 
 
-def kill_often(finished: Project, root: Path, kills: int, seed: int) -> Outcome:
+def kill_often(
+    finished: Project, root: Path, kills: int, seed: int, only: Collection[str] = tuple(REMOVED)
+) -> Outcome:
     """Kill the workflow in a copy of a finished project, let it recover, and compare.
 
     Args:
@@ -197,11 +199,12 @@ def kill_often(finished: Project, root: Path, kills: int, seed: int) -> Outcome:
         root: Where the copy will lie.
         kills: Number of kills, at least.
         seed: Seed of outputs, signals and moments.
+        only: The arrows whose jobs are killed.
     """
     shutil.copytree(finished.root, root, symlinks=True)
     project, draw, outcome = Project(root), random.Random(seed), Outcome()
     longest = dict.fromkeys(REMOVED, 4.0)  # most jobs of tiny take less
-    arrows, asked = draw.sample(list(REMOVED), len(REMOVED)), set[str]()
+    arrows, asked = draw.sample(list(only), len(only)), set[str]()
     for arrow in itertools.cycle(arrows):
         if len(outcome.kills) >= kills:
             break
@@ -269,13 +272,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=56)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arrow", choices=REMOVED, nargs="*", default=list(REMOVED))
     parser.add_argument("--finished", type=Path, help="a copy in which all of tiny has been made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         finished = Project(options.finished or copy_project(Path(folder) / "finished").root)
         if not options.finished:
             finished.snakemake(*ALL)
-        outcome = kill_often(finished, Path(folder) / "killed", options.kills, options.seed)
+        root = Path(folder) / "killed"
+        outcome = kill_often(finished, root, options.kills, options.seed, options.arrow)
     TABLE.write_text(table(outcome, options.seed))
     for line in (*outcome.differing, *outcome.left, *outcome.problems):
         print(line)

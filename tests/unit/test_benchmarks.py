@@ -20,7 +20,7 @@ from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
-from benchmarks import learning_curves, own_photos, photo_curves, prototypes, wrong_supports
+from benchmarks import growth, learning_curves, own_photos, photo_curves, prototypes, wrong_supports
 from benchmarks.live import Pairs
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
@@ -377,3 +377,36 @@ def test_iou_of_own_photos_pools_the_pixels_that_are_not_ignored():
     found = [np.array([[True, True, False, True]]), np.array([[True, False]])]
     masks = [np.array([[7, 0, 7, 255]]), np.array([[7, 255]])]
     assert own_photos.pooled_iou(found, masks, 7) == pytest.approx(2 / 4)
+
+
+IMAGES = 60  # of a made-up world
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The folder of a made-up world."""
+    return tmp_path_factory.mktemp("growth") / "world"
+
+
+@pytest.mark.parametrize("part", ["data", "clustering: pixels", "episodes, 1,000"])
+def test_the_growth_of_a_part_is_measured(drawn, part):
+    row = growth.once(part, drawn, IMAGES)
+    assert (row.part, row.images) == (part, IMAGES)
+    assert row.seconds > 0
+
+
+def test_made_up_images_differ_from_each_other(drawn):
+    index = growth.world(drawn, IMAGES).index(growth.TRAIN)
+    assert len(index.image_ids) == len(set(index.digests)) == IMAGES
+
+
+def test_the_exponent_of_a_part_is_that_of_its_times():
+    rows = [growth.Row("data", size, 3e-6 * size**1.5, 0) for size in (500, 5_000, 50_000)]
+    assert growth.exponent(rows) == pytest.approx(1.5)
+
+
+def test_rows_of_other_parts_stay(tmp_path):
+    rows = [growth.Row("data", 500, 0.25, 1.5), growth.Row("data", 5_000, 2.5, 12.0)]
+    growth.write_rows(tmp_path / "arrows.csv", rows)
+    assert growth.read_rows(tmp_path / "arrows.csv") == rows
+    assert "data,5000,2.5,12,1.00" in (tmp_path / "arrows.csv").read_text()

@@ -252,13 +252,14 @@ def _pick_near(
         cosine = feature[start : start + BLOCK] @ feature.T
         here = np.arange(len(cosine))
         cosine[here, start + here] = -np.inf  # never the query itself
+        episodes = np.flatnonzero(query // BLOCK == block)
+        asked, row = np.unique(query[episodes] - start, return_inverse=True)
+        cosine, row = cosine[asked], row[:, None]
         # the pool_size-th greatest cosine of each row is the threshold of its pool
         border = np.partition(cosine, -pool_size, axis=1)[:, -pool_size, None]
         in_pool = cosine >= border
         listed = np.flatnonzero(in_pool)  # row after row
         count = np.count_nonzero(in_pool, axis=1)
         first = np.cumsum(count) - count
-        episodes = np.flatnonzero(query // BLOCK == block)
-        row = query[episodes, None] - start
         picked[episodes] = listed[first[row] + ranks[episodes]] - row * len(feature)
     return picked
