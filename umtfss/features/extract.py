@@ -66,6 +66,7 @@ def extract_features(
     *,
     source: str,
     batch_size: int,
+    elsewhere: Sequence[Path] = (),
     precision: str = "fp32",
     part_mb: int = PART_MB,
     device: torch.device | str = "cpu",
@@ -83,6 +84,7 @@ def extract_features(
         folder: The shard's folder.
         source: Digest of the images (the index's checksum).
         batch_size: Images of equal size per forward pass.
+        elsewhere: Folders of other shards, whose parts may be the same (see `write_shard`).
         precision: "fp32", or the autocast precision "bf16" or "fp16".
         part_mb: Largest size of a part, MB (one image is never split).
         device: Where the backbone runs.
@@ -115,6 +117,7 @@ def extract_features(
             origin,
             ids,
             lambda part: _features(dataset, part, extractor, spec, batch_size, device, pool),
+            elsewhere=elsewhere,
             image_bytes=estimate_bytes(extractor.spec, extractor.levels, long_side, 1),
             part_mb=part_mb,
             description=dataset.name,

@@ -1,6 +1,7 @@
 """Writing of a shard of a feature cache, part by part, so that a stopped job can resume."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import astuple
@@ -34,6 +35,17 @@ def shard_ids(ids: Sequence[str], shard: int, shards: int) -> list[str]:
     return list(ids[shard::shards])
 
 
+def same_shards(folder: Path) -> list[Path]:
+    """The folders of the same shard of the same split in all other caches, of any experiment.
+
+    Args:
+        folder: results/<experiment>/features/<features>/<data set>/<split>/<shard>.
+    """
+    shard = Path(*folder.parts[-3:])
+    found = folder.parents[5].glob(f"*/features/*/{shard}")
+    return sorted(one for one in found if one != folder)
+
+
 def write_shard(
     folder: Path,
     spec: FeatureSpec,
@@ -41,6 +53,7 @@ def write_shard(
     ids: Sequence[str],
     features: Callable[[Sequence[str]], Iterator[ImageFeatures]],
     *,
+    elsewhere: Sequence[Path] = (),
     image_bytes: int,
     part_mb: int = PART_MB,
     description: str,
@@ -50,7 +63,7 @@ def write_shard(
     """Write the features of `ids` as a shard, and return the path of its manifest.
 
     A part is written under a temporary name and renamed. Finished parts of the same origin are
-    checked against their digests and kept.
+    checked against their digests and kept, or linked if they lie in another shard.
 
     Args:
         folder: The shard's folder.
@@ -58,6 +71,7 @@ def write_shard(
         origin: Digest of the images and the code that the features are made from.
         ids: Qualified image ids.
         features: Computes the features of images, in any order.
+        elsewhere: Folders of other shards, whose parts may be the same.
         image_bytes: Largest size of an image's features, bytes.
         part_mb: Largest size of a part, MB (one image is never split).
         description: Title of the progress bar.
@@ -73,6 +87,9 @@ def write_shard(
     paths = [folder / part_name(index) for index in range(len(parts))]
     bar: tqdm[Any] = tqdm(total=len(ids), unit="image", desc=description, disable=not progress)
     with only_writer(folder), bar:
+        for path, part in zip(paths, parts, strict=True):
+            if not path.exists():
+                _link(path, [other / path.name for other in elsewhere], spec, origin, part)
         done = {
             path: finished
             for path, part in zip(paths, parts, strict=True)
@@ -106,6 +123,25 @@ def write_shard(
             moments={level: astuple(Moments.combine(one)) for level, one in moments.items()},
             versions=package_versions(*packages),
         )
+
+
+def _link(
+    path: Path, others: Sequence[Path], spec: FeatureSpec, origin: str, ids: Sequence[str]
+) -> None:
+    """Link a part to the first of the others that is the same, if there is one.
+
+    A part is never changed in place, so a link is as good as a copy.
+    """
+    for other in others:
+        if other.exists() and finished_digests(other, spec, origin, ids) is not None:
+            try:
+                for one in (".h5", ".json"):
+                    path.with_suffix(one).unlink(missing_ok=True)
+                    os.link(other.with_suffix(one), path.with_suffix(one))
+            except OSError:  # another file system, or one without links: the part is computed
+                continue
+            logger.info("%s has the features of %s: linked", other, path)
+            return
 
 
 def _counted(images: Iterator[ImageFeatures], bar: "tqdm[Any]") -> Iterator[ImageFeatures]:

@@ -1,6 +1,7 @@
 """Extraction: right values, resumable, within the disk."""
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from umtfss.common.manifests import read_manifest
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.features import extract as module
 from umtfss.features.extract import estimate_bytes, extract_features
-from umtfss.features.shard import shard_ids
+from umtfss.features.shard import same_shards, shard_ids
 from umtfss.features.store import FeatureStore, part_name
 
 LONG_SIDE = 40
@@ -187,6 +188,67 @@ def test_parts_made_otherwise_are_not_kept(dataset, extractor, tmp_path, change)
         progress=False,
     )
     assert len(dataset.read) == 20
+
+
+def two_caches(tmp_path):
+    """The folders of one shard in caches of two experiments."""
+    shard = "features/lite/toy/train/shard0"
+    return tmp_path / "one" / shard, tmp_path / "two" / shard
+
+
+def test_parts_of_another_experiment_are_linked(dataset, extractor, tmp_path):
+    one, two = two_caches(tmp_path)
+    manifest = run(dataset, extractor, one)
+    dataset.read.clear()
+    linked = run(dataset, extractor, two, elsewhere=[tmp_path / "none", one])
+    assert not dataset.read
+    for path in one.glob("part*"):
+        assert (two / path.name).samefile(path)
+    assert not linked.samefile(manifest)
+    digests = {read_manifest(path, "features")["digest"] for path in (manifest, linked)}
+    assert len(digests) == 1
+
+
+def test_no_damaged_part_of_another_experiment_is_linked(dataset, extractor, tmp_path):
+    one, two = two_caches(tmp_path)
+    run(dataset, extractor, one)
+    part = one / part_name(2)
+    part.write_bytes(part.read_bytes()[:-100])
+    (one / part_name(3)).with_suffix(".json").unlink()
+    dataset.read.clear()
+    run(dataset, extractor, two, elsewhere=[one])
+    assert len(dataset.read) == 6
+    assert (two / part_name(1)).samefile(one / part_name(1))
+
+
+def test_parts_made_otherwise_are_not_linked(dataset, extractor, tmp_path):
+    one, two = two_caches(tmp_path)
+    run(dataset, extractor, one)
+    dataset.read.clear()
+    run(dataset, extractor, two, elsewhere=[one], source="other")
+    assert len(dataset.read) == 20
+
+
+def test_a_file_system_without_links_computes_parts(dataset, extractor, tmp_path, monkeypatch):
+    one, two = two_caches(tmp_path)
+    run(dataset, extractor, one)
+    dataset.read.clear()
+
+    def refuse(*paths):
+        raise OSError("Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    run(dataset, extractor, two, elsewhere=[one])
+    assert len(dataset.read) == 20
+
+
+def test_the_same_shard_is_looked_for_in_all_caches(tmp_path):
+    one, two = two_caches(tmp_path)
+    for folder in (one, two, one.parent / "shard1", one.parents[2] / "other/train/shard0"):
+        folder.mkdir(parents=True)
+    renamed = tmp_path / "one/features/fine/toy/train/shard0"
+    renamed.mkdir(parents=True)
+    assert same_shards(one) == [renamed, two]
 
 
 def test_leftover_parts_are_removed(dataset, extractor, tmp_path):
