@@ -123,7 +123,8 @@ def train(
             report.loaded()
             torch.manual_seed(seed64("dropout", seed, state.step, distributed.rank()))
             batch = _on_device(loaded, device, featuriser, settings.amp)
-            if are_paired(loaded.key, loaded.class_index, settings.augment.pairs):
+            pairs = settings.augment.pairs
+            if pairs and are_paired(loaded.key, loaded.class_index, pairs):
                 batch = with_pairs(batch, model.align_corners)
 
             # 5. Take a step.

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -409,6 +409,20 @@ def test_a_featuriser_works_without_gradient_and_gives_the_same(tiny, tmp_path, 
 
     tiny.run(tmp_path, collate=stack, featuriser=featuriser)
     assert_same(tmp_path, reference)
+
+
+@pytest.mark.parametrize(("pairs", "widths"), [(0.0, [6, 6, 6, 6]), (0.5, [12, 6, 12, 6])])
+def test_queries_of_some_batches_are_paired(tiny, tmp_path, pairs, widths):
+    model, seen = tiny.TinyLearner(), []
+    model.register_forward_pre_hook(lambda _, batch: seen.append(batch[0].query_mid.shape[3]))
+
+    def collate(items):
+        key = torch.arange(4) + 2**19 * (len(seen) % 2)  # draws 0 and one half, in turn
+        classes = torch.tensor([1, 2, 1, 3])
+        return replace(tiny.collate(items), key=key, class_index=classes)
+
+    tiny.run(tmp_path, model=model, collate=collate, steps=4, augment={"pairs": pairs})
+    assert seen == widths
 
 
 @given(st.integers(0, 2**32 - 1))
