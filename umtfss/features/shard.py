@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from umtfss.common.errors import DiskSpaceError, StoreError
 from umtfss.common.locks import only_writer
-from umtfss.common.manifests import package_versions
+from umtfss.common.manifests import manifest_path, package_versions, write_manifest
 from umtfss.features.standard import Moments, part_moments
 from umtfss.features.store import (
+    KIND,
     FeatureSpec,
     ImageFeatures,
     finished_digests,
@@ -135,11 +136,10 @@ def _link(
     for other in others:
         if other.exists() and finished_digests(other, spec, origin, ids) is not None:
             try:
-                for one in (".h5", ".json"):
-                    path.with_suffix(one).unlink(missing_ok=True)
-                    os.link(other.with_suffix(one), path.with_suffix(one))
+                os.link(other, path)
             except OSError:  # another file system, or one without links: the part is computed
                 continue
+            write_manifest(manifest_path(path), KIND.format, files=[path])
             logger.info("%s has the features of %s: linked", other, path)
             return
 

@@ -22,7 +22,7 @@ from umtfss.experiment.backbones import backbone_spec
 from umtfss.features import extract as module
 from umtfss.features.extract import estimate_bytes, extract_features
 from umtfss.features.shard import same_shards, shard_ids
-from umtfss.features.store import FeatureStore, part_name
+from umtfss.features.store import KIND, FeatureStore, part_name
 
 LONG_SIDE = 40
 IMAGE_BYTES = 300_000  # pretended, so that a part of 1 MB holds three images
@@ -193,7 +193,7 @@ def test_parts_made_otherwise_are_not_kept(dataset, extractor, tmp_path, change)
 def two_caches(tmp_path):
     """The folders of one shard in caches of two experiments."""
     shard = "features/lite/toy/train/shard0"
-    return tmp_path / "one" / shard, tmp_path / "two" / shard
+    return tmp_path / "results/one" / shard, tmp_path / "results/two" / shard
 
 
 def test_parts_of_another_experiment_are_linked(dataset, extractor, tmp_path):
@@ -202,9 +202,11 @@ def test_parts_of_another_experiment_are_linked(dataset, extractor, tmp_path):
     dataset.read.clear()
     linked = run(dataset, extractor, two, elsewhere=[tmp_path / "none", one])
     assert not dataset.read
-    for path in one.glob("part*"):
+    parts = list(one.glob("part*.h5"))
+    assert len(parts) == 7
+    for path in parts:
         assert (two / path.name).samefile(path)
-    assert not linked.samefile(manifest)
+        KIND.checked(two / path.name)
     digests = {read_manifest(path, "features")["digest"] for path in (manifest, linked)}
     assert len(digests) == 1
 
@@ -246,7 +248,7 @@ def test_the_same_shard_is_looked_for_in_all_caches(tmp_path):
     one, two = two_caches(tmp_path)
     for folder in (one, two, one.parent / "shard1", one.parents[2] / "other/train/shard0"):
         folder.mkdir(parents=True)
-    renamed = tmp_path / "one/features/fine/toy/train/shard0"
+    renamed = tmp_path / "results/one/features/fine/toy/train/shard0"
     renamed.mkdir(parents=True)
     assert same_shards(one) == [renamed, two]
 
