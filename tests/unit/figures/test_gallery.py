@@ -1,10 +1,14 @@
 """The gallery: which regions it shows, how a tile looks, and the file."""
 
+import io
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from umtfss.figures.gallery import (
+    DPI,
     GAP,
     OUTLINE,
     TILE,
@@ -98,7 +102,22 @@ def test_one_row_per_cluster_largest_first(tmp_path):
             assert drawn == (column < tiles), (row, column)
     again = tmp_path / "again.png"
     cluster_gallery(masks, masks, again, per_cluster=3)
-    assert again.read_bytes() == (tmp_path / "gallery.png").read_bytes()
+    for suffix in (".png", ".pdf"):
+        first = (tmp_path / "gallery.png").with_suffix(suffix)
+        assert again.with_suffix(suffix).read_bytes() == first.read_bytes()
+
+
+def test_the_pdf_holds_the_picture_as_jpeg_at_its_size(tmp_path):
+    masks = Masks()
+    cluster_gallery(masks, masks, tmp_path / "gallery.png", per_cluster=3)
+    picture = Image.open(tmp_path / "gallery.png")
+    content = (tmp_path / "gallery.pdf").read_bytes()
+    assert content.count(b"/DCTDecode") == 1
+    jpeg = content[content.index(b"\xff\xd8") : content.rindex(b"\xff\xd9") + 2]
+    found = np.asarray(Image.open(io.BytesIO(jpeg)), int)
+    assert abs(found - np.asarray(picture.convert("RGB"), int)).mean() < 3
+    box = [float(one) for one in re.search(rb"/MediaBox \[([^]]*)\]", content)[1].split()]
+    assert box[2:] == pytest.approx([72 * side / DPI for side in picture.size])
 
 
 def test_the_title_says_how_many_clusters_are_not_shown():
