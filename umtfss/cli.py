@@ -214,7 +214,7 @@ def predict(
     threads: ThreadsOption = 0,
 ) -> None:
     """Segment your own photos, given K photos of each object with their masks."""
-    from umtfss.predict.choose import try_runs
+    from umtfss.predict.choose import try_runs, verdict
     from umtfss.predict.outputs import Outputs
     from umtfss.predict.photos import check_folder, find_queries
     from umtfss.predict.segment_photos import segment_photos
@@ -231,11 +231,9 @@ def predict(
         if run == BEST and model is None:
             source = _plan(experiment)
             tried = try_runs(source, _both_runs(source), shown, mask_value, chosen)
-            for one in tried:
-                line = f"IoU {100 * one.iou:.1f}, one support left out: {one.run.path}"
-                console.print(line, markup=False, highlight=False)
+            console.print(verdict(tried), markup=False, highlight=False)
             segmenter = tried[0].segmenter
-            title = f"{tried[0].run.path} of {source.experiment.name}"
+            title = f"{tried[0].name} of {source.experiment.name}"
         else:
             segmenter, title = _segmenter(model, experiment, run, chosen)
         segmenter.min_score = min_score
@@ -277,13 +275,12 @@ def serve(
         if run == BEST and model is None:
             source = _plan(experiment)
             runs = _both_runs(source)
-            segmenters = [Segmenter.of_run(source, one, chosen) for one in runs]
-            names = " or ".join(one.path for one in runs)
-            title = f"the better of {names}, of {source.experiment.name}"
+            segmenters = {one.path: Segmenter.of_run(source, one, chosen) for one in runs}
+            title = f"the better of {' or '.join(segmenters)}, of {source.experiment.name}"
         else:
             segmenter, title = _segmenter(model, experiment, run, chosen)
-            segmenters = [segmenter]
-        for one in segmenters:
+            segmenters = {title: segmenter}
+        for one in segmenters.values():
             one.min_score = min_score
         server.serve(segmenters, photos or (), out, port, report)
 

@@ -97,7 +97,8 @@ def test_the_best_run_is_served_too(folder, monkeypatch):
         result = run("serve", "--experiment", "demo", "--run", name, "--min-score", 0.5)
         assert result.exit_code == 0, result.output
         assert made == runs
-        assert [one.min_score for one in served.pop()] == [0.5] * len(runs)
+        segmenters = served.pop()
+        assert [one.min_score for one in segmenters.values()] == [0.5] * len(runs)
 
 
 def test_curves_without_tensorboard_name_the_extra(folder, monkeypatch):

@@ -14,15 +14,15 @@ from umtfss.predict.supports import Support
 
 @dataclass(frozen=True)
 class Tried:
-    """A run, tried on the supports.
+    """A segmenter, tried on the supports.
 
     Attributes:
-        run: The run.
-        segmenter: The run's segmenter, fitted to all supports.
+        name: What it is called, e.g. the path of its run.
+        segmenter: The segmenter, fitted to all supports.
         ious: Object -> IoU of each of its supports, found by its other supports.
     """
 
-    run: RunSpec
+    name: str
     segmenter: Segmenter
     ious: dict[str, list[float]]
 
@@ -39,7 +39,7 @@ def try_runs(
     mask_value: int | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Tried]:
-    """Try runs on the supports; the best comes first, of equals the one that was named first.
+    """Try runs on the supports, the best first (see `best_first`).
 
     Args:
         plan: The plan of the experiment.
@@ -53,12 +53,30 @@ def try_runs(
         StoreError: A run has not been trained.
     """
     check_several([one.name for one in supports])
-    tried = []
-    for run in runs:
-        segmenter = Segmenter.of_run(plan, run, device)
-        segmenter.fit(*zip(*supports, strict=True), mask_value=mask_value)
-        tried.append(Tried(run, segmenter, segmenter.leave_one_out()))
+    segmenters = {run.path: Segmenter.of_run(plan, run, device) for run in runs}
+    for one in segmenters.values():
+        one.fit(*zip(*supports, strict=True), mask_value=mask_value)
+    return best_first(segmenters)
+
+
+def best_first(segmenters: Mapping[str, Segmenter]) -> list[Tried]:
+    """The segmenters, the best first; of equals the one that was named first.
+
+    Args:
+        segmenters: Name -> segmenter, all fitted to the same supports, two or more of each object.
+    """
+    tried = [Tried(name, one, one.leave_one_out()) for name, one in segmenters.items()]
     return sorted(tried, key=lambda one: -one.iou)
+
+
+def verdict(tried: Sequence[Tried]) -> str:
+    """Which segmenter is used, and the scores that decide, e.g. for a terminal.
+
+    Args:
+        tried: From `best_first`.
+    """
+    best, *others = (f"{one.name}: {100 * one.iou:.1f}" for one in tried)
+    return f"IoU of each support, found by the others: {best}, used; {', '.join(others)}"
 
 
 def mean_iou(ious: Mapping[str, Sequence[float]]) -> float:

@@ -7,13 +7,13 @@ import pytest
 from tests.unit.predict.conftest import MATCHER
 from tests.unit.predict.drawn import BLUE, support
 from umtfss.common.errors import DataError
-from umtfss.predict.choose import Tried, try_runs
+from umtfss.predict.choose import Tried, try_runs, verdict
 from umtfss.predict.segmenter import Segmenter
 
 
 def test_the_run_that_finds_the_supports_comes_first(plan, tmp_path, monkeypatch):
     shown = [support(tmp_path, "a", of="red"), support(tmp_path, "b", of="red")]
-    bad, good = replace(MATCHER, seed=7), replace(MATCHER, seed=8)
+    bad, good = replace(MATCHER, model="transductive"), MATCHER
     usual = Segmenter.of_run
     found = {bad: {"red": [0.2, 0.3]}, good: {"red": [0.9, 0.8]}}
 
@@ -24,11 +24,15 @@ def test_the_run_that_finds_the_supports_comes_first(plan, tmp_path, monkeypatch
 
     monkeypatch.setattr(Segmenter, "of_run", of_run)
     tried = try_runs(plan, [bad, good], shown)
-    assert [one.run for one in tried] == [good, bad]
+    assert [one.name for one in tried] == [good.path, bad.path]
+    assert verdict(tried) == (
+        f"IoU of each support, found by the others: {good.path}: 85.0, used; {bad.path}: 25.0"
+    )
     assert tried[0].iou == pytest.approx(0.85)
     assert tried[0].segmenter.classes_ == ("red",)
     found[bad] = found[good]
-    assert [one.run for one in try_runs(plan, [bad, good], shown)] == [bad, good]
+    tried = try_runs(plan, [bad, good], shown)
+    assert [one.name for one in tried] == [bad.path, good.path]
 
 
 def test_the_supports_are_found_by_each_other(plan, tmp_path):
@@ -38,7 +42,7 @@ def test_the_supports_are_found_by_each_other(plan, tmp_path):
 
 
 def test_each_object_counts_once(matcher):
-    assert Tried(MATCHER, matcher, {"a": [1.0, 0.5], "b": [0.0] * 8}).iou == 0.375
+    assert Tried("matcher", matcher, {"a": [1.0, 0.5], "b": [0.0] * 8}).iou == 0.375
 
 
 def test_an_object_with_one_support_is_refused(plan, tmp_path):

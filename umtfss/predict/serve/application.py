@@ -77,6 +77,7 @@ class _Answers:
                     "photos": [self._summary(photo) for photo in session.photos.values()],
                     "search": vars(self.finder.progress),
                     "min_score": self.finder.lowest,
+                    "chosen": self.finder.chosen,
                     "problems": self.problems,
                 }
             )

@@ -1,13 +1,13 @@
 """The search for the user's objects in the photos of a session, behind the page."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
 from typing import Any
 
 from umtfss.common.errors import DataError, UmtfssError
-from umtfss.predict.choose import check_several, mean_iou
+from umtfss.predict.choose import best_first, check_several, verdict
 from umtfss.predict.segment_photos import objects
 from umtfss.predict.segmenter import Segmenter
 from umtfss.predict.serve.photo import Photo
@@ -41,16 +41,18 @@ class Finder:
     Attributes:
         progress: How far the search is.
         lowest: The score below which an object was left out by the last search; None: not searched.
+        chosen: What the last search used, and why; before, what it may use.
 
     Args:
         session: The session.
-        segmenters: One, or several: a search takes the one that finds each support best by the
-            others. Their `fit` is called for every search.
+        segmenters: Name -> segmenter. Of several, a search takes the one that finds each support
+            best by the others. Their `fit` is called for every search.
     """
 
-    def __init__(self, session: Session, segmenters: Sequence[Segmenter]) -> None:
+    def __init__(self, session: Session, segmenters: Mapping[str, Segmenter]) -> None:
         self._session, self._segmenters = session, segmenters
-        self._segmenter = segmenters[0]  # of the last search
+        self._segmenter = next(iter(segmenters.values()))  # of the last search
+        self.chosen = " or ".join(segmenters)
         self._condition = Condition()
         self._asked = self._begun = 0  # counts searches
         self._known: set[int] = set()  # numbers of photos whose features were computed
@@ -89,7 +91,7 @@ class Finder:
     def _extract(self, photo: Photo) -> None:
         self._known.add(photo.number)
         try:
-            for one in self._segmenters:
+            for one in self._segmenters.values():
                 one.extract(self._session.pixels(photo))
         except Exception as error:  # the search will say so on the page
             logger.warning("%s: %s", photo.name, error)
@@ -130,12 +132,13 @@ class Finder:
         names = [name for _, name, _ in shown]
         if len(self._segmenters) > 1:
             check_several(names)
-        for one in self._segmenters:
+        for one in self._segmenters.values():
             if session.min_score is not None:
                 one.min_score = session.min_score
             one.fit(images, [mask for _, _, mask in shown], names)
         if len(self._segmenters) > 1:
-            self._segmenter = max(self._segmenters, key=lambda one: mean_iou(one.leave_one_out()))
+            tried = best_first(self._segmenters)
+            self._segmenter, self.chosen = tried[0].segmenter, verdict(tried)
         self.lowest = float(self._segmenter.lowest_scores.min())
         for done, photo in enumerate(photos, 1):
             if self._is_asked:

@@ -2,7 +2,7 @@
 
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 
 def serve(
-    segmenters: Sequence[Segmenter],
+    segmenters: Mapping[str, Segmenter],
     paths: Sequence[Path],
     folder: Path,
     port: int,
@@ -29,7 +29,7 @@ def serve(
     """Serve the page until the process is interrupted.
 
     Args:
-        segmenters: What finds objects; of several, the best for each search.
+        segmenters: Name -> what finds objects; of several, the best for each search.
         paths: Photos to begin with, or folders of them.
         folder: Where the session is kept.
         port: Where the page is; 0: any that is free.
@@ -54,9 +54,9 @@ def serve(
     named = list(_photos(paths, folder))
     check_folder(folder)
     with only_writer(folder), _listening(port) as listening:
-        for one in segmenters:
+        for one in segmenters.values():
             one.features_folder = folder / "features"
-        session = Session(folder, segmenters[0].recipe.superpixels)
+        session = Session(folder, next(iter(segmenters.values())).recipe.superpixels)
         problems = list(_add(session, named))
         secret = secrets.token_urlsafe(12)
         app = application(session, Finder(session, segmenters), secret, problems)

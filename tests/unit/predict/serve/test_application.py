@@ -22,7 +22,7 @@ HOME = f"http://127.0.0.1:8765/{SECRET}/"
 def finder(filled, matcher):
     matcher.min_score = 0.9
     matcher.features_folder = filled.folder / "features"
-    return Finder(filled, [matcher])
+    return Finder(filled, {"matcher": matcher})
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def shown(filled):
 def finder(shown, matcher):
     matcher.min_score = 0.9
     matcher.features_folder = shown.folder / "features"
-    return Finder(shown, [matcher])
+    return Finder(shown, {"matcher": matcher})
 
 
 def test_the_other_photos_are_searched(finder, shown):
@@ -154,15 +154,18 @@ def test_of_several_segmenters_the_one_that_finds_the_supports_searches(
 ):
     other = Mock(min_score=0.9, lowest_scores=np.array([0.9]), classes_=("red",))
     other.leave_one_out.return_value = {"red": [0.4, 0.4]}
-    finder = Finder(shown, [other, matcher])
+    finder = Finder(shown, {"other": other, "matcher": matcher})
+    assert finder.chosen == "other or matcher"
     finder.search()
     wait(finder)
     assert "cannot be found for red" in finder.progress.error  # one support alone
     two = shown.photo(2)
     shown.mark(two, box(two.size, 60, 30, 160, 110), ["red"])
-    for iou_of_other, calls in ((0.0, 0), (1.0, 1)):
+    for iou_of_other, calls, said in ((0.0, 0, "other: 0.0"), (1.0, 1, "other: 100.0, used; ")):
         other.leave_one_out.return_value = {"red": [iou_of_other] * 2}
         other.segment.side_effect = ValueError("the other searches")
         finder.search()
         wait(finder)
         assert other.segment.call_count == calls
+        assert said in finder.chosen
+        assert ("matcher" in finder.chosen.partition("used")[0]) == (calls == 0)

@@ -39,7 +39,7 @@ def served(matcher, drawn, tmp_path, monkeypatch):
 
     monkeypatch.setattr(uvicorn.Server, "__init__", kept)
     matcher.min_score = 0.9
-    arguments = ([matcher], [drawn], drawn / "served", 0, addresses.append)
+    arguments = ({"the matcher": matcher}, [drawn], drawn / "served", 0, addresses.append)
     thread = threading.Thread(target=serve, args=arguments)
     thread.start()
     until = time.monotonic() + 60
@@ -86,7 +86,7 @@ def test_a_folder_is_served_on_this_machine_alone(served, drawn):
 
 def test_what_cannot_be_served_is_told_before_anything_is_computed(matcher, drawn, tmp_path):
     def start(paths=(drawn,), port=0, folder="served"):
-        serve([matcher], paths, tmp_path / folder, port, pytest.fail)
+        serve({"the matcher": matcher}, paths, tmp_path / folder, port, pytest.fail)
 
     with pytest.raises(DataError, match=r"moon is no photo"):
         start([Path("moon")])
@@ -102,7 +102,7 @@ def test_what_cannot_be_served_is_told_before_anything_is_computed(matcher, draw
 def test_missing_packages_are_named(matcher, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ConfigError, match=r"starlette and uvicorn(?s:.*)umtfss\[serve\]"):
-        serve(matcher, [], tmp_path, 0, pytest.fail)
+        serve({"the matcher": matcher}, [], tmp_path, 0, pytest.fail)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
@@ -131,6 +131,8 @@ def test_a_click_grows_a_mask_and_another_photo_gets_its_own(served, tmp_path):
         assert cards[0].startswith("blue.pngno red")
         assert cards[1] == "one.pngyours: red"
         assert float(cards[2].removeprefix("two.pngred ")) > 0.9
+        chosen = "document.querySelector('#chosen').textContent"
+        assert page.run(chosen) == "Searched by the matcher"
         page.picture(tmp_path / "desktop.png")
 
         page.key("n")  # the next photo, which is two.png
