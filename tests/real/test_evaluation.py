@@ -85,9 +85,9 @@ def test_true_tokens_give_back_the_true_mask(data_root: Path, align_corners: boo
 def test_photos_are_tested_live(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training-free floor finds big objects in photos that have no cache of features."""
     monkeypatch.setenv("UMTFSS_DATA_ROOT", str(data_root))
-    experiment = load_experiment("voc_vit")
+    experiment = load_experiment("voc_cpu")
     vit = experiment.features["vit"].model_copy(update={"cache": False, "mid_std": None})
-    plan = Plan(experiment.model_copy(update={"features": {"vit": vit}}))
+    plan = Plan(experiment.model_copy(update={"features": experiment.features | {"vit": vit}}))
     floor = floor_run(experiment)
     features = plan.features.model_features(floor)
     dataset, cat = VocDataset("pascal", data_root / "voc2012"), 8

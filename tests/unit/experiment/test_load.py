@@ -128,7 +128,7 @@ def test_what_is_wrong_with_named_features_is_said_at_their_key(tmp_path, one, m
 
 
 def test_levels_of_a_meta_learner_are_the_one_that_is_said():
-    features = load_experiment("voc_vit").features["vit"]
+    features = load_experiment("voc_cpu").features["vit"]
     assert (features.mid, features.high, features.levels) == (["block9"], "block9", ("block9",))
     assert load_experiment("demo").features["lite2"].mid == ["block14", "block20"]
 

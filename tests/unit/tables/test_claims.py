@@ -198,7 +198,7 @@ def test_a_table_trained_once_is_compared_by_the_seed_that_both_have(tmp_path, h
     assert "PFENet minus matcher |" in text
 
 
-@pytest.mark.parametrize(("name", "said"), [("voc_dev", True), ("voc_vit", False)])
+@pytest.mark.parametrize(("name", "said"), [("voc_dev", True), ("demo", False)])
 def test_a_development_split_is_said(tmp_path, holding, name, said):
     holding(lambda path: result(0.5))
     write_claims(job_of(Plan(load_experiment(name))), tmp_path / "claims")
