@@ -272,7 +272,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=56)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--arrow", choices=REMOVED, nargs="*", default=list(REMOVED))
+    parser.add_argument(
+        "--arrow", choices=REMOVED, nargs="*", default=list(REMOVED), help="prints the page alone"
+    )
     parser.add_argument("--finished", type=Path, help="a copy in which all of tiny has been made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -281,7 +283,11 @@ def main() -> None:
             finished.snakemake(*ALL)
         root = Path(folder) / "killed"
         outcome = kill_often(finished, root, options.kills, options.seed, options.arrow)
-    TABLE.write_text(table(outcome, options.seed))
+    page = table(outcome, options.seed)
+    if options.arrow == list(REMOVED):
+        TABLE.write_text(page)
+    else:
+        print(page)
     for line in (*outcome.differing, *outcome.left, *outcome.problems):
         print(line)
 
