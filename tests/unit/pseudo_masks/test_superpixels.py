@@ -109,3 +109,9 @@ def test_a_stopped_job_leaves_no_superpixels(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(StoreError, match=r"a\.json does not exist"):
         SuperpixelStore([tmp_path / "a.h5"])
+
+
+def test_a_number_without_a_pixel_divides_by_no_zero():
+    score, superpixels = np.array([[1.0, 3.0]]), np.array([[0, 2]])
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(blend_means(score, superpixels, 0.5), score)

@@ -45,6 +45,12 @@ def test_prior_equals_numpy() -> None:
     assert found[0].max() > 0.5
 
 
+def test_a_query_of_equal_tokens_has_no_prior() -> None:
+    valid = torch.ones(1, 3, 3, dtype=torch.bool)
+    prior = prior_mask(torch.ones(1, 4, 3, 3), valid, torch.rand(1, 1, 4, 3, 3), valid[:, None])
+    assert (prior == 0).all()
+
+
 def test_masked_average_equals_numpy() -> None:
     features, weight = torch.rand(2, 7, 3), torch.rand(2, 7)
     weight[1] = 0
