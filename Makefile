@@ -103,7 +103,7 @@ format: environment
 lock:
 	for device in cpu gpu; do \
 	  $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --extra pipeline --extra $$device --extra serve --extra tensorboard --extra dev --extra docs \
+	    --no-emit-trusted-host --extra pipeline --extra $$device --extra serve --extra onnx --extra tensorboard --extra dev --extra docs \
 	    --output-file envs/$$device.lock pyproject.toml; \
 	done
 

@@ -1,5 +1,6 @@
 """The command line beside Snakemake: the cost of an experiment, and predictions of its models."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
     from umtfss.predict.segmenter import Segmenter
 
 # Package of an extra -> what installs it; any other package is of the pipeline.
-REMEDIES = {"tensorboard": "pip install 'umtfss[tensorboard]'"}
+REMEDIES = {
+    "onnxruntime": "pip install 'umtfss[onnx]'",
+    "onnxscript": "pip install 'umtfss[onnx]'",
+    "tensorboard": "pip install 'umtfss[tensorboard]'",
+}
 BEST = "best"
 RUN_HELP = (
     "a path that `plan` prints, or `prototype` (training-free, on the floor's features); "
@@ -290,17 +295,30 @@ def export(
     path: Annotated[Path, typer.Argument(help="file to write, NAME.safetensors")],
     experiment: Annotated[str, typer.Option(help="default: the one in config.yaml")] = "",
     run: RunOption = "",
+    onnx: Annotated[
+        str,
+        typer.Option(help="WIDTHxHEIGHT of photos, e.g. 640x480: write backbone and head as ONNX"),
+    ] = "",
+    shots: Annotated[int, typer.Option(min=1, help="supports of the ONNX head")] = 1,
 ) -> None:
     """Write a run's model as one file for `predict --model`, and its card beside it."""
     from umtfss.predict.export import export_run
 
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", onnx)
+    if onnx and not size:
+        raise typer.BadParameter(f"--onnx is {onnx}: give width and height, as in 640x480")
     if path.suffix != ".safetensors":
         raise typer.BadParameter(f"{path}: name a file that ends in .safetensors")
     with _errors_as_text():
         _device("cpu", 0)
         source = _plan(experiment)
-        card = export_run(source, _run_named(run, source), path)
-    Console(soft_wrap=True).print(f"{path}\n{card}", markup=False, highlight=False)
+        file = export_run(source, _run_named(run, source), path)
+        print(path, path.with_suffix(".md"), sep="\n")
+        if size:
+            from umtfss.predict.onnx_files import export_onnx
+
+            for written in export_onnx(file, path, (int(size[2]), int(size[1])), shots):
+                print(written)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tests.unit.predict.drawn import BLUE, colour_backbone, photo, support
 from umtfss.cli import app
-from umtfss.predict import segmenter
+from umtfss.predict import onnx_files, segmenter
 
 
 def run(*arguments):
@@ -72,6 +72,18 @@ def test_an_exported_model_is_used(folder):
     assert result.exit_code == 0, result.output
     assert "m.safetensors" in result.output
     assert run("export", "m.pt").exit_code == 2
+
+
+def test_onnx_takes_a_size_and_packages_of_an_extra(folder, monkeypatch):
+    asked = ("export", "m.safetensors", *MATCHER[:4], "--onnx")
+    result = run(*asked, "640")
+    assert result.exit_code == 2
+    assert "as in 640x480" in " ".join(result.output.split())
+    monkeypatch.setattr(onnx_files, "live_extractor", lambda *_: colour_backbone())
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    result = run(*asked, "640x480")
+    assert result.exit_code == 1
+    assert "pip install 'umtfss[onnx]'" in result.output
 
 
 def test_errors_are_told_in_words(folder):

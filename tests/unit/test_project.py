@@ -59,7 +59,9 @@ def test_every_rule_takes_the_environment_of_the_device():
 def test_lock_pins_every_requirement(device):
     lines = (PACKAGE_ROOT / f"envs/{device}.lock").read_text().splitlines()
     pinned = names(line for line in lines if re.match(r"[A-Za-z0-9]", line))
-    extras = (EXTRAS[name] for name in ("pipeline", device, "serve", "tensorboard", "dev", "docs"))
+    extras = (
+        EXTRAS[name] for name in ("pipeline", device, "serve", "onnx", "tensorboard", "dev", "docs")
+    )
     asked = sum(extras, PROJECT["dependencies"])
     assert names(asked) <= pinned
     assert f"faiss-{'gpu' if device == 'cpu' else 'cpu'}" not in pinned

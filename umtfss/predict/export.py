@@ -12,6 +12,7 @@ from umtfss.experiment.backbones import backbone_spec, parts_of
 from umtfss.experiment.models import MODELS
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec, TaskSource
+from umtfss.predict.model_file import ModelFile
 from umtfss.predict.segmenter import Segmenter
 
 CARD = """# {title}
@@ -36,8 +37,8 @@ labels = segmenter.predict("another.jpg")  # (H, W) uint8, 1 where the dog is
 """
 
 
-def export_run(plan: Plan, run: RunSpec, path: Path) -> Path:
-    """Write a run's model file to `path` and its card beside it; return the card's path.
+def export_run(plan: Plan, run: RunSpec, path: Path) -> ModelFile:
+    """Write a run's model file to `path` and its card beside it, `NAME.md`; return the content.
 
     Args:
         plan: The plan of the run's experiment.
@@ -73,7 +74,7 @@ def export_run(plan: Plan, run: RunSpec, path: Path) -> Path:
     )
     with atomic_path(path.with_suffix(".md")) as temporary:
         temporary.write_text(card)
-    return path.with_suffix(".md")
+    return file
 
 
 def _provenance(plan: Plan, run: RunSpec) -> dict[str, Any]:

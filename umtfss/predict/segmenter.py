@@ -56,6 +56,7 @@ MIN_SCORES = {
     ("vits14_lite2", "fused"): (0.146, 0.289),
 }
 MEASURED_SHOTS = (1, 5)
+EPISODES = "predict"  # keys the random choices inside a model
 NO_MIN_SCORE = -1.0  # the lowest cosine: nothing is left out
 COSINE_SCALE = 20.0  # of the matcher's cosines, before a sigmoid (PANet, arXiv:1908.06391)
 MEMORY_MB = 512
@@ -266,9 +267,7 @@ class Segmenter:
         read, recipe = self.recipe.features, self.recipe
         options = ScoringOptions(read.mid, read.high, 1, self.device, recipe.amp, recipe.refine)
         rows = np.arange(1, len(supports) + 1)[None]
-        episode = EpisodeList(
-            [query, *supports], np.array([0]), np.array([OBJECT]), rows, "predict"
-        )
+        episode = EpisodeList([query, *supports], np.array([0]), np.array([OBJECT]), rows, EPISODES)
         return next(predicted_scores(self._model, episode, images, options))
 
     def _prototype(self, supports: list[str]) -> np.ndarray:

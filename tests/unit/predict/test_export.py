@@ -49,7 +49,8 @@ def test_the_card_says_where_the_model_comes_from(plan, tmp_path, monkeypatch):
     spec = next(one for one in plan.runs.evaluations.values() if one.run == run)
     scores = EpisodeScores(*(np.array([value]) for value in (7, 30, 120, 0)))
     save_results(plan.paths.evaluation(spec), {2: {0: scores}}, classes={2: [7]}, facts={})
-    card = export_run(plan, run, tmp_path / "m.safetensors").read_text()
+    export_run(plan, run, tmp_path / "m.safetensors")
+    card = (tmp_path / "m.md").read_text()
     for text in (
         f"`{run.path}` of experiment `demo`",
         "pseudo-tasks without labels of shapes/train: 300 steps of 4 episodes",
@@ -58,6 +59,7 @@ def test_the_card_says_where_the_model_comes_from(plan, tmp_path, monkeypatch):
         'Segmenter.load("m.safetensors")',
     ):
         assert text in card
-    card = export_run(plan, MATCHER, tmp_path / "p.safetensors").read_text()
+    export_run(plan, MATCHER, tmp_path / "p.safetensors")
+    card = (tmp_path / "p.md").read_text()
     assert "not at all" in card
     assert "not tested" in card
