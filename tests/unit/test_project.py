@@ -26,6 +26,7 @@ OF_NO_MODULE = {
     "test_benchmarks_gpu.py",
     "test_docs.py",
     "test_light_install.py",
+    "test_mutations.py",
     "test_project.py",
     "test_site.py",
     "models/test_every_model.py",
