@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from typer.core import TyperCommand, TyperOption
 
 from umtfss import __version__
 from umtfss.common.errors import UmtfssError
@@ -19,18 +18,11 @@ from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.experiment.load import load_experiment, read_config
 from umtfss.experiment.new_project import new_project
 from umtfss.plan.cells import floor_features, floor_run, matcher_run
-from umtfss.plan.cost import (
-    cheaper_features,
-    cpu_rates,
-    estimate,
-    gpu_rates,
-    memory,
-    tables_alone,
-    training_features,
-    warnings,
-)
+from umtfss.plan.cost import cpu_rates, gpu_rates
 from umtfss.plan.plan import Plan, table_names
 from umtfss.plan.run import RunSpec
+from umtfss.plan.summary import summary_notes, summary_tables
+from umtfss.predict.arguments import PhotosTogether
 
 if TYPE_CHECKING:
     import torch
@@ -93,50 +85,15 @@ def plan(
     ] = None,
 ) -> None:
     """Print the distinct runs, how many cells share each, and the estimated cost."""
-    console = Console(width=None)
     with _errors_as_text():
         chosen = _plan(experiment, table_names(table or []))
         rates = cpu_rates() if gpu is None else gpu_rates(gpu)
-        costs, lacking = estimate(chosen, rates), warnings(chosen)
-        ways, alone = training_features(chosen, rates), tables_alone(chosen, rates)
-    runs = Table("run", "cells", title=f"Runs of {chosen.experiment.name}", title_justify="left")
-    for run, cells in chosen.runs.sharing.items():
-        runs.add_row(run.path, str(cells))
-    console.print(runs)
-    shared = Table(
-        "table", "cells", "trainings", "alone", "saved", title="Trainings that cells share",
-        title_justify="left",
-    )  # fmt: skip
-    if chosen.runs.tables:
-        for row in sharing_rows(chosen):
-            shared.add_row(*map(str, row))
-        console.print(shared)
-    rows = Table(
-        "arrow", "jobs", "hours", "GB", title=f"Cost on {rates.of}, rough",
-        title_justify="left",
-    )  # fmt: skip
-    for cost in costs:
-        rows.add_row(cost.arrow, str(cost.jobs), f"{cost.hours:.2f}", f"{cost.gigabytes:.2f}")
-    hours, disk = sum(c.hours for c in costs), sum(c.gigabytes for c in costs)
-    rows.add_row("all", str(sum(c.jobs for c in costs)), f"{hours:.2f}", f"{disk:.2f}")
-    console.print(rows)
-    single = Table("table", "hours", "GB", title="Cost of one table alone", title_justify="left")
-    for name, (hours, disk) in alone.items():
-        single.add_row(name, f"{hours:.2f}", f"{disk:.2f}")
-    if len(alone) > 1:
-        console.print(single)
-    features = Table(
-        "features", "images", "hours", "GB", title="Features of trainings, either way",
-        title_justify="left",
-    )  # fmt: skip
-    for way in ways:
-        features.add_row(way.way, str(way.images), f"{way.hours:.2f}", f"{way.gigabytes:.2f}")
-    console.print(features)
-    held = ", ".join(f"{arrow} {size:.0f} GB" for arrow, size in memory(chosen).items())
-    lines = [f"memory of the largest job, in fp32: {held}", cheaper_features(chosen, ways)]
+        tables, notes = list(summary_tables(chosen, rates)), list(summary_notes(chosen, rates))
     if gpu is None:
-        lines.append("hours are of CPUs; --gpu FILE takes the rates of a measured GPU")
-    for line in (*lines, *lacking):
+        notes.append("hours are of CPUs; --gpu FILE takes the rates of a measured GPU")
+    console = Console(width=None)
+    console.print(*tables, sep="\n")
+    for line in notes:
         console.print(f"Note: {line}.", soft_wrap=True, markup=False, highlight=False)
 
 
@@ -153,36 +110,6 @@ ModelOption = Annotated[
 MinScoreOption = Annotated[
     float | None, typer.Option(help="objects with a lower score are left out; -1: none")
 ]
-
-
-class PhotosTogether(TyperCommand):
-    """A command whose arguments stand together, before, between or after its options.
-
-    A photo behind the value of an option is a mistake: a shell's `*.jpg` gives an option one file
-    and makes arguments of the others.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse arguments in two places."""
-        options = [one for one in self.params if isinstance(one, TyperOption)]
-        flags = {
-            name for one in options if one.is_flag for name in (*one.opts, *one.secondary_opts)
-        }
-        places, previous, value = 0, "option", False
-        for arg in args:
-            if value:
-                value, previous = False, "option"
-            elif arg.startswith("-") and arg != "-":
-                value, previous = arg not in (*flags, "--help", "--") and "=" not in arg, "option"
-            else:
-                places += previous == "option"
-                previous = "photo"
-        if places > 1:
-            raise typer.BadParameter(
-                "photos to segment stand in two places. An option takes one file: repeat it, as in "
-                "--support-image a.jpg --support-image b.jpg, or name a folder with --supports"
-            )
-        return super().parse_args(ctx, args)
 
 
 @app.command(cls=PhotosTogether)
@@ -431,24 +358,6 @@ def verify(
     )
     if found.problems:
         raise typer.Exit(1)
-
-
-def sharing_rows(chosen: Plan) -> list[tuple[str, int, int, int, int]]:
-    """Rows (table, cells, trainings, trainings without sharing, saved trainings), and a total.
-
-    The total counts a training once, however many tables need it.
-    """
-    rows: list[tuple[str, int, int, int, int]] = []
-    for table in chosen.runs.tables:
-        behind: list[set[RunSpec]] = [
-            {m.run for m in cell.measurements if m.run.is_trained} for cell in table.cells
-        ]
-        runs: set[RunSpec] = set().union(*behind)
-        alone = sum(map(len, behind))
-        rows.append((table.name, len(table.cells), len(runs), alone, alone - len(runs)))
-    cells, alone = sum(row[1] for row in rows), sum(row[3] for row in rows)
-    count = len(chosen.runs.trained_runs)
-    return [*rows, ("all", cells, count, alone, alone - count)]
 
 
 def _device(name: str, threads: int) -> "torch.device":

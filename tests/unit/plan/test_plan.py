@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from umtfss.cli import sharing_rows
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.data.splits import ClassPresence
@@ -364,12 +363,6 @@ def test_no_two_outputs_share_a_path(paper):
     paths += paper.paths.feature_manifests(paper.feature_caches) + paper.episode_files
     assert len(paths) == len(set(paths))
     assert all(path.startswith("results/paper/") for path in paths)
-
-
-def test_a_training_that_cells_share_is_counted_once_and_its_saving_is_told(paper):
-    rows = {row[0]: row[1:] for row in sharing_rows(paper)}
-    assert rows["table3"] == (10, 2, 10, 8)  # five cells of either attention share a run
-    assert rows["table4"] == (25, 25, 25, 0)  # every pair of numbers has a run of its own
 
 
 def test_a_run_is_tested_with_and_without_a_step_on_its_score():
