@@ -196,7 +196,9 @@ def _write(
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Operators of torch -> their ONNX, where onnxscript has none, or one that fails."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its types refuse constants as shapes and axes
 
     def stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
         """TopK puts the first of equal elements first."""
