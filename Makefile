@@ -16,7 +16,7 @@ $(error There is a space in "$(BIN)", where Snakemake could not start Python. \
   Name another folder for the virtual environment: make VENV=/a/folder/without/spaces)
 endif
 
-.PHONY: tables report test stress audit resolve bench docs site environment lint format lock restore record clean
+.PHONY: tables report test stress coverage audit resolve bench docs site environment lint format lock restore record clean
 
 tables: environment
 	snakemake --cores all $(PROFILE) --config experiment=$(EXPERIMENT) -- all_tables all_figures
@@ -31,6 +31,16 @@ test: environment lint
 # What takes long: many kills at random moments, every kind of damage to every file.
 stress: environment
 	pytest -m stress
+
+# Lines of the package that the unit tests run, by module; COVERED=tests/unit/models tests a part of them.
+COVERED ?= tests/unit
+COVERAGE := $(BIN:%/bin=%/coverage)
+coverage: environment
+	test -d $(COVERAGE) || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --target $(COVERAGE) coverage==7.17.5
+	mkdir -p build
+	PYTHONPATH=$(COVERAGE) python -m coverage run -m pytest $(COVERED)
+	PYTHONPATH=$(COVERAGE) python -m coverage report
 
 # Known holes in the pinned packages, by PyPI's advisories. A package that cannot be looked up ends it.
 audit: environment
