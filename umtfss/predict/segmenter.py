@@ -45,6 +45,7 @@ from umtfss.predict.supports import (
     OBJECT,
     Picture,
     check_fit,
+    check_lists,
     read_photo,
     read_support_mask,
 )
@@ -167,6 +168,7 @@ class Segmenter:
             DataError: A photo or mask cannot be used; nothing is computed then.
             WeightsError: The backbone's weights are missing or altered.
         """
+        check_lists(images=images, masks=masks, names=names)
         names = [DEFAULT_NAME] * len(images) if names is None else list(names)
         check_fit(images, masks, names)
         photos = _Photos()

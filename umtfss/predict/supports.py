@@ -160,6 +160,19 @@ def check_supports(supports: Sequence[Support], value: int | None) -> None:
         read_support_mask(one.mask, one.image, value)
 
 
+def check_lists(**given: object) -> None:
+    """Check that none of the lists is a single file.
+
+    Raises:
+        DataError: One is.
+    """
+    for name, one in given.items():
+        if isinstance(one, str | Path):
+            raise DataError(
+                f"{name} is one file", expected="a list of files", fix=f"[{str(one)!r}]"
+            )
+
+
 def check_fit(images: Sequence[Picture], masks: Sequence[Picture], names: Sequence[str]) -> None:
     """Check that photos, masks and names of objects go together.
 

@@ -10,6 +10,7 @@ from tests.unit.predict.drawn import photo, support
 from umtfss.common.errors import DataError
 from umtfss.predict.supports import (
     check_fit,
+    check_lists,
     check_supports,
     find_supports,
     named_supports,
@@ -114,3 +115,10 @@ def test_a_photo_is_one_shot_of_an_object():
         check_fit(["a.jpg", "a.jpg"], ["1.png", "2.png"], ["cow", "cow"])
     with pytest.raises(DataError, match="0 photos"):
         check_fit([], [], [])
+
+
+@pytest.mark.parametrize("one", ["a.jpg", Path("a.jpg")])
+def test_a_single_file_is_no_list(one):
+    check_lists(images=[one], masks=(one,), names=None)
+    with pytest.raises(DataError, match=r"masks is one file(?s:.*)a list of files(?s:.*)'a.jpg'"):
+        check_lists(images=[one], masks=one, names=None)
