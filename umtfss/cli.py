@@ -149,7 +149,7 @@ def predict(
     from umtfss.predict.choose import try_runs, verdict
     from umtfss.predict.outputs import Outputs
     from umtfss.predict.photos import check_folder, find_queries
-    from umtfss.predict.segment_photos import segment_photos
+    from umtfss.predict.segment_photos import describe_lowest, segment_photos
     from umtfss.predict.supports import check_supports, named_supports
 
     console = Console(soft_wrap=True)
@@ -173,6 +173,7 @@ def predict(
         console.print(line, markup=False, highlight=False)
         if not segmenter.classes_:
             segmenter.fit(*zip(*shown, strict=True), mask_value=mask_value)
+        console.print(describe_lowest(segmenter), markup=False, highlight=False)
         records = segment_photos(segmenter, found, outputs)
     if bad := sum("error" in record for record in records):
         raise _failed(f"{bad} of {len(records)} photos were not segmented; see above")

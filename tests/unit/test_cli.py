@@ -49,6 +49,7 @@ def test_objects_of_a_folder_are_found(folder):
     )
     assert result.exit_code == 0, result.output
     assert "blue, red: 2 supports; prototype/training_free of demo" in result.output
+    assert "objects with a score below 0.9 are left out" in result.output
     assert {path.name for path in (folder / "out").iterdir()} == {
         "q.png", "q-overlay.png", "q-soft-red.png", "q-soft-blue.png", "scores.csv", "coco.json",
         "classes.txt", "results.jsonl",

@@ -22,7 +22,7 @@ from umtfss.common.files import atomic_path, write_json
 from umtfss.figures.overlay import overlay_labels
 from umtfss.predict.annotations import coco, encode, labelme
 from umtfss.predict.outputs import Outputs, Query
-from umtfss.predict.segmenter import Segmentation, Segmenter
+from umtfss.predict.segmenter import NO_MIN_SCORE, Segmentation, Segmenter
 from umtfss.predict.supports import read_photo
 
 Record = dict[str, Any]
@@ -37,13 +37,13 @@ def segment_photos(
     """Segment photos, write their files, and return their records.
 
     A photo that cannot be read is reported and passed over; its record has an `error`. Photos that
-    an equal call has segmented before are not computed again.
+    an equal call has segmented before are not computed again, and their number is reported.
 
     Args:
         segmenter: A fitted segmenter.
         queries: The photos.
         outputs: The files to write.
-        report: Takes a line about each photo.
+        report: Takes a line about each photo that is segmented, and one about all others.
     """
     path = outputs.record
     kinds = [outputs.names, outputs.soft, outputs.labelme]
@@ -51,20 +51,41 @@ def segment_photos(
     known = _known(path, head)
     with atomic_path(path) as temporary:  # without the rest of a line that a killed call began
         temporary.write_text("".join(json.dumps(line) + "\n" for line in (head, *known.values())))
-    records = []
+    records, computed = [], 0
     try:
         with open(path, "a") as stream:
             for query in tqdm(queries, unit="photo", disable=len(queries) == 1):
                 record = known.get(query.name)
                 if record is None or not _is_current(record, query, outputs):
                     record = _segment(segmenter, query, outputs)
+                    computed += 1
                     stream.write(json.dumps(record) + "\n")
                     stream.flush()
                     report(describe(record, query, outputs))
                 records.append(record)
     finally:
         write_tables(records, outputs)
+    if kept := len(records) - computed:
+        report(
+            f"already done: {kept} of {len(records)} photos, by an equal call before; "
+            f"to segment them again, delete {path}"
+        )
     return records
+
+
+def describe_lowest(segmenter: Segmenter) -> str:
+    """Which scores are too low for an object to be in a photo, in one line.
+
+    Args:
+        segmenter: A fitted segmenter.
+    """
+    lowest = dict(sorted(zip(segmenter.shots, segmenter.lowest_scores.tolist(), strict=True)))
+    if max(lowest.values()) <= NO_MIN_SCORE:
+        return "no object is left out for its score; --min-score sets a limit"
+    if segmenter.min_score is not None:
+        return f"objects with a score below {segmenter.min_score:g} are left out"
+    of = ", ".join(f"{score:.3f} with {n} shot{'s' * (n > 1)}" for n, score in lowest.items())
+    return f"objects with a score below {of} are left out; --min-score sets another limit"
 
 
 def describe(record: Record, query: Query, outputs: Outputs) -> str:

@@ -256,13 +256,18 @@ class Segmenter:
         images.read(photos.add_query(photo), self.recipe.features.high)
 
     @property
+    def shots(self) -> list[int]:
+        """The number of supports of each object."""
+        return [len(ids) for ids in self._supports]
+
+    @property
     def lowest_scores(self) -> np.ndarray:
         """The score below which each object is not in a photo, (C,)."""
         if self.min_score is not None:
             return np.full(len(self._supports), self.min_score)
         read = self.recipe.extracted.backbone, self.recipe.features.high
         measured = MIN_SCORES.get(read, (NO_MIN_SCORE, NO_MIN_SCORE))
-        return np.interp([len(ids) for ids in self._supports], MEASURED_SHOTS, measured)
+        return np.interp(self.shots, MEASURED_SHOTS, measured)
 
     def _difference(self, images: EpisodeImages, query: str, supports: list[str]) -> np.ndarray:
         """The foreground's score minus the background's, of one object, (H, W) float32."""

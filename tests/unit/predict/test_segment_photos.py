@@ -2,15 +2,20 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.unit.predict.conftest import MATCHER
 from tests.unit.predict.drawn import BLUE, photo, support
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
 from umtfss.predict.outputs import Outputs
 from umtfss.predict.photos import find_queries
-from umtfss.predict.segment_photos import segment_photos
+from umtfss.predict.segment_photos import describe_lowest, segment_photos
+from umtfss.predict.segmenter import Segmenter
 
 
 @pytest.fixture
@@ -69,14 +74,47 @@ def test_it_goes_on_where_it_was(two, folder, monkeypatch):
     with open(folder / "out/results.jsonl", "a") as stream:
         stream.write('{"photo": "a", "fi')  # a call that was killed
     _, lines = segment(two, folder)
+    assert lines.pop().startswith("already done: 1 of 3 photos")
     assert sorted(line.split(":")[0].rsplit("/", 1)[1] for line in lines) == ["b.png", "bad.png"]
     assert made[folder / "out/a.png"] == (folder / "out/a.png").stat().st_mtime_ns
     assert lists["scores.csv"] != (folder / "out/scores.csv").read_text()
-    assert not segment(two, folder)[1]
     photo(folder / "in/a.png", (0, 0, 90, 90))
-    assert len(segment(two, folder)[1]) == 1
+    assert [line.split(":")[0] for line in segment(two, folder)[1]] == [
+        str(folder / "out/a.png"), "already done",
+    ]  # fmt: skip
     two.min_score = 0.99
     assert len(segment(two, folder)[1]) == 3
+
+
+def test_a_call_with_nothing_to_do_says_so_and_how_to_force_it(two, folder):
+    (folder / "in/bad.jpg").unlink()
+    segment(two, folder)
+    (line,) = segment(two, folder)[1]
+    assert line.startswith("already done: 2 of 2 photos")
+    named = line.rsplit("delete ", 1)[1]
+    assert named == str(folder / "out/results.jsonl")
+    (folder / "out/results.jsonl").unlink()
+    assert not [line for line in segment(two, folder)[1] if "already done" in line]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "shots", "words"),
+    [
+        (None, [1, 5, 5], "below 0.146 with 1 shot, 0.289 with 5 shots are left out"),
+        (None, [3], "below 0.217 with 3 shots are left out; --min-score"),
+        (0.5, [1, 5], "below 0.5 are left out"),
+        (-1.0, [1], "no object is left out"),
+    ],
+)
+def test_the_limit_of_scores_is_told(lowest, shots, words):
+    own = Plan(load_experiment("own_photos"))
+    pair = Segmenter.of_run(own, replace(MATCHER, features="pair"))
+    pair.min_score, pair._supports = lowest, [["a"] * number for number in shots]
+    assert words in describe_lowest(pair)
+
+
+def test_features_without_a_measured_limit_leave_nothing_out(two):
+    assert describe_lowest(two) == "no object is left out for its score; --min-score sets a limit"
 
 
 def test_lists_are_whole_after_an_interruption(two, folder, monkeypatch):
@@ -94,7 +132,10 @@ def test_lists_are_whole_after_an_interruption(two, folder, monkeypatch):
         segment(two, folder)
     images = json.loads((folder / "out/coco.json").read_text())["images"]
     assert [one["file_name"] for one in images] == ["a.png"]
-    assert len(segment(two, folder)[1]) == 2  # b, and the bad one again
+    _, lines = segment(two, folder)
+    assert [line.split(":")[0] for line in lines] == [
+        str(folder / "in/bad.jpg"), str(folder / "out/deep/b.png"), "already done",
+    ]  # fmt: skip
 
 
 def test_soft_masks_and_labelme_files_lie_beside_the_masks(two, folder):
