@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from scipy.special import expit
-from torch.nn import functional as nnf
 
 from umtfss.backbones.extractor import Extractor
 from umtfss.backbones.weights import digest_state
@@ -38,7 +37,9 @@ from umtfss.models.base import MetaLearner
 from umtfss.models.prototype import PrototypeMatcher
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
+from umtfss.predict.labels import enlarged, labels_of
 from umtfss.predict.model_file import ModelFile, read_model
+from umtfss.predict.pictures import Pictures
 from umtfss.predict.recipe import Recipe
 from umtfss.predict.supports import (
     DEFAULT_NAME,
@@ -46,7 +47,6 @@ from umtfss.predict.supports import (
     Picture,
     check_fit,
     check_lists,
-    read_photo,
     read_support_mask,
 )
 from umtfss.pseudo_masks.superpixels import felzenszwalb_superpixels
@@ -68,7 +68,8 @@ class Segmentation:
     """What is found in a photo.
 
     Attributes:
-        labels: (H, W) uint8, 0 nothing, i the object `classes_[i - 1]`.
+        labels: (H, W) uint8, 0 nothing, i the object `classes_[i - 1]`; no connected region is
+            smaller than a cell of the feature grid, as the features do not tell what is smaller.
         scores: (C,) float32, the mean cosine between the tokens where an object is found, before
             objects compete, and the mean token of the object in the supports; 0 if nothing is
             found.
@@ -111,7 +112,7 @@ class Segmenter:
         self.recipe, self.device, self.min_score = recipe, torch.device(device), min_score
         self.features_folder = features_folder
         self._model, self._diffusion, self._backbone = model, diffusion, backbone
-        self._photos = _Photos()
+        self._photos = Pictures()
         self._images: EpisodeImages | None = None
         self._supports: list[list[str]] = []  # ids by object
         self._prototypes = np.empty((0, 0), np.float32)
@@ -171,7 +172,7 @@ class Segmenter:
         check_lists(images=images, masks=masks, names=names)
         names = [DEFAULT_NAME] * len(images) if names is None else list(names)
         check_fit(images, masks, names)
-        photos = _Photos()
+        photos = Pictures()
         self._supports = [[] for _ in set(names)]
         classes = tuple(sorted(set(names)))
         for number, (image, mask, name) in enumerate(zip(images, masks, names, strict=True)):
@@ -213,10 +214,12 @@ class Segmenter:
         cosines = np.moveaxis(self._tokens(query) @ self._prototypes.T, 2, 0)
         scores = self._scores(query, cosines, differences > 0)
         pixels = enlarged(cosines, differences.shape[1:], images.geometry.align_corners)
+        cell = pixels[0].size / cosines[0].size
         self._photos.drop(query)
+        shown = scores >= self.lowest_scores
         scale = COSINE_SCALE if isinstance(self._model, PrototypeMatcher) else 1.0
         return Segmentation(
-            labels_of(pixels, (differences > 0) & (scores >= self.lowest_scores)[:, None, None]),
+            labels_of(pixels, (differences > 0) & shown[:, None, None], cell),
             scores,
             expit(scale * differences),
         )
@@ -224,7 +227,8 @@ class Segmenter:
     def leave_one_out(self) -> dict[str, list[float]]:
         """Object -> IoU of each of its supports, found by its other supports.
 
-        An object with one support is left out. Objects do not compete, and no score is too low.
+        An object with one support is left out. Objects do not compete, no score is too low
+        and no region too small.
 
         Raises:
             ValueError: `fit` was not called.
@@ -251,7 +255,7 @@ class Segmenter:
         Raises:
             DataError: The photo cannot be read.
         """
-        photos = _Photos()
+        photos = Pictures()
         images = self._images_of(photos)
         images.read(photos.add_query(photo), self.recipe.features.high)
 
@@ -309,7 +313,7 @@ class Segmenter:
         part, valid = mask_to_grid(mask, images.grid(image_id), images.geometry.align_corners)
         return part * valid
 
-    def _images_of(self, photos: "_Photos") -> EpisodeImages:
+    def _images_of(self, photos: Pictures) -> EpisodeImages:
         """The features of photos, as the recipe says."""
         recipe, live = self.recipe, (self._extractor, photos, self.recipe.extracted.long_side)
         folder = self.features_folder
@@ -363,61 +367,6 @@ class Segmenter:
                 fix="install the packages that the model's card names, or export the model again",
             )
         return extractor
-
-
-class _Photos:
-    """Photos and masks by id; the catalog of the features."""
-
-    def __init__(self) -> None:
-        self._pictures: dict[str, Picture] = {}
-        self._masks: dict[str, np.ndarray] = {}
-        self._queries = 0
-
-    def add(self, image_id: str, photo: Picture, mask: np.ndarray) -> str:
-        """Add a support, and return its id."""
-        self._pictures[image_id], self._masks[image_id] = photo, mask
-        return image_id
-
-    def add_query(self, photo: Picture) -> str:
-        """Add a photo to segment, and return an id that no other photo has had."""
-        self._queries += 1
-        image_id = f"query/{self._queries}"
-        self._pictures[image_id] = read_photo(photo)
-        return image_id
-
-    def drop(self, image_id: str) -> None:
-        """Forget a photo."""
-        del self._pictures[image_id]
-
-    def image(self, image_id: str) -> np.ndarray:
-        """The photo, (H, W, 3) uint8 RGB."""
-        return read_photo(self._pictures[image_id])
-
-    def mask(self, image_id: str) -> np.ndarray:
-        """The mask of a support, (H, W) uint8: 0 or `OBJECT`, 255 ignored."""
-        return self._masks[image_id]
-
-
-def labels_of(cosines: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """The most similar object of every pixel, (H, W) uint8: 0 none, i object i - 1.
-
-    Objects compete by their cosines, because a model's score is relative to the background of the
-    object's own supports.
-
-    Args:
-        cosines: (C, H, W), similarity of the pixel to the object.
-        found: (C, H, W) bool, whether the object is found there.
-    """
-    left = np.where(found, cosines, -np.inf)
-    return np.where(found.any(0), left.argmax(0) + 1, 0).astype(np.uint8)
-
-
-def enlarged(maps: np.ndarray, size: Sequence[int], align_corners: bool) -> np.ndarray:
-    """Maps (C, h, w) at a photo's size, (C, H, W) float32."""
-    batch = torch.from_numpy(np.ascontiguousarray(maps))[None]
-    return nnf.interpolate(batch, tuple(size), mode="bilinear", align_corners=align_corners)[
-        0
-    ].numpy()
 
 
 def diffusion_map(plan: Plan, run: RunSpec) -> DiffusionMap | None:

@@ -17,7 +17,7 @@ from umtfss.experiment.load import load_experiment
 from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.plan import Plan
 from umtfss.predict import segmenter
-from umtfss.predict.segmenter import Segmenter, labels_of
+from umtfss.predict.segmenter import Segmenter
 from umtfss.training.checkpoint import MANIFEST, WEIGHTS
 
 
@@ -108,20 +108,23 @@ def test_the_lowest_score_is_that_measured_for_the_features_and_shots(plan, matc
     assert pair.lowest_scores.tolist() == [0.5] * 4
 
 
-def test_labels_are_the_most_similar_of_the_objects_found():
-    cosines = np.array([[[0.4, 0.1, 0.4, -0.1]], [[0.6, 0.9, 0.4, -0.9]]])
-    found = np.array([[[True, False, True, True]], [[True, False, True, True]]])
-    np.testing.assert_array_equal(labels_of(cosines, found), [[2, 0, 1, 1]])
-    found[1] = False
-    np.testing.assert_array_equal(labels_of(cosines, found), [[1, 0, 1, 1]])
-
-
 def test_soft_masks_cross_one_half_where_the_object_ends(two, tmp_path):
     red = photo(tmp_path / "q.png", (40, 20, 160, 100))
     found = two.segment(tmp_path / "q.png")
     np.testing.assert_array_equal(found.soft[1] > 0.5, found.labels == 2)
     assert found.soft[1][red].mean() > 0.9
     assert found.soft[1][~red].mean() < 0.2
+
+
+def test_no_region_is_smaller_than_a_cell_of_the_grid(two, tmp_path, monkeypatch):
+    difference = np.full((120, 200), -1.0, np.float32)
+    difference[10:16, 10:19] = 1  # 54 px; a cell has 120 * 200 / (16 * 28) = 53.6 px
+    difference[60:65, 50:60] = 1  # 50 px
+    monkeypatch.setattr(two, "_difference", lambda *_: difference)
+    photo(tmp_path / "q.png", (0, 0, 60, 60))
+    expected = np.zeros_like(difference, bool)
+    expected[10:16, 10:19] = True
+    np.testing.assert_array_equal(two.predict(tmp_path / "q.png") > 0, expected)
 
 
 def test_photos_are_turned_upright(matcher, tmp_path):
