@@ -1,5 +1,6 @@
 """What README and docs tell a reader to type, click and open is there."""
 
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,3 +100,20 @@ def test_pages_have_commands_of_every_program() -> None:
     assert min(counts.values()) >= 3, counts
     whole = [one for one in commands("umtfss") if one.is_whole]
     assert any("--support-image" in one.words and "another.jpg" in one.words for one in whole)
+
+
+@pytest.mark.parametrize("experiment", ["demo_seeds", "voc_cpu"])
+def test_verdicts_of_the_page_on_claims_are_the_committed_ones(experiment: str) -> None:
+    text = (PACKAGE_ROOT / "docs/claims.md").read_text()
+    head, _, *rows = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith(("| key", "|---", "| `"))
+    ][:14]
+    shown = {row[0]: row[head.index(experiment)] for row in rows}
+    path = PACKAGE_ROOT / "results" / experiment / "tables/claims.json"
+    claims = {one["key"]: one for one in json.loads(path.read_text())["claims"]}
+    once = {k for k, one in claims.items() if {e.get("trainings") for e in one["effects"]} == {1}}
+    judged = {key: one["verdict"] + " *" * (key in once) for key, one in claims.items()}
+    assert shown == {key: judged.get(key, "not tested") for key in shown}
+    assert judged.keys() <= shown.keys()

@@ -5,8 +5,7 @@ graph the two images are close if many short paths join them. A spectral embeddi
 turns this closeness into a cosine (Coifman and Lafon, "Diffusion maps", 2006), for the kernel
 (1 - alpha A)^-1 of Zhou et al. ("Learning with Local and Global Consistency", NeurIPS 2003). A
 token outside the graph gets the mean position of its most similar segments, as in Nystrom's method.
-Diffused features can replace frozen features everywhere. The paper has no diffusion;
-docs/method.md explains it.
+Diffused features can replace frozen features everywhere. The paper has no diffusion.
 
 Objects that the pool does not show have no position among its segments. So a part of the cosine can
 come from the features before diffusion, projected to their principal directions over the pool.
