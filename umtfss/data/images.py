@@ -16,6 +16,7 @@ from umtfss.common.errors import DataError
 
 logger = logging.getLogger(__name__)
 IGNORE = 255
+NAME_VALUE = "--mask-value of `predict`, mask_value of `Segmenter.fit`"  # for messages
 MOST_LABELS = 16  # grey values or colours in a user's mask of several objects
 ORIENTATION = 0x112  # EXIF tag
 TURNS = {
@@ -112,7 +113,7 @@ def read_object_mask(path: Path, value: int | None = None) -> np.ndarray:
             f"{path} cannot be used as a mask",
             expected="a palette whose first colour, the background, is black",
             found=f"RGB {(image.getpalette() or [])[:3]}",
-            fix="name the object's place in the palette with --mask-value, or save black and white",
+            fix=f"save black and white, or name the object's value, {NAME_VALUE}",
         )
     if not _is_label_map(brightness):  # a grey picture that was saved with a palette
         return _lit(brightness, path).astype(np.uint8)

@@ -30,7 +30,8 @@ def check_weights(plan: Plan, run: RunSpec) -> None:
                 "here",
                 expected=Path(manifest).resolve(),
                 fix=f"in the project's folder: {_command(plan, manifest)}\n"
-                "            or --run prototype, which needs no training",
+                "            or take the matcher, which needs no training: --run prototype, in "
+                "Python floor_run(plan.experiment)",
             )
         _check_settings(plan, run, manifest)
 

@@ -170,17 +170,15 @@ class Segmenter:
             WeightsError: The backbone's weights are missing or altered.
         """
         check_lists(images=images, masks=masks, names=names)
-        names = [DEFAULT_NAME] * len(images) if names is None else list(names)
         check_fit(images, masks, names)
+        names = [DEFAULT_NAME] * len(images) if names is None else list(names)
         photos = Pictures()
-        self._supports = [[] for _ in set(names)]
+        supports: list[list[str]] = [[] for _ in set(names)]
         classes = tuple(sorted(set(names)))
         for number, (image, mask, name) in enumerate(zip(images, masks, names, strict=True)):
-            found = read_support_mask(mask, image, mask_value)
-            self._supports[classes.index(name)].append(
-                photos.add(f"support/{number}", image, found)
-            )
-        self._photos, self._images, self.classes_ = photos, None, classes
+            found = read_support_mask(mask, image, mask_value, number)
+            supports[classes.index(name)].append(photos.add(f"support/{number}", image, found))
+        self._photos, self._supports, self.classes_ = photos, supports, classes
         self._images = self._images_of(photos)
         self._prototypes = np.stack([self._prototype(ids) for ids in self._supports])
         return self

@@ -137,6 +137,21 @@ def test_photos_are_turned_upright(matcher, tmp_path):
     assert not labels[:90].any()
 
 
+def test_an_array_that_cannot_be_used_is_named_by_its_place(matcher, tmp_path):
+    one = support(tmp_path)
+    fitted(matcher, one)
+    image, mask = (np.array(Image.open(path)) for path in (one.image, one.mask))
+    for masks, message in (
+        ([mask, 0 * mask], r"masks\[1\] shows no object"),
+        ([mask], "2 images, 1 masks"),
+    ):
+        with pytest.raises(DataError, match=message):
+            matcher.fit([image, image], masks)
+    with pytest.raises(DataError, match="photo cannot be read as a colour image"):
+        matcher.predict(image / 255)
+    assert matcher.predict(image).any()  # it is what it was
+
+
 def test_an_unfitted_segmenter_says_so(matcher, tmp_path):
     photo(tmp_path / "q.png", (0, 0, 9, 9))
     with pytest.raises(ValueError, match="call fit"):

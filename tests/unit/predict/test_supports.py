@@ -54,11 +54,39 @@ def test_a_mask_that_cannot_be_used_is_named(tmp_path, spoil, message):
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3))]
+    ("given", "found"),
+    [
+        (np.zeros((5, 5), np.uint8), r"shape \(5, 5\), dtype uint8"),
+        (np.zeros((5, 5, 4), np.uint8), r"shape \(5, 5, 4\)"),
+        (np.zeros((5, 5, 3)), "dtype float64"),
+        (Image.new("RGB", (5, 5)), "PIL.Image.Image"),
+        (None, "NoneType"),
+    ],
 )
-def test_an_array_that_is_no_photo_is_refused(array):
-    with pytest.raises(DataError, match=r"shape \(H, W, 3\), dtype uint8"):
-        read_photo(array)
+def test_what_is_no_photo_is_named_as_the_argument(given, found):
+    pattern = rf"images\[3\] cannot(?s:.*)shape \(H, W, 3\), dtype uint8(?s:.*)found: .*{found}"
+    with pytest.raises(DataError, match=pattern):
+        read_photo(given, "images[3]")
+
+
+WHITE = np.zeros((120, 200, 3), np.uint8)  # a photo
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((120, 200)), r"masks\[2\] shows no object(?s:.*)mask_value of `Segmenter.fit`"),
+        (np.ones((120, 200)), r"masks\[2\] shows no background"),
+        (np.zeros((120, 199)), r"masks\[2\] does not fit its photo images\[2\]"),
+        (np.zeros((120, 200, 1)), r"masks\[2\] cannot(?s:.*)shape \(120, 200\) of images\[2\]"),
+        (Image.new("L", (200, 120)), r"masks\[2\] cannot be read as a mask(?s:.*)PIL.Image.Image"),
+    ],
+)
+def test_an_array_is_named_by_its_place(mask, message):
+    with pytest.raises(DataError, match=message):
+        read_support_mask(mask, WHITE, number=2)
+    with pytest.raises(DataError, match=r"images\[2\] cannot be read as a colour image"):
+        read_support_mask(mask, WHITE / 255, number=2)
 
 
 def test_a_folder_an_object_pairs_photos_and_masks_by_name(tmp_path):
@@ -105,7 +133,7 @@ def test_supports_are_given_in_one_way():
     for folder, images, masks in ((Path("s"), image, mask), (None, [], [])):
         with pytest.raises(DataError, match="not clear which photos"):
             named_supports(folder, images, masks)
-    with pytest.raises(DataError, match="1 photos, 0 masks"):
+    with pytest.raises(DataError, match=r"found:    1 images, 0 masks\n"):
         named_supports(None, image, [])
 
 
@@ -113,12 +141,27 @@ def test_a_photo_is_one_shot_of_an_object():
     check_fit(["a.jpg", "a.jpg"], ["1.png", "2.png"], ["cow", "car"])
     with pytest.raises(DataError, match=r"each once(?s:.*)a\.jpg twice"):
         check_fit(["a.jpg", "a.jpg"], ["1.png", "2.png"], ["cow", "cow"])
-    with pytest.raises(DataError, match="0 photos"):
+    with pytest.raises(DataError, match=r"images, masks and names do not(?s:.*)0 images"):
         check_fit([], [], [])
+    four, two = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"], ["a.png", "b.png"]
+    with pytest.raises(DataError, match=r"^images and masks do not(?s:.*)4 images, 2 masks\n"):
+        check_fit(four, two)
+    with pytest.raises(DataError, match=r"4 images, 4 masks, 2 names\n"):
+        check_fit(four, four, two)
 
 
-@pytest.mark.parametrize("one", ["a.jpg", Path("a.jpg")])
-def test_a_single_file_is_no_list(one):
-    check_lists(images=[one], masks=(one,), names=None)
-    with pytest.raises(DataError, match=r"masks is one file(?s:.*)a list of files(?s:.*)'a.jpg'"):
-        check_lists(images=[one], masks=one, names=None)
+@pytest.mark.parametrize(
+    ("name", "one", "found"),
+    [
+        ("masks", "a.jpg", "'a.jpg'"),
+        ("images", Path("a.jpg"), "'a.jpg'"),
+        ("names", "cow", "'cow'"),
+        ("images", WHITE, r"shape \(120, 200, 3\)"),
+        ("masks", WHITE[..., 0], r"shape \(120, 200\)"),
+        ("images", Image.new("RGB", (5, 5)), "PIL.Image.Image"),
+    ],
+)
+def test_a_single_one_is_no_list(name, one, found):
+    check_lists(images=[one], masks=WHITE[..., 0][None], names=None)
+    with pytest.raises(DataError, match=rf"{name} is no list(?s:.*)found: .*{found}"):
+        check_lists(**{name: one})

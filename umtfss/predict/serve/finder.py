@@ -120,6 +120,12 @@ class Finder:
             knowledge = session.knowledge
             shown = session.supports()
             photos = [one for one in session.photos.values() if one.marked is None]
+        if not shown:
+            raise DataError(
+                "no object is marked",
+                expected="a photo with a mask",
+                fix="name an object and mark it on a photo",
+            )
         for photo, name, mask in shown:
             if mask.all():
                 raise DataError(

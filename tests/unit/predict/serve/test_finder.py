@@ -99,7 +99,7 @@ def test_why_a_search_ends_is_told_and_the_next_one_works(finder, shown):
     shown.unmark(photo)
     finder.search()
     wait(finder)
-    assert "support photos and masks do not go together" in finder.progress.error
+    assert "no object is marked" in finder.progress.error
     shown.mark(photo, box(photo.size, *RED_BOX), ["red"])
     finder.search()
     wait(finder)
