@@ -22,6 +22,7 @@ from umtfss.common.locks import only_writer
 from umtfss.predict.serve.server import serve
 
 SIZE = (120, 200)
+TOP = "document.querySelector('#photo').getBoundingClientRect().top + scrollY"
 
 
 @pytest.fixture
@@ -119,12 +120,16 @@ def test_a_click_grows_a_mask_and_another_photo_gets_its_own(served, tmp_path):
         page.click(".card[title='one.png']")
         page.wait("photo().name === 'one.png' && current.areas")
         assert page.run("document.querySelector('#search').disabled")
+        tops = [page.run(TOP)]
         page.click("#mask", 60 / 200, 50 / 120)
         page.wait("photo().marked?.length && !unsaved")
+        tops.append(page.run(TOP))
         assert iou(labels(served, "one.png") == 1, box(SIZE, *RED_BOX) == 1) > 0.8
 
         page.click("#search")
         page.wait("state.photos.every(one => one.marked || one.found) && !state.search.running")
+        tops.append(page.run(TOP))
+        assert len(set(tops)) == 1  # the photo stays where it is
         assert iou(labels(served, "two.png") == 1, box(SIZE, 60, 30, 160, 110) == 1) > 0.85
         assert not labels(served, "blue.png").any()
         cards = page.run("[...document.querySelectorAll('.card')].map(one => one.textContent)")
@@ -165,4 +170,7 @@ def test_a_click_grows_a_mask_and_another_photo_gets_its_own(served, tmp_path):
         page.wait("current && current.areas")
         assert page.run("document.documentElement.scrollWidth") == 390
         page.picture(tmp_path / "phone.png")
+        assert page.run("document.querySelector('#larger').clientWidth")  # there is a mouse
+        page.run("document.querySelector('.card b').textContent = 'IMG_2024'.repeat(9)")
+        assert page.run("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.card b'))")
         assert page.said == []
