@@ -58,7 +58,5 @@ def _of_page(page: Path) -> list[Command]:
         start = line.split(maxsplit=1)[0] if line.split() else ""
         if start in PROGRAMS and start != line.strip():
             words = shlex.split(line, comments=True)
-            if words[:3] == ["python", "-m", "umtfss"]:
-                words[:3] = ["umtfss"]
             found.append(Command(page.relative_to(PACKAGE_ROOT).as_posix(), (*words,), is_whole))
     return found

@@ -95,6 +95,11 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     assert lacking == []
 
 
+def test_the_package_is_called_in_one_way() -> None:
+    calls = [one for one in commands("python") if one.words[:3] == ("python", "-m", "umtfss")]
+    assert calls == []  # but `umtfss`
+
+
 def test_pages_have_commands_of_every_program() -> None:
     counts = {name: len(commands(name)) for name in ("make", "umtfss", "snakemake", "dvc", "pip")}
     assert min(counts.values()) >= 3, counts
