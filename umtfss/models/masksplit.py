@@ -32,8 +32,12 @@ class MaskSplit(MetaLearner):
     convolutions with group normalisation, whose statistics would include padding, and decodes to
     the image's size in steps. This network has the same inputs as every model here, one projected
     mid feature and the high feature, decodes on the token grid, and is upsampled bilinearly in the
-    loss. The pixel cross-entropy follows the paper.
-    Prototypes of K shots are averaged.
+    loss. The pixel cross-entropy follows the paper. Prototypes of K shots are averaged.
+
+    The two views of an image differ from the released code's views. The release crops 0.5 to 1.2 of
+    the area, squashes the crop to 400 px, mirrors the border and blurs by 3 to 7 px. Live features
+    here are of images at a scale of 1 to 1.41, of the same aspect, blurred by 5 px; pixels outside
+    the image are ignored. Cached features are only flipped.
 
     Args:
         settings: The model block of an experiment.

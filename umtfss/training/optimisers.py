@@ -23,8 +23,8 @@ def build_optimisers(
     * `adam`: "main" is Adam with L2 decay in the gradient for all parameters, as in MaskSplit's
       released training (arXiv:2110.12207).
 
-    Weight decay of biases and norms follows the releases. AdamW decays no parameter of fewer than
-    two dimensions; SGD and Adam decay every parameter.
+    AdamW decays no parameter of fewer than two dimensions; the release decays norms, too. SGD and
+    Adam decay every parameter.
 
     Args:
         model: The model whose trainable parameters are optimised.
