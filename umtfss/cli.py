@@ -18,8 +18,8 @@ from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.experiment.load import load_experiment, read_config
 from umtfss.experiment.new_project import new_project
 from umtfss.plan.cells import floor_features, floor_run, matcher_run
-from umtfss.plan.cost import cpu_rates, gpu_rates
 from umtfss.plan.plan import Plan, table_names
+from umtfss.plan.rates import cpu_rates, gpu_rates
 from umtfss.plan.run import RunSpec
 from umtfss.plan.summary import summary_notes, summary_tables
 from umtfss.predict.arguments import PhotosTogether

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from umtfss.plan.cost import (
-    Rates,
     cheaper_features,
     estimate,
     memory,
@@ -14,6 +13,7 @@ from umtfss.plan.cost import (
     warnings,
 )
 from umtfss.plan.plan import Plan
+from umtfss.plan.rates import Rates
 from umtfss.plan.run import RunSpec
 
 

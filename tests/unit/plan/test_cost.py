@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from umtfss.common.errors import ConfigError
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.evaluation import EvaluationConfig, RefineConfig
 from umtfss.experiment.features import ExtractedConfig
@@ -13,20 +12,17 @@ from umtfss.experiment.model import ModelConfig
 from umtfss.experiment.tables import TablesConfig
 from umtfss.plan.cost import (
     PSEUDO_MASK_SECONDS,
-    Rates,
     cheaper_features,
-    cpu_rates,
     episode_gflop,
     estimate,
-    gpu_rates,
     image_count,
-    matmul_rate,
     memory,
     tables_alone,
     training_features,
     warnings,
 )
 from umtfss.plan.plan import Plan
+from umtfss.plan.rates import Rates, cpu_rates
 
 COUNTS = {"train": 1995, "val": 1449}  # the images that voc_best was measured with
 
@@ -61,7 +57,7 @@ def test_disk_of_the_features_follows_from_grid_and_channels(plan):
 
 
 def test_mirror_images_take_time_and_superpixels_of_test_images_too(plan, monkeypatch):
-    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 100.0)
+    monkeypatch.setattr("umtfss.plan.rates.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     experiment = plan.experiment
     changed = {
@@ -96,7 +92,7 @@ def test_the_kept_part_of_diffused_features_takes_disk(monkeypatch):
 
 
 def test_a_cache_is_set_against_computing_live(plan, monkeypatch):
-    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 100.0)
+    monkeypatch.setattr("umtfss.plan.rates.matmul_rate", lambda: 100.0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     cache, live = training_features(plan, cpu_rates())
     assert (cache.way, cache.images) == ("cache", 600)
@@ -144,7 +140,7 @@ def test_every_arrow_is_counted(plan):
 
 def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
     """The ViT alone, on two cores of 111 GFLOP/s: 340, 85, about 225 and 425 s."""
-    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 111.0)
+    monkeypatch.setattr("umtfss.plan.rates.matmul_rate", lambda: 111.0)
     monkeypatch.setattr("umtfss.plan.cost.image_count", lambda plan, name, split: COUNTS[split])
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     tested = {"dataset": "pascal", "pool": "pascal"}
@@ -178,7 +174,7 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
 
 def test_the_start_of_jobs_counts(plan, monkeypatch):
     """With processors that take no time, jobs still start."""
-    monkeypatch.setattr("umtfss.plan.cost.matmul_rate", lambda: 1e12)
+    monkeypatch.setattr("umtfss.plan.rates.matmul_rate", lambda: 1e12)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     costs = {cost.arrow: cost for cost in estimate(plan, cpu_rates())}
     assert 3600 * costs["training"].hours == pytest.approx(costs["training"].jobs * 6 / 3)
@@ -190,36 +186,15 @@ def test_work_grows_with_tokens_and_shots():
     assert episode_gflop(ModelConfig(), 900, 768, shot=5) > one
 
 
-def test_the_rate_is_that_of_a_computer():
-    assert 0.1 < matmul_rate(0.05) < 1e6
-
-
-TABLE = """part,what,value,unit,goal,verdict,note
-machine,card,Card X,,,,
-time shares,training step,40.0,TFLOP/s,,,
-"""
-
-
-def test_hours_of_a_gpu_follow_from_the_rate_of_its_step(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr("umtfss.plan.cost.START_SECONDS", 0.0)
-    path = tmp_path / "gpu.csv"
-    path.write_text(TABLE)
-    rates = gpu_rates(path)
-    assert (rates.of, rates.workers) == ("one Card X", 1)
-    slow = Rates("slow", dict.fromkeys(rates.gflops, 4000.0), 2)
-    fast, twentieth = ({c.arrow: c.hours for c in estimate(plan, one)} for one in (rates, slow))
-    for arrow in ("features", "training", "evaluation"):
-        assert twentieth[arrow] == pytest.approx(5 * fast[arrow]), arrow
-    assert fast["pseudo_masks"] == twentieth["pseudo_masks"] > 0  # made by this machine's cores
-
-
-def test_a_table_without_the_rate_is_refused(tmp_path):
-    path = tmp_path / "gpu.csv"
-    for content in (None, "part,what,value\nsteps,batch 4,3\n", "nothing"):
-        if content is not None:
-            path.write_text(content)
-        with pytest.raises(ConfigError, match=r"tells no rate of a GPU(?s:.*)benchmarks\.gpu"):
-            gpu_rates(path)
+def test_hours_follow_from_rate_and_workers(plan, monkeypatch):
+    monkeypatch.setattr("umtfss.plan.rates.START_SECONDS", 0.0)
+    arrows = ("features", "training", "evaluation")
+    rates = (Rates("one fast", dict.fromkeys(arrows, 40_000.0), 1),
+             Rates("two slow", dict.fromkeys(arrows, 4000.0), 2))  # fmt: skip
+    fast, slow = ({c.arrow: c.hours for c in estimate(plan, one)} for one in rates)
+    for arrow in arrows:
+        assert slow[arrow] == pytest.approx(5 * fast[arrow]), arrow
+    assert fast["pseudo_masks"] == slow["pseudo_masks"] > 0  # made by this machine's cores
 
 
 def test_tables_that_share_trainings_cost_more_one_by_one(plan):
@@ -233,7 +208,7 @@ def test_tables_that_share_trainings_cost_more_one_by_one(plan):
 
 def test_live_test_images_are_computed_once(monkeypatch):
     """All 1,449 images of PASCAL's test split; of COCO's 40,137 no more than are drawn."""
-    monkeypatch.setattr("umtfss.plan.cost.START_SECONDS", 0.0)
+    monkeypatch.setattr("umtfss.plan.rates.START_SECONDS", 0.0)
     paper = Plan(load_experiment("paper"), ["table3"])
     live = Rates("x", {"features": 1.0, "training": 1e12, "evaluation": 1e12}, 1)
     hours = {cost.arrow: cost.hours for cost in estimate(paper, live)}

@@ -1,8 +1,9 @@
 """What `umtfss plan` prints."""
 
 from umtfss.experiment.load import load_experiment
-from umtfss.plan.cost import cpu_rates, estimate
+from umtfss.plan.cost import estimate
 from umtfss.plan.plan import Plan
+from umtfss.plan.rates import cpu_rates
 from umtfss.plan.summary import sharing_rows, summary_notes, summary_tables
 
 
