@@ -3,8 +3,8 @@
 Shapes: N images, H W original pixels, h w scaled pixels, P P view.
 
 Image and mask are scaled, rotated, flipped, padded at the right and at the bottom to at least
-P x P, and cropped to P x P; images may be blurred. Workers scale images and make masks. All else
-that images undergo is done on the model's device, for a batch at once.
+P x P, and cropped to P x P; images may be blurred. Workers scale images and make masks; the model's
+device does the rest for all images of a batch at once.
 """
 
 import math
@@ -64,7 +64,7 @@ def draw_view(
 
 
 def scaled_image(image: np.ndarray, view: View, pixels: int) -> Tensor:
-    """The image at the view's scale, the rest of which is left to `viewed`, (3, h, w) uint8.
+    """The image at the view's scale, (3, h, w) uint8; `viewed` does the rest.
 
     Args:
         image: (H, W, 3) uint8.

@@ -182,7 +182,7 @@ def augmented(
     random: np.random.Generator,
     classes: np.ndarray | None = None,
 ) -> tuple[Tensor, ...]:
-    """Augment a mask; recolour and scale its image, and say how `viewed` augments it further.
+    """The recoloured and scaled image, what `viewed` needs to augment it further, and the masks.
 
     Args:
         image: (H, W, 3) uint8.

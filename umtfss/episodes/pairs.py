@@ -80,7 +80,7 @@ def _least_alike(batch: EpisodeBatch) -> Tensor:
 
 
 def _shown_pixels(batch: EpisodeBatch, align_corners: bool) -> tuple[Tensor, ...]:
-    """The pixels of a square target that targets without padding of the square grid show.
+    """The pixels of a square target that lie in the batch's h w grid, not in the padding of g g.
 
     Args:
         batch: Episodes with `target`.

@@ -22,9 +22,10 @@ class ASNet(CorrelationLearner):
     2. The deeper group's mean over the support is added to the next shallower group and mixed.
     Support features are not masked; the mask hides keys.
 
-    Three things differ from the release, beyond the frame's. Every group has the layers of the
-    published shallower groups, as all grids are equal. The mask of a coarse cell is the largest
-    foreground part in it. The integrative objective, which also classifies, is another task.
+    Three more things differ from the release than `CorrelationLearner` says. Every group has the
+    layers of the published shallower groups, as all grids are equal. The mask of a coarse cell is
+    the largest foreground part in it. The integrative objective, which classifies, too, is left
+    out.
 
     Args:
         settings: The model block of an experiment.

@@ -133,9 +133,9 @@ class LevelTransformers(nn.Module):
     Context: support tokens attend to each other and carry the mask's feature, query tokens attend
     to each other, then query tokens attend to support tokens and take what these carry.
 
-    Affinity: a token is described by its affinity to every token of an image, a softmax. Query
-    tokens attend to support tokens of alike affinities to the support, and take the affinities of
-    these to the query.
+    Affinity: a token is described by its affinities to all tokens of an image, a softmax. A query
+    token attends to the support tokens whose affinities to the support resemble its own, and takes
+    their affinities to the query.
 
     Args:
         channels: C.
@@ -193,7 +193,7 @@ class LevelTransformers(nn.Module):
 
 
 class Relation(MultiHeadAttention):
-    """Attention whose result is added to other tokens than those that ask."""
+    """Attention whose result is added to tokens of its own, which need not be the queries."""
 
     def forward(  # type: ignore[override]  # the tokens that the result is added to come first
         self, _added_to: Tensor, query: Tensor, key: Tensor, value: Tensor, keep: Tensor
@@ -210,8 +210,8 @@ def relation(width: int, dropout: float) -> TransformerBlock:
 class Affinity(nn.Module):
     """The affinity of tokens to the tokens of an image: a softmax of scaled inner products.
 
-    Rows are summed over the cells of the frame, in units of their mean. An attention whose values
-    are the tokens' parts in the cells computes the sums without the N x N affinities.
+    Rows are summed over the cells of the frame, in units of their mean. The sums are computed
+    without the N x N affinities, by an attention whose values are the tokens' parts in the cells.
 
     Args:
         channels: C.

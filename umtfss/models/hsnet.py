@@ -22,8 +22,9 @@ class HSNet(CorrelationLearner):
     Each group of levels is squeezed, and the deeper group's result is added to the next shallower
     group's and mixed. The mean over the support positions is decoded on the query's grid.
 
-    Two things differ from the release, beyond the frame's. Every group has the kernels and strides
-    of the published middle group, as all grids are equal. Group norms count valid pairs alone.
+    Two more things differ from the release than `CorrelationLearner` says. Every group has the
+    kernels and strides of the published middle group, as all grids are equal. Group norms count
+    valid pairs alone.
 
     Args:
         settings: The model block of an experiment.

@@ -17,13 +17,12 @@ class MatcherResidual(nn.Module):
     """Adds the score of the training-free matcher, times a learned scale, to the logits.
 
     Training then starts at the matcher's accuracy and learns corrections. No paper has this
-    residual; without it, a few hundred steps do not reach the matcher.
+    residual.
 
     With `residual: centred`, the model's own logits have mean 0 over the valid tokens of each
     query. The model can then move foreground within an image, but cannot enlarge or shrink it as a
-    whole. Models learn a confidence that holds for their training classes alone; on other classes
-    they predict too much background, whether the training classes are labelled or pseudo-classes
-    (docs/history/accuracy_log.md).
+    whole. Earlier models learned a confidence that held for their training classes alone, and
+    predicted too much background on other classes (docs/history/accuracy_log.md).
 
     Args:
         settings: The model block of an experiment: `residual` ("none": the logits pass unchanged),

@@ -174,7 +174,7 @@ def train(
 
 
 def steps_together(device: torch.device, log_every: int) -> int:
-    """The number of steps whose results are read together: the host runs ahead of a GPU."""
+    """The number of steps whose results are read together, so that the host runs ahead of a GPU."""
     return 1 if device.type == "cpu" else log_every
 
 

@@ -16,9 +16,9 @@ class AttentiveSqueeze(nn.Module):
     """Attention over the support's positions, at every query position for itself.
 
     Queries are a strided convolution of the support's plane, so the plane shrinks. A key is shown
-    if its cell of the support holds foreground; the release reads single pixels of the mask, four
-    corners on a grid of 2 x 2, and so hides nearly every key. Scores are not scaled. A feed-
-    forward network follows. All norms count valid pairs alone.
+    if its cell of the support holds foreground. The release reads single pixels of the mask, on a
+    grid of 2 x 2 the four corners, which hides nearly every key. Scores are not scaled. A
+    feed-forward network follows. All norms count valid pairs alone.
 
     Args:
         channels_in: C.

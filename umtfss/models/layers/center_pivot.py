@@ -17,9 +17,9 @@ class CenterPivotConvolution(nn.Module):
 
     It equals a 4D convolution whose kernel is zero unless the offset in one of the planes is zero.
     The stride applies to the support's plane alone. Both convolutions read the correlation in
-    place, without a copy but that of the kept support positions: over the support's plane every
-    query position is an image of a batch; over the query's plane the support positions of a row lie
-    side by side, and the kernel is dilated by their number.
+    place; only the kept support positions are copied. Over the support's plane every query position
+    is an image of a batch. Over the query's plane the support positions of a row lie side by side,
+    so the kernel is dilated by their number.
 
     Args:
         channels_in: C.

@@ -1,7 +1,7 @@
 """Guidance of tokens by the supports' masks: a merge with the support's vector and the prior mask.
 
-A 1x1 convolution of concatenated features is computed as a sum of products, one for each part,
-because a vector is the same at every token.
+A 1x1 convolution of concatenated features is computed as a sum of products, one for each part. So
+the product of a vector, the same at every token, is computed once.
 
 Shapes: B batch, K shots, h w feature grid, N = h * w, d model width.
 """
