@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.browser import CHROMIUM, browser
 from umtfss.common.errors import StoreError, TableError
 from umtfss.common.files import PACKAGE_ROOT
 from umtfss.experiment.load import load_experiment
@@ -141,6 +142,25 @@ def test_the_page_holds_the_notes_of_every_table_and_the_rules(job, files, tmp_p
         assert len(lines[-1]) > 80
         assert lines[-1] in text
     assert "<text>train_model</text></svg>" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_nothing_is_wider_than_a_sheet_or_a_phone(job, files, tmp_path) -> None:
+    names = [f"{data} {k}-shot fold {n}" for data in ("pascal", "coco") for k in (1, 5)
+             for n in range(5)]  # fmt: skip
+    line = "UMTFSS without labels,{},miou,43.264,-41.151,45.597,56.3,61.4,100,2,3,0,umtfss,1\n"
+    (tmp_path / "wide.csv").write_text(HEADER + "".join(line.format(name) for name in names))
+    wide = ReportTable("Wide", "model", str(tmp_path / "wide.csv"), notes(tmp_path))
+    page_of(replace(job, tables=(*job.tables, wide)), files, tmp_path)
+    shown = "[...document.querySelectorAll('td, th, img, svg')]"
+    right = f"Math.max(...{shown}.map(one => one.getBoundingClientRect().right))"
+    with browser(tmp_path) as page:
+        page.open((tmp_path / "report.html").as_uri(), width=390, height=844)
+        assert page.run("document.documentElement.scrollWidth") == 390
+        page.open((tmp_path / "report.html").as_uri(), width=703)  # 186 mm, A4 without margins
+        assert page.run(right) > 703
+        page.send("Emulation.setEmulatedMedia", media="print")
+        assert page.run(right) <= 703
 
 
 def test_names_are_escaped(job, files, tmp_path) -> None:
