@@ -100,6 +100,11 @@ def test_the_package_is_called_in_one_way() -> None:
     assert calls == []  # but `umtfss`
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_in_a_list_are_indented_as_the_site_needs(page: Path) -> None:
+    assert not re.search(r"^ {1,3}```", page.read_text(), re.MULTILINE), "indent by four spaces"
+
+
 def test_pages_have_commands_of_every_program() -> None:
     counts = {name: len(commands(name)) for name in ("make", "umtfss", "snakemake", "dvc", "pip")}
     assert min(counts.values()) >= 3, counts
