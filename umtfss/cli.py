@@ -3,24 +3,20 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from umtfss import __version__
 from umtfss.common.errors import UmtfssError
 from umtfss.common.files import WORKFLOW_ROOT
 from umtfss.experiment.load import load_experiment, read_config
 from umtfss.experiment.new_project import new_project
-from umtfss.plan.cells import floor_features, floor_run, matcher_run
+from umtfss.plan.cells import floor_run
 from umtfss.plan.plan import Plan, table_names
 from umtfss.plan.rates import cpu_rates, gpu_rates
-from umtfss.plan.run import RunSpec
 from umtfss.plan.summary import summary_notes, summary_tables
 from umtfss.predict.arguments import PhotosTogether
 
@@ -146,7 +142,7 @@ def predict(
     threads: ThreadsOption = 0,
 ) -> None:
     """Segment your own photos, given K photos of each object with their masks."""
-    from umtfss.predict.choose import try_runs, verdict
+    from umtfss.predict.choose import both_runs, try_runs, verdict
     from umtfss.predict.outputs import Outputs
     from umtfss.predict.photos import check_folder, find_queries
     from umtfss.predict.segment_photos import describe_lowest, segment_photos
@@ -162,7 +158,7 @@ def predict(
         chosen = _device(device, threads)
         if run == BEST and model is None:
             source = _plan(experiment)
-            tried = try_runs(source, _both_runs(source), shown, mask_value, chosen)
+            tried = try_runs(source, both_runs(source), shown, mask_value, chosen)
             console.print(verdict(tried), markup=False, highlight=False)
             segmenter = tried[0].segmenter
             title = f"{tried[0].name} of {source.experiment.name}"
@@ -194,6 +190,7 @@ def serve(
     threads: ThreadsOption = 0,
 ) -> None:
     """Show a page on this machine: mark an object on photos, find it in others, correct, export."""
+    from umtfss.predict.choose import both_runs
     from umtfss.predict.segmenter import Segmenter
     from umtfss.predict.serve import server
 
@@ -207,7 +204,7 @@ def serve(
         chosen = _device(device, threads)
         if run == BEST and model is None:
             source = _plan(experiment)
-            runs = _both_runs(source)
+            runs = both_runs(source)
             segmenters = {one.path: Segmenter.of_run(source, one, chosen) for one in runs}
             title = f"the better of {' or '.join(segmenters)}, of {source.experiment.name}"
         else:
@@ -230,6 +227,7 @@ def export(
     shots: Annotated[int, typer.Option(min=1, help="supports of the ONNX head")] = 1,
 ) -> None:
     """Write a run's model as one file for `predict --model`, and its card beside it."""
+    from umtfss.predict.choose import run_named
     from umtfss.predict.export import export_run
 
     size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", onnx)
@@ -240,7 +238,7 @@ def export(
     with _errors_as_text():
         _device("cpu", 0)
         source = _plan(experiment)
-        file = export_run(source, _run_named(run, source), path)
+        file = export_run(source, run_named(source, run), path)
         print(path, path.with_suffix(".md"), sep="\n")
         if size:
             from umtfss.predict.onnx_files import export_onnx
@@ -273,9 +271,10 @@ def show(
         from umtfss.evaluation.weights import check_weights
         from umtfss.figures.show import default_dataset, show_episode, show_extremes
         from umtfss.figures.tested import EpisodeSet
+        from umtfss.predict.choose import run_named
 
         chosen = _plan(experiment)
-        spec = _run_named(run, chosen)
+        spec = run_named(chosen, run)
         check_weights(chosen, spec)
         tested = EpisodeSet(dataset or default_dataset(chosen, spec), shots, fold, seed)
         device = _device("", 0)
@@ -297,7 +296,7 @@ def compare(
     """Print the difference of two runs on the same test episodes, in all, by fold and by class."""
     with _errors_as_text():
         from umtfss.figures.show import default_dataset
-        from umtfss.tables.compare import class_names, compared, results_of
+        from umtfss.tables.compare import class_names, compared, comparison_table, results_of
 
         plan = _plan(experiment)
         runs = [
@@ -308,19 +307,8 @@ def compare(
         one, other = (results_of(plan, run, tested, shots) for run in runs)
         settings = plan.experiment.evaluation
         names, title = class_names(plan, tested), f"{tested} {shots}-shot"
-        rows = list(compared(one, other, settings, names, title))
-    trainings = max(len(one), len(other))
-    covers = f"episodes and {trainings} trainings" if trainings > 1 else "episodes alone"
-    table = Table(
-        "", "episodes", "first", "second", "difference", title_justify="left",
-        title=f"{title}, mIoU in percent; {settings.interval:.0%} intervals over "
-        f"{covers}\nfirst: {runs[0].path}\nsecond: {runs[1].path}",
-    )  # fmt: skip
-    for row in rows:
-        value, low, high = (100 * getattr(row.difference, end) for end in ("value", "low", "high"))
-        numbers = (f"{100 * row.first:.1f}", f"{100 * row.second:.1f}")
-        cell = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
-        table.add_row(row.title, str(row.episodes), *numbers, escape(cell))
+        rows = compared(one, other, settings, names, title)
+        table = comparison_table(rows, title, settings, runs, max(len(one), len(other)))
     Console(width=None).print(table)
 
 
@@ -379,25 +367,14 @@ def _segmenter(
     model: Path | None, experiment: str, run: str, device: "torch.device"
 ) -> tuple["Segmenter", str]:
     """The segmenter of a model file or a run, and what it is called."""
+    from umtfss.predict.choose import run_named
     from umtfss.predict.segmenter import Segmenter
 
     if model is not None:
         return Segmenter.load(model, device), str(model)
     source = _plan(experiment)
-    spec = _run_named(run, source)
+    spec = run_named(source, run)
     return Segmenter.of_run(source, spec, device), f"{spec.path} of {source.experiment.name}"
-
-
-def _both_runs(chosen: Plan) -> list[RunSpec]:
-    """What `best` chooses from: the trained run that most cells share, and the matcher."""
-    return [chosen.runs.main_run, _run_named("prototype", chosen)]
-
-
-def _run_named(name: str, chosen: Plan) -> RunSpec:
-    if name == "prototype":
-        features = floor_features(chosen.experiment)
-        return replace(matcher_run(chosen.experiment), features=features)
-    return chosen.runs.run_at(name) if name else chosen.runs.main_run
 
 
 def _plan(experiment: str, tables: list[str] | None = None) -> Plan:

@@ -1,15 +1,38 @@
-"""The choice of a run for own photos: it finds each support by the other supports best."""
+"""The choice of a run, by its name or by trial: it finds each support by the others best."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from umtfss.common.errors import DataError
+from umtfss.plan.cells import floor_features, matcher_run
 from umtfss.plan.plan import Plan
 from umtfss.plan.run import RunSpec
 from umtfss.predict.segmenter import Segmenter
 from umtfss.predict.supports import Support
+
+PROTOTYPE = "prototype"  # the training-free matcher, on the floor's features
+
+
+def run_named(plan: Plan, name: str) -> RunSpec:
+    """The run of a name; empty: the trained run that most cells share.
+
+    Args:
+        plan: The plan of the experiment.
+        name: A path that `umtfss plan` prints, or `PROTOTYPE`.
+
+    Raises:
+        ConfigError: The experiment has no such run.
+    """
+    if name == PROTOTYPE:
+        return replace(matcher_run(plan.experiment), features=floor_features(plan.experiment))
+    return plan.runs.run_at(name) if name else plan.runs.main_run
+
+
+def both_runs(plan: Plan) -> list[RunSpec]:
+    """What is tried: the trained run that most cells share, and the matcher."""
+    return [run_named(plan, ""), run_named(plan, PROTOTYPE)]
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Two runs on the same test episodes: their paired difference, in all, by fold and by class."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table
 
 from umtfss.common.errors import DataError, StoreError
 from umtfss.data.open import open_dataset
@@ -108,6 +110,36 @@ def class_names(plan: Plan, dataset: str) -> Mapping[int, str]:
         return open_dataset(source, plan.experiment.raw_data_root).class_names
     except DataError:
         return {}
+
+
+def comparison_table(
+    rows: Iterable[Comparison],
+    tested: str,
+    settings: EvaluationConfig,
+    runs: Sequence[RunSpec],
+    trainings: int,
+) -> Table:
+    """Comparisons as a table for a terminal, in percent.
+
+    Args:
+        rows: The comparisons.
+        tested: Name of the test.
+        settings: Coverage of the intervals.
+        runs: The first and the second run.
+        trainings: Trainings of the run that has more.
+    """
+    covers = f"episodes and {trainings} trainings" if trainings > 1 else "episodes alone"
+    table = Table(
+        "", "episodes", "first", "second", "difference", title_justify="left",
+        title=f"{tested}, mIoU in percent; {settings.interval:.0%} intervals over {covers}\n"
+        f"first: {runs[0].path}\nsecond: {runs[1].path}",
+    )  # fmt: skip
+    for row in rows:
+        value, low, high = (100 * getattr(row.difference, end) for end in ("value", "low", "high"))
+        numbers = (f"{100 * row.first:.1f}", f"{100 * row.second:.1f}")
+        cell = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        table.add_row(escape(row.title), str(row.episodes), *numbers, escape(cell))
+    return table
 
 
 Pair = tuple[list[EpisodeScores], ...]  # of the first and the second run, one for each training

@@ -6,9 +6,20 @@ import pytest
 
 from tests.unit.predict.conftest import MATCHER
 from tests.unit.predict.drawn import BLUE, support
-from umtfss.common.errors import DataError
-from umtfss.predict.choose import Tried, try_runs, verdict
+from umtfss.common.errors import ConfigError, DataError
+from umtfss.experiment.load import load_experiment
+from umtfss.plan.plan import Plan
+from umtfss.predict.choose import Tried, both_runs, run_named, try_runs, verdict
 from umtfss.predict.segmenter import Segmenter
+
+
+def test_a_run_is_named_by_its_path_or_as_the_matcher_on_the_floors_features():
+    own = Plan(load_experiment("own_photos"))
+    trained, matcher = both_runs(own)
+    assert trained == own.runs.main_run == run_named(own, "") == run_named(own, trained.path)
+    assert matcher == run_named(own, "prototype") == replace(MATCHER, features="pair")
+    with pytest.raises(ConfigError, match="moon"):
+        run_named(own, "moon")
 
 
 def test_the_run_that_finds_the_supports_comes_first(plan, tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """Two runs on the same test episodes."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from umtfss.common.errors import StoreError
 from umtfss.evaluation.miou import EpisodeScores
@@ -13,7 +15,8 @@ from umtfss.experiment.evaluation import EvaluationConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.plan.cells import floor_run
 from umtfss.plan.plan import Plan
-from umtfss.tables.compare import compared, results_of
+from umtfss.plan.run import RunSpec
+from umtfss.tables.compare import compared, comparison_table, results_of
 
 SETTINGS = EvaluationConfig(bootstrap=400)
 FACTS = {"episodes": {"fold0-seed0": "a", "fold1-seed0": "b"}}
@@ -103,3 +106,21 @@ def test_results_of_a_run_are_found_by_the_plan(tmp_path, monkeypatch):
     assert Path(plan.paths.evaluation(spec)).is_file()
     with pytest.raises(StoreError, match="has not been tested"):
         results_of(plan, floor_run(plan.experiment), "shapes", 1)
+
+
+def test_the_table_has_percent_and_signs():
+    runs = [RunSpec("prototype"), RunSpec("umtfss")]
+    rows = list(compared([result(0.4, 1)], [result(0.5, 2)], SETTINGS, {2: "[cow]"}))
+    table = comparison_table(rows, "shapes 1-shot", SETTINGS, runs, 3)
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(table)
+    text = stream.getvalue()
+    words = " ".join(text.split())
+    assert "shapes 1-shot, mIoU in percent; 95% intervals over episodes and 3 trainings" in words
+    assert all(run.path in text for run in runs)
+    (line,) = [line for line in text.splitlines() if "[cow]" in line]
+    cow = rows[4]
+    ends = (cow.difference.value, cow.difference.low, cow.difference.high)
+    for number in (f"{100 * cow.first:.1f}", "{:+.1f} [{:+.1f}, {:+.1f}]".format(
+        *(100 * one for one in ends))):  # fmt: skip
+        assert number in line

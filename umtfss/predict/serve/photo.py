@@ -62,6 +62,17 @@ class Photo:
             return self.marked
         return {one["name"]: one["runs"] for one in self.found or () if one["share"]}
 
+    def as_json(self) -> dict[str, Any]:
+        """The fields that are kept."""
+        kept = {key: value for key, value in vars(self).items() if key != "version"}
+        return {**kept, "path": str(self.path)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Photo":
+        """The photo whose fields were kept."""
+        typed = {"path": Path(content["path"]), "size": tuple(content["size"])}
+        return cls(**{**content, **typed})
+
     def pixels(self) -> np.ndarray:
         """The photo as it is worked on, (H, W, 3) uint8.
 

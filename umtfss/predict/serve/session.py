@@ -7,7 +7,7 @@ Shapes: H W pixels of a photo as it is worked on (see `photo`), C objects.
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -368,7 +368,7 @@ class Session:
                 "min_score": self.min_score,
                 "knowledge": self.knowledge,
                 "next_number": self.next_number,
-                "photos": [_as_json(photo) for photo in self.photos.values()],
+                "photos": [photo.as_json() for photo in self.photos.values()],
             },
         )
 
@@ -377,10 +377,7 @@ class Session:
         content = read_json(self.file, "a session", marks, make="serve with another --out")
         self.objects, self.min_score = content["objects"], content["min_score"]
         self.knowledge, self.next_number = content["knowledge"], content["next_number"]
-        photos: Iterable[Mapping[str, Any]] = content["photos"]
-        for one in photos:
-            typed = {"path": Path(one["path"]), "size": tuple(one["size"])}
-            self.photos[one["number"]] = Photo(**{**one, **typed})
+        self.photos = {one["number"]: Photo.from_json(one) for one in content["photos"]}
 
 
 class _Larger:
@@ -389,12 +386,6 @@ class _Larger:
     def __init__(self, settings: SuperpixelSettings, factor: int) -> None:
         self.scale, self.min_size = settings.scale * factor, settings.min_size * factor
         self.sigma = settings.sigma
-
-
-def _as_json(photo: Photo) -> dict[str, Any]:
-    """The fields of a photo."""
-    kept = {key: value for key, value in vars(photo).items() if key != "version"}
-    return {**kept, "path": str(photo.path)}
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -1,12 +1,15 @@
 """Photos that are served."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from umtfss.common.errors import DataError
 from umtfss.predict.serve import photo
-from umtfss.predict.serve.photo import LONG_SIDE, clean_name, read_checked, reduced
+from umtfss.predict.serve.photo import LONG_SIDE, Photo, clean_name, read_checked, reduced
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,9 @@ def test_other_formats_are_not_opened_whatever_their_name(tmp_path):
         read_checked(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"b\.png does not exist"):
         read_checked(tmp_path / "b.png")
+
+
+def test_a_photo_comes_back_as_it_was_kept():
+    runs = {"size": [2, 3], "counts": "06"}
+    photo = Photo(3, Path("/a/cow.png"), "cow.png", (2, 3), {"cow": runs}, [{"name": "cow"}], 7)
+    assert Photo.from_json(json.loads(json.dumps(photo.as_json()))) == photo
