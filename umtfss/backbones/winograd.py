@@ -51,12 +51,16 @@ class WinogradConv2d(nn.Conv2d):
 
 
 def is_plain_fp32(x: Tensor) -> bool:
-    """Whether a layer computes on a CPU in fp32, outside autocast, without a gradient."""
+    """Whether a layer computes on a CPU in fp32, outside autocast, without a gradient or a trace.
+
+    A trace, such as that of an export, keeps to operators that others know.
+    """
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
     )
 
 

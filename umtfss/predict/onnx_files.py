@@ -10,16 +10,15 @@ grid.
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from umtfss.backbones import fused, winograd
 from umtfss.backbones.extractor import Extractor
 from umtfss.common.errors import ConfigError
 from umtfss.common.files import atomic_path
@@ -29,19 +28,11 @@ from umtfss.episodes.episode import EpisodeList
 from umtfss.evaluation.trained import live_extractor
 from umtfss.experiment.features import ModelFeatures
 from umtfss.models.base import MetaLearner
-from umtfss.models.layers import prior_mask
 from umtfss.predict.model_file import ModelFile
 from umtfss.predict.segmenter import EPISODES
 
 TOLERANCE = 1e-4  # of the largest value
 INSTEAD = "use the model file, with `Segmenter.load` or `umtfss predict --model`"
-
-# Fast paths that a trace cannot follow, and what gives the same result.
-PLAIN_PATHS = (
-    (prior_mask, "_largest_of_foreground", prior_mask._largest_of_all),
-    (fused, "is_plain_fp32", lambda _: False),
-    (winograd, "is_plain_fp32", lambda _: False),
-)
 
 
 class BackboneOfPhoto(nn.Module):
@@ -157,10 +148,8 @@ def _write(
     found = module(*inputs.values())
     expected = found if isinstance(found, tuple) else (found,)
     try:
-        with ExitStack() as stack, warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):  # where it prints its graph
             warnings.simplefilter("ignore")  # of torch's exporter about itself
-            for place, name, plain in PLAIN_PATHS:
-                stack.enter_context(patch.object(place, name, plain))
             program = torch.onnx.export(
                 module,
                 tuple(inputs.values()),

@@ -59,3 +59,15 @@ def test_without_onednn_blocks_stay(monkeypatch):
     monkeypatch.undo()
     fuse_blocks(block)
     assert type(block) is FusedBottleneck
+
+
+def test_a_trace_has_operators_of_torch_alone(networks, monkeypatch):
+    monkeypatch.setattr("umtfss.backbones.winograd.LEAST_TILES", 1)
+    block, images = networks[1].network.layer4[1], torch.rand(1, 2048, 9, 9)
+    with torch.no_grad():
+        program = torch.export.export(block, (images,))
+        torch.testing.assert_close(program.module()(images), block(images), rtol=1e-4, atol=1e-4)
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert any("conv2d" in name for name in called)
+    assert all(name.startswith("aten.") for name in called)
+    assert not any("as_strided" in name for name in called)  # of Winograd's tiles

@@ -85,7 +85,7 @@ def test_onnxruntime_computes_what_torch_does(colours, tmp_path, trained):
     assert np.abs(other - expected).max() > 0.01 * np.abs(expected).max()
 
 
-def test_what_cannot_be_exported_is_named(colours, tmp_path, monkeypatch):
+def test_what_cannot_be_exported_is_named(colours, tmp_path, monkeypatch, capsys):
     class Branching(PrototypeMatcher):
         def forward(self, batch: EpisodeBatch) -> Tensor:
             return super().forward(batch) * (2 if batch.support_mask.sum() > 3 else 1)
@@ -97,6 +97,7 @@ def test_what_cannot_be_exported_is_named(colours, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="the model prototype cannot be written as ONNX"):
         next(written)
     assert [one.name for one in tmp_path.iterdir()] == ["m-backbone.onnx"]
+    assert "def forward" not in capsys.readouterr().err  # torch prints the graph so far
 
 
 def test_a_file_that_computes_something_else_is_not_written(colours, tmp_path, monkeypatch):

@@ -59,7 +59,8 @@ def prior_mask(
         tokens = support[:, shot].flatten(2).transpose(1, 2)
         member = foreground[:, shot].flatten(1)
         count = member.sum(1, keepdim=True)
-        best = _largest_of_all if query.is_cuda else _largest_of_foreground
+        is_fixed = query.is_cuda or torch.compiler.is_compiling()  # no number of tokens is known
+        best = _largest_of_all if is_fixed else _largest_of_foreground
         cosine = best(query_tokens, tokens, member) / query_norm
         if padding_is_seen:
             cosine = torch.where(count < member.shape[1], cosine.clamp(min=0), cosine)

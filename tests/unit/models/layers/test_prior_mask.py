@@ -70,3 +70,19 @@ def test_all_products_have_the_largest_of_the_gathered_ones() -> None:
     torch.testing.assert_close(found, _largest_of_foreground(query, support, member))
     by_hand = torch.nn.functional.normalize(support[1, member[1]], dim=1) @ query[1].T
     torch.testing.assert_close(found[1], by_hand.amax(0))
+
+
+def test_a_trace_depends_on_no_number_of_foreground_tokens() -> None:
+    class Prior(torch.nn.Module):
+        def forward(self, *given: torch.Tensor) -> torch.Tensor:
+            return prior_mask(*given)
+
+    random = torch.Generator().manual_seed(0)
+    query, support = (torch.randn(*shape, generator=random) for shape in
+                      ((1, 6, 4, 5), (1, 2, 6, 4, 5)))  # fmt: skip
+    valid = torch.ones(1, 4, 5, dtype=torch.bool)
+    few, many = (torch.rand(1, 2, 4, 5, generator=random) < part for part in (0.2, 0.8))
+    traced = torch.export.export(Prior(), (query, valid, support, few)).module()
+    for member in (few, many):
+        expected = prior_mask(query, valid, support, member)
+        torch.testing.assert_close(traced(query, valid, support, member), expected)
