@@ -101,8 +101,11 @@ def test_the_package_is_called_in_one_way() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_blocks_in_a_list_are_indented_as_the_site_needs(page: Path) -> None:
-    assert not re.search(r"^ {1,3}```", page.read_text(), re.MULTILINE), "indent by four spaces"
+def test_lists_with_blocks_are_written_as_the_site_needs(page: Path) -> None:
+    text = page.read_text()
+    assert not re.search(r"^ {1,3}```", text, re.MULTILINE), "indent a block by four spaces"
+    paragraph = r"\n\n {4}[^\s`].*(?:\n {4}.*)*"
+    assert not re.search(paragraph + r"\n(?:\d+\.|\*) ", text), "part it from the next item"
 
 
 def test_pages_have_commands_of_every_program() -> None:
