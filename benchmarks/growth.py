@@ -176,14 +176,14 @@ def _model(drawn: World) -> Any:
 # Part of the pipeline -> what to measure, and the greatest number of images that takes seconds.
 PARTS: dict[str, tuple[Callable[[Path, int], Call], int]] = {
     "data": (index, 50_000),
-    "features": (features, 5_000),
+    "features": (features, 50_000),
     "features: map of the pool": (pool_map, 5_000),
-    "clustering: pixels": (pixel_clusters, 5_000),
-    "clustering: objects": (object_clusters, 5_000),
-    "pseudo_masks": (pseudo_masks, 5_000),
+    "clustering: pixels": (pixel_clusters, 50_000),
+    "clustering: objects": (object_clusters, 50_000),
+    "pseudo_masks": (pseudo_masks, 50_000),
     "episodes, 1,000": (unlabelled_episodes, 50_000),
-    "training, 10 steps": (training, 5_000),
-    "evaluation, 50 episodes": (evaluation, 5_000),
+    "training, 10 steps": (training, 50_000),
+    "evaluation, 50 episodes": (evaluation, 50_000),
 }
 
 

@@ -20,7 +20,15 @@ from umtfss.common.files import PACKAGE_ROOT
 
 sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed package
 
-from benchmarks import growth, learning_curves, own_photos, photo_curves, prototypes, wrong_supports
+from benchmarks import (
+    growth,
+    learning_curves,
+    own_photos,
+    photo_curves,
+    prototypes,
+    scenes,
+    wrong_supports,
+)
 from benchmarks.live import Pairs
 from benchmarks.measure import growth_exponent, measure
 from benchmarks.paths import (
@@ -40,7 +48,7 @@ from benchmarks.report import Goal
 from umtfss.episodes.batch import EpisodeBatch
 from umtfss.episodes.live import Featuriser, LiveBatch
 from umtfss.evaluation.miou import EpisodeScores
-from umtfss.evaluation.results import save_results
+from umtfss.evaluation.results import FoldResult, RunResult, save_results
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.evaluation import RefineConfig
 from umtfss.experiment.load import load_experiment
@@ -314,6 +322,29 @@ def test_the_mask_reaches_the_query_by_guidance_or_by_attention(guidance, attent
     model = prototypes.ablated(model, guidance, attention).eval()
     one, other = (model(small_batch(row)) for row in (0, 3))
     assert torch.equal(one, other) != reads
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ({0: 4, 7: 1, 255: 9}, "alone"),
+        ({7: 3, 2: 2, 255: 9}, "smaller"),
+        ({7: 3, 2: 2, 20: 2}, "smaller"),
+        ({7: 3, 2: 3}, "greater"),
+        ({7: 3, 20: 5, 2: 1}, "greater"),
+    ],
+)
+def test_a_scene_is_named_by_the_largest_other_class(pixels, expected):
+    label_map = np.concatenate([np.full(count, one, np.uint8) for one, count in pixels.items()])
+    assert scenes.scene(label_map[None], class_id=7) == expected
+
+
+def test_a_scene_keeps_its_episodes():
+    kinds = {(1, 0): np.array(["alone", "greater", "alone"]), (1, 1): np.array(["greater"])}
+    counts = {0: np.array([3, 4, 5]), 1: np.array([6])}
+    of_fold = FoldResult(1, {seed: EpisodeScores(*[one] * 4) for seed, one in counts.items()})
+    result = scenes.of_scene(RunResult({}, {1: of_fold}), kinds, "greater")
+    assert result.folds[1].pooled().union.tolist() == [4, 6]
 
 
 def test_wrong_supports_are_those_of_the_episode_before():
