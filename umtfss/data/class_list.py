@@ -36,6 +36,13 @@ def read_class_list(root: Path) -> ClassList:
         DataError: The folder or the list is missing, or names are repeated or unknown.
     """
     path = root / CLASSES
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}",
+            expected="the folder of the data set",
+            fix="call this in the project's folder, set UMTFSS_DATA_ROOT to the folder that holds "
+            "your data sets, or correct the experiment",
+        )
     if path.is_file():
         names = _lines(path)
     elif root.is_dir() and not (root / IMAGES).is_dir():

@@ -156,7 +156,8 @@ def build_index(
         raise DataError(
             f"{len(bad)} of {len(ids)} images of {dataset.name}/{split} cannot be used:\n    "
             + "\n    ".join(bad),
-            fix="mend or fetch again the files named above",
+            fix="mend or remove the files named above; a mask has the size of its image, and class "
+            "ids as values",
         )
     good = [fact for fact in facts if not isinstance(fact, str)]
     qualified = tuple(f"{dataset.name}/{image_id}" for image_id in ids)
@@ -199,7 +200,7 @@ def _examine(image_id: str) -> _Facts | str:
             return _Facts(size, {}, _digest(image), 0)
         mask = dataset.mask(image_id)
     except DataError as error:
-        return str(error).replace("\n", ";")
+        return str(error).replace("\n", "\n    ")
     if mask.shape != size:
         return f"{image_id}: the mask is {mask.shape}, the image {size} (height, width)"
     counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)

@@ -143,8 +143,10 @@ class MasksFolderDataset:
     def _class_pairs(self) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
         found: dict[str, tuple[Path, Path]] = {}
         problems = []
-        for name in self.class_names.values():
-            folder = self.root / name
+        folders = [self.root / name for name in self.class_names.values()]
+        if not any(map(Path.is_dir, folders)):
+            return {}, [f"there is neither the folder {self.root / IMAGES} nor {folders[0]}"]
+        for name, folder in zip(self.class_names.values(), folders, strict=True):
             if not folder.is_dir():
                 problems.append(f"there is no folder {folder}")
                 continue

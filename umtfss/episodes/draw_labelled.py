@@ -6,6 +6,7 @@ Every draw has its own generator, keyed by (key, seed, index). A draw depends on
 worker and no global state, and a list of 200 episodes starts with the list of 100 episodes.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ from umtfss.common.errors import DataError
 from umtfss.common.randomness import generator, permutation
 from umtfss.data.index import DatasetIndex
 from umtfss.episodes.episode import EpisodeList
+
+logger = logging.getLogger(__name__)
 
 
 def draw_test_episodes(
@@ -56,6 +59,12 @@ def draw_test_episodes(
     for class_id in classes:
         pools[class_id] = np.array([rows[i] for i in index.class_pool(class_id, min_area)], int)
     if rare_classes == "leave_out":
+        for rare in (one for one in classes if len(pools[one]) <= shot):
+            logger.warning(
+                "class %d of %s/%s is left out: %d images show %d px of it or more, and %d-shot "
+                "episodes need %d",
+                *(rare, index.dataset, index.split, len(pools[rare]), min_area, shot, shot + 1),
+            )
         classes = [c for c in classes if len(pools[c]) > shot] or classes
         pools = {class_id: pools[class_id] for class_id in classes}
     for class_id in classes:

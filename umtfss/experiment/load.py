@@ -89,7 +89,7 @@ def experiment_file(name: str) -> Path:
             f"there is no experiment {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
             expected=f"one of {known}, or the path of a .yaml file",
             found=str(path),
-            fix="snakemake --cores all --config experiment=demo -- all_tables",
+            fix="correct the name, or call this in the folder that holds experiments/",
         )
     return path
 

@@ -130,7 +130,7 @@ def comparison_table(
     """
     covers = f"episodes and {trainings} trainings" if trainings > 1 else "episodes alone"
     table = Table(
-        "", "episodes", "first", "second", "difference", title_justify="left",
+        "", "episodes", "first", "second", "second minus first", title_justify="left",
         title=f"{tested}, mIoU in percent; {settings.interval:.0%} intervals over {covers}\n"
         f"first: {runs[0].path}\nsecond: {runs[1].path}",
     )  # fmt: skip

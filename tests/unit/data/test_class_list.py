@@ -55,6 +55,10 @@ def test_lists_that_are_no_classes_are_refused(tmp_path, text):
 def test_index_masks_need_a_list(tmp_path):
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
-    for folder in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(DataError, match=r"does not say its classes(?s:.*)classes\.txt"):
-            read_class_list(folder)
+    with pytest.raises(DataError, match=r"does not say its classes(?s:.*)classes\.txt"):
+        read_class_list(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(DataError, match=r"no folder .*nothing(?s:.*)the project's folder"):
+        read_class_list(tmp_path / "nothing")

@@ -94,3 +94,9 @@ def test_photos_are_turned_upright(index_masks):
     exif[0x0112] = 6
     draw(index_masks / "images/deep/00.jpg", np.zeros((6, 4, 3)), exif=exif)
     assert opened(index_masks).image("deep/00").shape == (4, 6, 3)
+
+
+def test_a_misnamed_folder_of_images_is_said(index_masks):
+    (index_masks / "images").rename(index_masks / "pictures")
+    with pytest.raises(DataError, match=r"neither the folder .*images nor .*cow"):
+        opened(index_masks).ids("train")

@@ -186,12 +186,13 @@ def test_labels_that_make_no_episode_are_refused():
         base_episodes(allowed_ids=["made/0", "made/1"])
 
 
-def test_rare_test_classes_are_refused_or_left_out():
+def test_rare_test_classes_are_refused_or_left_out(caplog):
     index = labelled_index()
     arguments = {"shot": 1, "count": 30, "seed": 0, "draw": "class_uniform", "min_area": 10}
     with pytest.raises(DataError, match=r"class 3 (?s:.*)rare_classes to leave_out"):
         draw_test_episodes(index, (1, 2, 3), key="t", **arguments)
     left = draw_test_episodes(index, (1, 2, 3, 4), key="t", rare_classes="leave_out", **arguments)
+    assert "class 3 of made/train is left out" in caplog.text
     asked = draw_test_episodes(index, (1, 2), key="t", **arguments)
     assert np.array_equal(left.query, asked.query)
     assert np.array_equal(left.class_id, asked.class_id)
