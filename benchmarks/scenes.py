@@ -107,11 +107,11 @@ def main(
     def rows() -> Iterator[tuple[object, ...]]:
         for other in against:
             for kind in SCENES:
-                sides = (
+                first, second = (
                     [of_scene(one, scenes, kind) for one in side]
                     for side in (tested(other, shots)[2], results)
                 )
-                row = next(compared(*sides, settings, {}, f"{dataset} {shots}-shot"))
+                row = next(compared(first, second, settings, {}, f"{dataset} {shots}-shot"))
                 numbers = (row.second, row.first, *astuple(row.difference))
                 yield run, other, kind, row.episodes, *(f"{100 * one:.1f}" for one in numbers)
 
