@@ -11,6 +11,7 @@ UMTFSS_DATA_ROOT=data python -m benchmarks.scenes voc_cpu:objects/umtfss/unsup-a
 Some seconds; evaluations of all runs and the test episodes of the first one must be there.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, fields, replace
 from pathlib import Path
@@ -33,14 +34,17 @@ from umtfss.plan.plan import Plan
 from umtfss.tables.compare import compared, results_of
 
 SCENES = ("alone", "smaller", "greater")
-COLUMNS = ("run", "against", "scene", "episodes", "miou", "of_other", "minus", "low", "high")
+COLUMNS = (
+    *("run", "against", "scene", "episodes", "object", "miou", "of_other", "minus", "low", "high"),
+)
 
 
-def scene(label_map: np.ndarray, class_id: int) -> str:
-    """The scene of a query, by its label map, (H, W) uint8."""
+def scene(label_map: np.ndarray, class_id: int) -> tuple[str, float]:
+    """The scene of a query, by its label map, (H, W) uint8, and the object's share of the photo."""
     pixels = np.bincount(label_map.ravel(), minlength=IGNORE + 1)
     own, other = pixels[class_id], np.delete(pixels[:IGNORE], [0, class_id]).max()
-    return "alone" if not other else "smaller" if other < own else "greater"
+    kind = "alone" if not other else "smaller" if other < own else "greater"
+    return kind, own / label_map.size
 
 
 def of_scene(
@@ -67,22 +71,29 @@ def of_scene(
     return replace(result, folds=folds)
 
 
-def scenes_of(plan: Plan, dataset: str, shot: int) -> dict[tuple[int, int], np.ndarray]:
-    """(fold, episode seed) -> scene of every test episode of a data set, (E,) str."""
+def scenes_of(
+    plan: Plan, dataset: str, shot: int
+) -> tuple[dict[tuple[int, int], np.ndarray], dict[str, float]]:
+    """The scenes of all test episodes of a data set.
+
+    Returns:
+        (fold, episode seed) -> scene of every episode, (E,) str; and scene -> median share of the
+        photo that the object covers.
+    """
     source = plan.paths.source(dataset)
     images = Catalog({dataset: open_dataset(source, plan.experiment.raw_data_root)})
-    found = {}
+    found, shares = {}, defaultdict[str, list[float]](list)
     for fold in plan.experiment.tables.folds:
         for seed in range(plan.experiment.evaluation.seeds):
             path = plan.paths.test_episodes(dataset, fold, shot, seed, ".json")
             episodes = EpisodeList.load(path)
-            found[fold, seed] = np.array(
-                [
-                    scene(images.mask(episode.query), episode.class_id)
-                    for episode in map(episodes.__getitem__, range(len(episodes)))
-                ]
-            )
-    return found
+            kinds = []
+            for episode in map(episodes.__getitem__, range(len(episodes))):
+                kind, share = scene(images.mask(episode.query), episode.class_id)
+                kinds.append(kind)
+                shares[kind].append(share)
+            found[fold, seed] = np.array(kinds)
+    return found, {kind: float(np.median(some)) for kind, some in shares.items()}
 
 
 def tested(argument: str, shots: int) -> tuple[Plan, str, list[RunResult]]:
@@ -102,7 +113,8 @@ def main(
 ) -> None:
     """Compare a run with others in every scene, and write the table."""
     plan, dataset, results = tested(run, shots)
-    scenes, settings = scenes_of(plan, dataset, shots), plan.experiment.evaluation
+    scenes, shares = scenes_of(plan, dataset, shots)
+    settings = plan.experiment.evaluation
 
     def rows() -> Iterator[tuple[object, ...]]:
         for other in against:
@@ -112,7 +124,7 @@ def main(
                     for side in (tested(other, shots)[2], results)
                 )
                 row = next(compared(first, second, settings, {}, f"{dataset} {shots}-shot"))
-                numbers = (row.second, row.first, *astuple(row.difference))
+                numbers = (shares[kind], row.second, row.first, *astuple(row.difference))
                 yield run, other, kind, row.episodes, *(f"{100 * one:.1f}" for one in numbers)
 
     write_rows(out, COLUMNS, rows())

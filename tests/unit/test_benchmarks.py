@@ -336,7 +336,8 @@ def test_the_mask_reaches_the_query_by_guidance_or_by_attention(guidance, attent
 )
 def test_a_scene_is_named_by_the_largest_other_class(pixels, expected):
     label_map = np.concatenate([np.full(count, one, np.uint8) for one, count in pixels.items()])
-    assert scenes.scene(label_map[None], class_id=7) == expected
+    share = pixels[7] / sum(pixels.values())
+    assert scenes.scene(label_map[None], class_id=7) == (expected, share)
 
 
 def test_a_scene_keeps_its_episodes():
