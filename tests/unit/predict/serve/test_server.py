@@ -141,9 +141,13 @@ def test_a_click_grows_a_mask_and_another_photo_gets_its_own(served, tmp_path):
         page.picture(tmp_path / "desktop.png")
 
         page.key("n")  # the next photo, which is two.png
-        page.wait("photo().name === 'two.png'")
+        page.wait("photo().name === 'two.png' && current.loaded")
         found = labels(served, "two.png")
         page.key("b")
+        page.run("current.loaded = false")  # as before the found mask has come
+        page.press(*page.place("#mask", 0.1, 0.9), page.place("#mask", 0.4, 0.95))
+        assert page.run("!unsaved && !stroke && !done.length")
+        page.run("current.loaded = true")
         page.press(*page.place("#mask", 0.1, 0.9), page.place("#mask", 0.4, 0.95))
         page.wait("photo().marked?.length && !unsaved")
         brushed = labels(served, "two.png")
