@@ -1,6 +1,6 @@
 """Time and peak memory of every arrow as the number of images grows, on tiny made-up images.
 
-python -m benchmarks.growth    # ten minutes of one core; writes results/arrows.csv
+python -m benchmarks.growth    # half an hour of one core; writes results/arrows.csv
 """
 
 import csv
@@ -173,7 +173,7 @@ def _model(drawn: World) -> Any:
     return drawn.experiment.model
 
 
-# Part of the pipeline -> what to measure, and the greatest number of images that takes seconds.
+# Part of the pipeline -> what to measure, and the greatest number of images that takes minutes.
 PARTS: dict[str, tuple[Callable[[Path, int], Call], int]] = {
     "data": (index, 50_000),
     "features": (features, 50_000),
