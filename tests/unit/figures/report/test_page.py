@@ -144,6 +144,7 @@ def test_the_page_holds_the_notes_of_every_table_and_the_rules(job, files, tmp_p
     assert "<text>train_model</text></svg>" in text
 
 
+# README asks for no browser, so `make test` must pass without one; CI has Chromium.
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_nothing_is_wider_than_a_sheet_or_a_phone(job, files, tmp_path) -> None:
     names = [f"{data} {k}-shot fold {n}" for data in ("pascal", "coco") for k in (1, 5)

@@ -106,6 +106,7 @@ def test_missing_packages_are_named(matcher, tmp_path, monkeypatch):
         serve({"the matcher": matcher}, [], tmp_path, 0, pytest.fail)
 
 
+# README asks for no browser, so `make test` must pass without one; CI has Chromium.
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_a_click_grows_a_mask_and_another_photo_gets_its_own(served, tmp_path):
     """In a browser: name, click, find, correct with the brush, and look at a phone's width."""
