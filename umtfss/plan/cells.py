@@ -109,6 +109,8 @@ class Table(Generic[Measured]):
         note: Text under the table.
         development: The tested splits other than the official test split, e.g. "pascal/train"; the
             caption names them.
+        leaves_out: Whether test classes with too few images may be left out; the notes say how
+            many were tested.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Table(Generic[Measured]):
     folds: tuple[int, ...]
     note: str
     development: tuple[str, ...] = ()
+    leaves_out: bool = False
 
     def cell(self, key: Key, metric: Metric = "miou") -> Cell[Measured] | None:
         """The measured cell with exactly this key; None if there is none."""
@@ -156,6 +159,7 @@ class Table(Generic[Measured]):
             self.folds,
             self.note,
             self.development,
+            self.leaves_out,
         )
 
 
@@ -365,4 +369,5 @@ def build_table(
         development=tuple(
             f"{dataset}/{one.test_split}" for dataset, one in settings.items() if one.is_development
         ),
+        leaves_out=any(one.rare_classes == "leave_out" for one in settings.values()),
     )

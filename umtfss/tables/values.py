@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from umtfss.common.errors import TableError
 from umtfss.evaluation.intervals import Interval, Term, contrast_interval, miou_interval
 from umtfss.evaluation.miou import EpisodeScores, summarise
@@ -25,6 +27,7 @@ class Value:
         fb_iou: Mean IoU of foreground and background, mean over folds and training seeds, percent.
         trainings: Number of training seeds; 0 if nothing is trained.
         collapsed: Whether a training of the number collapsed (see `TaskIoU`).
+        classes: Number of tested classes, of all folds together.
     """
 
     value: float
@@ -36,6 +39,7 @@ class Value:
     fb_iou: float
     trainings: int = 1
     collapsed: bool = False
+    classes: int = 0
 
 
 Values = Mapping[tuple[str, str], Value]  # by row title and column title
@@ -148,6 +152,7 @@ def cell_value(
         collapsed=any(
             results[file.path].facts.get("collapsed", False) for file in cell.measurements
         ),
+        classes=len({int(label) for part in parts for label in np.unique(part.class_id)}),
     )
 
 

@@ -85,7 +85,7 @@ def latex(table: Table[FoldFile], values: Values) -> str:
 
 def latex_notes(table: Table[FoldFile], values: Values) -> str:
     """The text below the table."""
-    return "".join(f"{escape(one)}\n" for one in notes(table, values.values()))
+    return "".join(f"{escape(one)}\n" for one in notes(table, values))
 
 
 def latex_page(table: Table[FoldFile], values: Values) -> str:
@@ -148,14 +148,16 @@ def caption(table: Table[FoldFile], values: Iterable[Value]) -> str:
     return f"{table.title} {text}."
 
 
-def notes(table: Table[FoldFile], values: Iterable[Value]) -> list[str]:
+def notes(table: Table[FoldFile], values: Values) -> list[str]:
     """What a caption leaves out, as plain sentences: sample, folds, marks, and the table's note."""
-    values = list(values)
-    found = [_sample(values)]
+    found = [_sample([*values.values()])]
     if len(table.folds) < len(FOLDS):
         folds = ", ".join(map(str, table.folds))
         found.append(f"Mean over fold{'s' * (len(table.folds) > 1)} {folds} only.")
-    if any(value.collapsed for value in values):
+    if table.leaves_out:
+        tested = _classes(table, values)
+        found.append(f"Classes of K images or fewer are left out; {tested} are tested.")
+    if any(value.collapsed for value in values.values()):
         found.append(COLLAPSED)
     return [*found, *filter(None, [table.note])]
 
@@ -177,6 +179,12 @@ def _sample(values: Sequence[Value]) -> str:
         f"Intervals cover {sample} per fold (bootstrap). Every model is trained once; intervals do "
         "not cover training."
     )
+
+
+def _classes(table: Table[FoldFile], values: Values) -> str:
+    """The number of tested classes; several numbers if it depends on K."""
+    whole = (c for c in table.cells if {m.fold for m in c.measurements} == {*table.folds})
+    return " or ".join(f"{count:,}" for count in sorted({values[c.place].classes for c in whole}))
 
 
 def tested_on(splits: Sequence[str]) -> str:
@@ -222,5 +230,5 @@ def _render(environment: Environment, template: str, table: Table[FoldFile], val
         groups=column_groups(table.columns),
         rows=rows,
         caption=caption(table, values.values()),
-        notes=notes(table, values.values()),
+        notes=notes(table, values),
     )

@@ -58,6 +58,7 @@ def test_a_mean_pools_seeds_and_averages_folds() -> None:
     interval = miou_interval([pooled], resamples=200, coverage=0.9)
     assert (got.low, got.high) == (100 * interval.low, 100 * interval.high)
     assert (got.episodes, got.seeds, got.coverage, got.trainings) == (60, 2, 0.9, 0)
+    assert got.classes == 3
 
 
 def test_a_cell_may_be_a_difference_on_the_same_episodes() -> None:

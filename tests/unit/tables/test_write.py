@@ -78,7 +78,7 @@ def test_markdown_has_a_line_per_row(tmp_path: Path) -> None:
     assert lines[3] == "|---|---|---|---|---|"
     assert lines[4].startswith("| floor | 40.0 [39.0, 41.1] | 41.0 [40.0, 42.1] | ")
     assert lines[5].endswith(" | 46.0 [45.0, 47.1] (60.2) | – |")
-    assert lines[6:] == ["", " ".join(notes(table, values.values()))]
+    assert lines[6:] == ["", " ".join(notes(table, values))]
     texts = write(tmp_path, *make(columns=(Column("a|b"),), rows=("x", "y", "z")))
     assert r"| model | a\|b |" in texts[".md"]
 
@@ -110,18 +110,37 @@ def test_the_caption_is_of_two_sentences() -> None:
 
 def test_the_notes_say_what_the_numbers_are() -> None:
     table, values = make(note="A note.")
-    assert notes(table, values.values()) == [
+    assert notes(table, values) == [
         "Intervals cover 1,000 episodes × 5 seeds per fold (bootstrap). Every model is trained "
         "once; intervals do not cover training.",
         "A note.",
     ]
-    several = [Value(40, 39, 41, 100, 1, 0.95, 70, trainings=n) for n in (0, 5)]
+    several = {("x", str(n)): Value(40, 39, 41, 100, 1, 0.95, 70, trainings=n) for n in (0, 5)}
     assert notes(replace(table, note=""), several) == [
         "The number of a trained model is the mean over 5 training seeds. Intervals cover training "
         "seeds (Student's t) and 100 episodes × 1 seed per fold (bootstrap)."
     ]
     assert notes(replace(table, folds=(0, 1)), several)[1] == "Mean over folds 0, 1 only."
     assert notes(replace(table, folds=(2,)), several)[1] == "Mean over fold 2 only."
+
+
+def test_the_notes_count_the_classes_that_stay() -> None:
+    table, values = make(columns=FOLDS[1:3])  # a mean with 1 shot, fold 0 with 5
+    one, whole = (
+        tuple(FoldFile("a.json", fold, 5, None, "d 1-shot") for fold in range(count))
+        for count in (1, 4)
+    )
+    cells = [
+        replace(cell, measurements=whole if cell.column.title == "mean" else one)
+        for cell in table.cells
+    ]
+    table = replace(table, cells=tuple(cells), leaves_out=True)
+    counted = {
+        place: replace(v, classes=17 if "mean" in place[1] else 4) for place, v in values.items()
+    }
+    sentence = "Classes of K images or fewer are left out; 17 are tested."
+    assert notes(table, counted)[1] == sentence
+    assert sentence not in notes(replace(table, leaves_out=False), counted)
 
 
 def test_columns_are_grouped_by_what_they_share() -> None:
