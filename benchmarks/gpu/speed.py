@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.inputs import NoiseImages, random_extractor
 from benchmarks.gpu.report import MISSING, Row, Setup, goal
-from benchmarks.paths import RESNET, Learning, Setting, draw_episodes
+from benchmarks.paths import RESNET, DiscImages, Learning, Setting, draw_episodes
 from benchmarks.plain import PlainRun, plain_layers
 from umtfss.clustering.pixel_kmeans import fit_centroids, nearest_centroids, update_means
 from umtfss.common.device import autocast, processor_has_bf16
@@ -142,10 +143,16 @@ class LiveRun:
         self.state = TrainingState.new(setting.learner(), settings, 1000, self.device, log)
         self.objective = Objective(self.state.model, lambda: autocast(self.device, self.amp))
         extractor = random_extractor(tuple(setting.channels)).to(self.device)
-        self.featuriser = Featuriser(extractor, setting.mid, setting.high, setting.pixels)
         side = setting.pixels
-        masks = torch.zeros(batch, 1 + shots, side, side, dtype=torch.uint8)
-        masks[..., side // 4 : side // 2, side // 4 : side // 2] = 1
+        self.featuriser = Featuriser(
+            extractor,
+            setting.mid,
+            setting.high,
+            side,
+            whole_support=self.state.model.reads_high_background,
+        )
+        disc = torch.from_numpy(DiscImages((), setting.label_size).mask(""))[None, None]
+        masks = F.interpolate(disc, (side, side)).expand(batch, 1 + shots, -1, -1)  # as PlainRun's
         self.loaded = LiveBatch(
             torch.rand(batch, 1 + shots, 3, side, side), masks, *torch.arange(batch).expand(2, -1)
         )

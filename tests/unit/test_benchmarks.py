@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as nnf
 from PIL import Image
 from torch import nn
 
@@ -123,10 +124,13 @@ def test_plain_training_and_testing_equal_the_fast_ones():
         torch.testing.assert_close(fast.grad, slow.grad, atol=1e-5, rtol=1e-3, msg=name)
 
 
-def test_the_live_path_gives_the_logits_of_the_plain_one(monkeypatch):
-    """A frozen network and one pass for query and supports: fp32 logits to 1e-4."""
+@pytest.mark.parametrize("whole_support", [True, False])
+def test_the_live_path_gives_the_logits_of_the_plain_one(monkeypatch, whole_support):
+    """A frozen network, one pass for all images: fp32 logits to 1e-4, gradients to 1e-3."""
     monkeypatch.setattr(winograd, "LEAST_TILES", 1)  # as at the paper's size
+    monkeypatch.setattr(winograd, "LEAST_FILLED", 0)
     plain, model = PlainRun(TINY, shots=2), TINY.learner().eval()
+    assert not model.reads_high_background
     for module in plain.backbone.modules():
         if isinstance(module, nn.BatchNorm2d):  # as of a trained network, whose maps stay small
             nn.init.uniform_(module.weight, 0.2, 0.6)
@@ -136,17 +140,27 @@ def test_the_live_path_gives_the_logits_of_the_plain_one(monkeypatch):
     network.network.load_state_dict(plain.backbone.network.state_dict(), strict=False)
     freeze(network)
     extractor = Extractor(backbone_spec("resnet50"), tuple(TINY.channels), network, "random")
-    masks = torch.zeros(1, 3, TINY.pixels, TINY.pixels, dtype=torch.uint8)
-    live = Featuriser(extractor, TINY.mid, TINY.high, TINY.pixels)(
-        LiveBatch(plain.images[None], masks, *torch.zeros(2, 1, dtype=torch.int64))
+    disc = torch.from_numpy(plain.label)[None, None]
+    masks = nnf.interpolate(disc, (TINY.pixels, TINY.pixels)).expand(1, 3, -1, -1)
+    featuriser = Featuriser(
+        extractor, TINY.mid, TINY.high, TINY.pixels, whole_support=whole_support
     )
+    live = featuriser(LiveBatch(plain.images[None], masks, *torch.zeros(2, 1, dtype=torch.int64)))
+    assert live.support_high[0, 0, :, 0, 0].any() == whole_support  # a corner is background
     expected = plain.episode()
     given = {name: getattr(live, name) for name in ("query_mid", "query_high", "support_mid",
              "support_high")}  # fmt: skip
-    with torch.no_grad():
-        found, logits = model(replace(expected, **given)), model(expected)
-    assert logits.std() > 0.01
-    torch.testing.assert_close(found, logits, atol=1e-4, rtol=0)
+    results = []
+    for batch in (replace(expected, **given), expected):
+        model.zero_grad()
+        logits = model(batch)
+        model.loss(logits, batch.target).backward()
+        gradients = [p.grad / p.grad.abs().max() for p in model.parameters() if p.grad.any()]
+        results.append((logits.detach(), *gradients))
+    assert len(results[1]) > 20
+    assert results[1][0].std() > 0.01
+    for index, (found, wanted) in enumerate(zip(*results, strict=True)):
+        torch.testing.assert_close(found, wanted, atol=1e-3 if index else 1e-4, rtol=0)
 
 
 def test_bf16_predicts_almost_the_same(tmp_path, native_bf16):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
+from umtfss.backbones.resnet import ResNet
 from umtfss.common.device import autocast
 from umtfss.experiment.backbones import BackboneSpec
 
@@ -56,11 +57,13 @@ class Extractor(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, read: Tensor | None = None) -> dict[str, Tensor]:
         """Level -> (B, C, h, w).
 
         Args:
             images: (B, 3, H', W') float RGB in [0, 1].
+            read: (B, h, w) bool, tokens at which the deepest level is read; its values at others
+                have no meaning, and a network that can leaves them out. None: all tokens.
 
         Raises:
             ValueError: A side does not fit the backbone.
@@ -77,7 +80,10 @@ class Extractor(nn.Module):
         if self.precision is not None:
             context = autocast(images.device, self.precision)
         with context:
-            found = self.network(images)
+            if read is not None and isinstance(self.network, ResNet) and not self.mirrored:
+                found = self.network(images, read)
+            else:
+                found = self.network(images)
             if not self.mirrored:
                 return {level: found[level] for level in self.levels}
             other = self.network(images.flip(3))

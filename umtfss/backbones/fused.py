@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
+from umtfss.backbones.boxes import NO_MARGIN, Margin
 from umtfss.backbones.winograd import WinogradConv2d, is_plain_fp32
 from umtfss.common.onednn import OneDnnPointwise
 
@@ -22,8 +23,14 @@ class FusedBottleneck(Bottleneck):
         if not is_plain_fp32(x):
             found: Tensor = super().forward(x)
             return found
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = _clamped(self.conv2, _clamped(self.conv1, x))
+        return self.inside(x, NO_MARGIN)
+
+    def inside(self, x: Tensor, margin: Margin) -> Tensor:
+        """(B, D, h, w) inside of a margin of a (B, C, H, W) map, on a CPU in fp32."""
+        shortcut = margin.inside(x)
+        if self.downsample is not None:
+            shortcut = self.downsample(shortcut)
+        out = _clamped(self.conv2, _clamped(self.conv1, x), margin=margin)
         return _clamped(self.conv3, out, shortcut)
 
 
@@ -38,12 +45,17 @@ def fuse_blocks(network: nn.Module) -> None:
             module.__class__ = FusedBottleneck
 
 
-def _clamped(layer: nn.Conv2d, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-    """The convolution, plus the shortcut if there is one, clamped at 0."""
+def _clamped(
+    layer: nn.Conv2d, x: Tensor, shortcut: Tensor | None = None, margin: Margin = NO_MARGIN
+) -> Tensor:
+    """The convolution inside of a margin, plus the shortcut if there is one, clamped at 0."""
     if isinstance(layer, WinogradConv2d):
-        return layer(x).relu_()
+        return layer.inside(x, margin).relu_()
+    padding = layer.padding
+    if margin != NO_MARGIN:
+        x, padding = margin.filled(x, layer.dilation[0]), (0, 0)
     dilation = (2, 2) if isinstance(layer, OneDnnPointwise) else layer.dilation
-    geometry = (layer.padding, layer.stride, dilation, layer.groups)
+    geometry = (padding, layer.stride, dilation, layer.groups)
     convolve = torch.ops.mkldnn._convolution_pointwise
     if shortcut is None:
         return convolve(x, layer.weight, layer.bias, *geometry, "relu", [], "")

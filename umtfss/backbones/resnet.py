@@ -3,7 +3,7 @@
 Shapes: B batch, C channels, H W pixels, h w grid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet50
 
-from umtfss.backbones.fused import fuse_blocks
+from umtfss.backbones.boxes import Box
+from umtfss.backbones.fused import FusedBottleneck, fuse_blocks
 from umtfss.backbones.weights import State, tensors
-from umtfss.backbones.winograd import use_winograd
+from umtfss.backbones.winograd import is_plain_fp32, use_winograd
 from umtfss.common.errors import WeightsError
 from umtfss.common.onednn import accelerate
 
@@ -39,15 +40,69 @@ class ResNet(nn.Module):
         for name in LAYERS[len(self.kept) :]:
             setattr(self.network, name, nn.Identity())
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Level -> (B, C, h, w) of normalised images (B, 3, H, W)."""
+    def forward(self, images: Tensor, read: Tensor | None = None) -> dict[str, Tensor]:
+        """Level -> (B, C, h, w).
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            read: (B, h, w) bool, tokens at which the deepest layer is read; values at others have
+                no meaning. None: all.
+        """
         net, out = self.network, {}
         x = net.maxpool(net.relu(net.bn1(net.conv1(images))))
         for name in self.kept:
-            x = getattr(net, name)(x)
+            layer = getattr(net, name)
+            if name == self.kept[-1] and read is not None and _knows_boxes(layer, x):
+                x = layer_in_boxes(list(layer), x, read)
+            else:
+                x = layer(x)
             if name in self.levels:
                 out[name] = x
         return out
+
+
+def layer_in_boxes(layer: Sequence[FusedBottleneck], x: Tensor, read: Tensor) -> Tensor:
+    """A layer at the smallest box of each image that holds all tokens to read, elsewhere 0.
+
+    Values in the box are those of the whole layer up to rounding.
+
+    Args:
+        layer: Blocks of stride 1.
+        x: (B, C, h, w), the layer's input.
+        read: (B, h, w) bool.
+
+    Returns:
+        (B, D, h, w).
+    """
+    channels, size = layer[-1].conv3.out_channels, x.shape[2:]
+    found = x.new_empty(len(x), *size, channels).permute(0, 3, 1, 2)
+    for tokens, image, result in zip(read, x.split(1), found.split(1), strict=True):
+        box = Box.around(tokens)
+        if box != (0, size[0], 0, size[1]):
+            result.zero_()
+        if box is not None:
+            box.of(result).copy_(_layer_in_box(layer, image, box))
+    return found
+
+
+def _layer_in_box(layer: Sequence[FusedBottleneck], x: Tensor, box: Box) -> Tensor:
+    """A layer at a box, (1, D, rows, columns), of a (1, C, h, w) map."""
+    boxes = [box]  # from the output back to the input, each with the tokens that the next reads
+    for block in reversed(layer):
+        boxes.append(boxes[-1].grown(block.conv2.dilation[0], (x.shape[2], x.shape[3])))
+    outer = boxes.pop()
+    x = outer.of(x)
+    for block in layer:
+        box = boxes.pop()
+        x, outer = block.inside(x, box.margin_in(outer)), box
+    return x
+
+
+def _knows_boxes(layer: Iterable[nn.Module], x: Tensor) -> bool:
+    """Whether `layer_in_boxes` computes the layer."""
+    return is_plain_fp32(x) and all(
+        type(block) is FusedBottleneck and block.conv2.stride == (1, 1) for block in layer
+    )
 
 
 def fold_norms(network: nn.Module) -> None:

@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from umtfss.backbones.boxes import NO_MARGIN, Margin
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 OUT, IN = 4, 6  # sides of a tile after and before the convolution
 LEAST_CHANNELS = 256  # with fewer, the transformations cost what the products save
-LEAST_TILES = 128  # of an image: smaller products are slow
+LEAST_TILES = 64  # of an image: smaller products are slow
+LEAST_FILLED = 7  # of a tile's 16 px, on average: the other px are computed for nothing
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -30,14 +34,21 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, D, H, W), channels last, of a (B, C, H, W) map."""
-        batch, _, height, width = input.shape
+        return self.inside(input, NO_MARGIN)
+
+    def inside(self, input: Tensor, margin: Margin) -> Tensor:
+        """The convolution inside of a margin, (B, D, h, w), of a (B, C, H, W) map."""
+        height, width = margin.inside(input).shape[2:]
         d = self.dilation[0]
         tiles = d * d * -(-height // (OUT * d)) * -(-width // (OUT * d))
-        if not is_plain_fp32(input) or tiles < LEAST_TILES:
-            return super().forward(input)
-        convolved = input.new_empty(batch, height, width, self.out_channels)
+        is_filled = tiles >= LEAST_TILES and tiles * LEAST_FILLED <= height * width
+        if not is_plain_fp32(input) or not is_filled:
+            if margin == NO_MARGIN:
+                return super().forward(input)
+            return F.conv2d(margin.filled(input, d), self.weight, self.bias, dilation=d)
+        convolved = input.new_empty(len(input), height, width, self.out_channels)
         for image, result in zip(input, convolved, strict=True):
-            result.copy_(_convolved(image, self._kernels(), self.bias, d))
+            result.copy_(_convolved(image, self._kernels(), self.bias, d, margin))
         return convolved.permute(0, 3, 1, 2)
 
     def _kernels(self) -> Tensor:
@@ -82,16 +93,19 @@ def _fits(layer: nn.Conv2d) -> bool:
     return fits and min(layer.in_channels, layer.out_channels) >= LEAST_CHANNELS
 
 
-def _convolved(x: Tensor, kernels: Tensor, bias: Tensor | None, d: int) -> Tensor:
-    """The convolution of an image (C, H, W) with dilation and padding d, (H, W, D)."""
+def _convolved(x: Tensor, kernels: Tensor, bias: Tensor | None, d: int, margin: Margin) -> Tensor:
+    """The convolution of an image (C, H, W) with dilation and padding d, (h, w, D)."""
     channels, height, width = x.shape
+    first_row, first_column = d - margin.top, d - margin.left
+    ends = (first_row + height, first_column + width)
+    height, width = height - margin.top - margin.bottom, width - margin.left - margin.right
     after, _, before = _transformations()
     down, across = -(-height // (OUT * d)), -(-width // (OUT * d))
 
     # 1. Pad to whole tiles, and gather the pixels of a place in all tiles: (36, T * C).
     rows, columns = (OUT * n * d + 2 * d for n in (down, across))
     padded = x.new_zeros(rows, columns, channels)
-    padded[d : d + height, d : d + width] = x.permute(1, 2, 0)
+    padded[first_row : ends[0], first_column : ends[1]] = x.permute(1, 2, 0)
     row, pixel = columns * channels, channels
     sizes = (IN, IN, d, d, down, across, channels)
     strides = (d * row, d * pixel, row, pixel, OUT * d * row, OUT * d * pixel, 1)

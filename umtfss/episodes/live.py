@@ -258,6 +258,8 @@ class Featuriser(nn.Module):
         high: Level of the prior mask.
         target_side: S, px.
         support_target: Whether the supports have targets, too.
+        whole_support: Whether the high feature of the supports is read at every token, not at
+            tokens of the object alone; else values at other tokens have no meaning.
     """
 
     def __init__(
@@ -267,9 +269,12 @@ class Featuriser(nn.Module):
         high: str,
         target_side: int,
         support_target: bool = False,
+        whole_support: bool = True,
     ) -> None:
         super().__init__()
         self.support_target = support_target
+        is_apart = high not in mid and high == extractor.spec.deepest((*mid, high))
+        self.whole_support = whole_support or not is_apart
         self.extractor, self.mid, self.high = extractor, tuple(mid), high
         self.target_side = target_side
         colour = torch.tensor(extractor.spec.padding).view(1, 3, 1, 1)
@@ -279,34 +284,41 @@ class Featuriser(nn.Module):
     @torch.no_grad()
     def forward(self, batch: LiveBatch) -> EpisodeBatch:
         """The batch on its own device, features in float32."""
-        shape = batch.images.shape[:2]
-        levels = self.extractor(self.augmented(batch))
-        mid = torch.cat([levels[name] for name in self.mid], 1).float().unflatten(0, shape)
-        high = levels[self.high].float().unflatten(0, shape)
-        side, pixels = mid.shape[-1], batch.masks.shape[-1]
-        align = self.extractor.spec.align_corners
-        weights = _on_device(cell_weights, side, pixels, align, device=mid.device)[0]
+        # 1. The foreground part and the labels of every token.
+        count, pixels = len(batch.key), batch.masks.shape[-1]
+        side, align = self.extractor.grid(pixels, pixels)[0], self.extractor.spec.align_corners
+        weights = _on_device(cell_weights, side, pixels, align, device=batch.masks.device)[0]
         supports = batch.masks[:, 1:]
 
         def area(mask: Tensor) -> Tensor:
             return weights @ mask.to(weights.dtype) @ weights.T
 
-        with torch.autocast(mid.device.type, enabled=False):  # areas stay in float32
+        with torch.autocast(batch.masks.device.type, enabled=False):  # areas stay in float32
             inside = area(batch.masks != OUTSIDE) >= 0.5
             labelled = area(supports < OUTSIDE)
             valid = labelled >= 0.5
             part = (area(supports == 1) / labelled.clamp(min=0.5)).clamp(0, 1) * valid
+        labels = self._pixels(supports, side, align)
+
+        # 2. The features.
+        read = None
+        if not self.whole_support:
+            of_object = (part > 0) | (labels[:, :, 0] == 1)
+            read = torch.cat([torch.ones_like(inside[:, 0]), of_object.flatten(0, 1)])
+        levels = self.extractor(self.augmented(batch), read)
+        mid = torch.cat([levels[name] for name in self.mid], 1).float()
+        high = levels[self.high].float()
         return EpisodeBatch(
-            query_mid=mid[:, 0],
-            query_high=high[:, 0],
+            query_mid=mid[:count],
+            query_high=high[:count],
             query_valid=inside[:, 0],
-            support_mid=mid[:, 1:],
-            support_high=high[:, 1:],
+            support_mid=mid[count:].unflatten(0, supports.shape[:2]),
+            support_high=high[count:].unflatten(0, supports.shape[:2]),
             support_valid=valid,
             support_mask=part,
             key=batch.key,
             target=self._target(batch.masks[:, 0], side, align),
-            support_pixels=self._pixels(supports, side, align),
+            support_pixels=labels,
             support_target=self._target(supports.flatten(0, 1), side, align).unflatten(
                 0, supports.shape[:2]
             )
@@ -319,11 +331,14 @@ class Featuriser(nn.Module):
         )
 
     def augmented(self, batch: LiveBatch) -> Tensor:
-        """The images as the backbone sees them, (B * (1 + K), 3, P, P) float32 in [0, 1]."""
-        images = batch.images.flatten(0, 1)
+        """The images as the backbone sees them, (B + B * K, 3, P, P) float32 in [0, 1].
+
+        Queries come first, so that the features of queries and of supports need no copy.
+        """
+        images = _queries_first(batch.images)
         if batch.places is None:
             return images
-        places, pixels = batch.places.flatten(0, 1), batch.masks.shape[-1]
+        places, pixels = _queries_first(batch.places), batch.masks.shape[-1]
         with torch.autocast(images.device.type, enabled=False):
             return viewed(images, places, pixels, self.outside)
 
@@ -346,6 +361,11 @@ class Featuriser(nn.Module):
         rows, inside = _on_device(target_index, *sizes, device=maps.device)
         target = maps[:, rows[:, None], rows].long()
         return target.masked_fill(~(inside[:, None] & inside), IGNORE)
+
+
+def _queries_first(values: Tensor) -> Tensor:
+    """(B, 1 + K, ...) values as (B + B * K, ...): of all queries, then of all supports."""
+    return torch.cat([values[:, 0], values[:, 1:].flatten(0, 1)])
 
 
 @lru_cache(maxsize=64)

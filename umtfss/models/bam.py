@@ -51,6 +51,7 @@ class BAM(MetaLearner):
     """
 
     reads_classes = True
+    reads_high_background = False
 
     def __init__(self, settings: ModelConfig, mid_channels: Sequence[int]) -> None:
         super().__init__()

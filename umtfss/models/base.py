@@ -20,6 +20,8 @@ class MetaLearner(nn.Module):
             (default) for a ViT.
         ignore_in_loss: Whether label 255 is left out of the loss.
         reads_support_target: Whether the loss reads `EpisodeBatch.support_target`.
+        reads_high_background: Whether the model reads `EpisodeBatch.support_high` at tokens without
+            foreground. If not, live features need not be computed there.
         reads_classes: Whether the model tells the classes of its training tasks apart, and so reads
             `EpisodeBatch.query_classes` and `class_index` in training.
     """
@@ -27,6 +29,7 @@ class MetaLearner(nn.Module):
     align_corners: bool = False
     ignore_in_loss: bool = True
     reads_support_target: bool = False
+    reads_high_background: bool = True
     reads_classes: bool = False
 
     def forward(self, batch: EpisodeBatch) -> Tensor:

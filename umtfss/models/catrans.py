@@ -61,6 +61,7 @@ class CATrans(MetaLearner):
         )
         self.classify = nn.Conv2d(DECODER, 2, 1)
         self.residual = MatcherResidual(settings)
+        self.reads_high_background = self.residual.matcher is not None
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""

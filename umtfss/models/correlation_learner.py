@@ -43,6 +43,7 @@ class CorrelationLearner(MetaLearner):
         self.channels = tuple(mid_channels)
         self.decoder = Decoder(WIDTH)
         self.residual = MatcherResidual(settings)
+        self.reads_high_background = self.residual.matcher is not None
 
     def squeezed(self, found: Correlations) -> Tensor:
         """The correlations without their support positions, (B * K, h, w, 128)."""

@@ -105,6 +105,7 @@ class CyCTR(MetaLearner):
         self.back_refine = ResidualConvolutions(width)
         self.back_head = classifier(width, settings.head_dropout)
         self.residual = MatcherResidual(settings)
+        self.reads_high_background = self.residual.matcher is not None
 
     @property
     def _seen(self) -> bool:

@@ -54,6 +54,7 @@ class MaskSplit(MetaLearner):
         self.last = nn.Conv2d(width, 2, 1)
         self.dropout = nn.Dropout2d(settings.head_dropout)
         self.residual = MatcherResidual(settings)
+        self.reads_high_background = self.residual.matcher is not None
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""

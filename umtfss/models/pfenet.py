@@ -72,6 +72,7 @@ class PFENet(MetaLearner):
         self.last = ResidualConvolutions(width)
         self.head = classifier(width, settings.head_dropout)
         self.residual = MatcherResidual(settings)
+        self.reads_high_background = self.residual.matcher is not None
 
     def forward(self, batch: EpisodeBatch) -> Tensor:
         """(B, 2, h, w) logits, background then foreground; padding repeats the nearest logits."""

@@ -49,6 +49,7 @@ class PPNet(MetaLearner):
     """
 
     reads_support_target = True
+    reads_high_background = False
     bank: Tensor  # (R, C) buffer, mid feature of regions
     filled: Tensor  # () int64 buffer, number of regions that were ever written
 

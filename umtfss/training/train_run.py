@@ -35,6 +35,7 @@ from umtfss.episodes.masks import (
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.features.standard import Standardised, level_scales
 from umtfss.features.store import FeatureStore
+from umtfss.models.base import MetaLearner
 from umtfss.models.build import build_model
 from umtfss.plan.jobs.train_model import TrainModel
 from umtfss.plan.run import TaskSource
@@ -130,7 +131,7 @@ def train_run(
             device=device,
             images_per_epoch=episodes["images_per_epoch"],
             mid_scales=scales,
-            **_episodes(job, files, device, scales, model.reads_support_target, classes),
+            **_episodes(job, files, device, scales, model, classes),
         )
 
 
@@ -203,7 +204,7 @@ def _episodes(
     files: TrainingFiles,
     device: torch.device,
     scales: Mapping[str, float],
-    support_target: bool,
+    model: MetaLearner,
     classes: tuple[int, ...],
 ) -> dict[str, Any]:
     """The arguments of `train` for episodes: cached, or live with the backbone in the loop."""
@@ -224,7 +225,7 @@ def _episodes(
             target_side=target_side,
             flip=settings.augment.flip,
             vertical_flip=settings.augment.vertical_flip,
-            support_target=support_target,
+            support_target=model.reads_support_target,
             class_maps=maps,
         )
         return {"episodes": cached, "collate": collate}
@@ -243,7 +244,14 @@ def _episodes(
         seed=job.seed,
         class_maps=maps,
     )
-    featuriser = Featuriser(extractor, features.mid, features.high, target_side, support_target)
+    featuriser = Featuriser(
+        extractor,
+        features.mid,
+        features.high,
+        target_side,
+        model.reads_support_target,
+        whole_support=model.reads_high_background,
+    )
     return {"episodes": live, "collate": collate_live, "featuriser": featuriser}
 
 

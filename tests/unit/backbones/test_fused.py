@@ -31,6 +31,7 @@ def largest_error(found, expected):
 def test_a_frozen_network_equals_itself_and_keeps_its_levels(networks, monkeypatch):
     plain, frozen = networks
     monkeypatch.setattr("umtfss.backbones.winograd.LEAST_TILES", 1)
+    monkeypatch.setattr("umtfss.backbones.winograd.LEAST_FILLED", 0)
     images = torch.rand(1, 3, 97, 65).to(memory_format=torch.channels_last)
     with torch.no_grad():
         expected = plain(images)
@@ -63,6 +64,7 @@ def test_without_onednn_blocks_stay(monkeypatch):
 
 def test_a_trace_has_operators_of_torch_alone(networks, monkeypatch):
     monkeypatch.setattr("umtfss.backbones.winograd.LEAST_TILES", 1)
+    monkeypatch.setattr("umtfss.backbones.winograd.LEAST_FILLED", 0)
     block, images = networks[1].network.layer4[1], torch.rand(1, 2048, 9, 9)
     with torch.no_grad():
         program = torch.export.export(block, (images,))

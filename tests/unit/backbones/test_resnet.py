@@ -4,14 +4,30 @@ import pytest
 import torch
 from torch import nn
 
+from umtfss.backbones.boxes import Box
 from umtfss.backbones.build import build_extractor
-from umtfss.backbones.resnet import ResNet
+from umtfss.backbones.resnet import ResNet, freeze, layer_in_boxes
 from umtfss.common.errors import WeightsError
 from umtfss.common.onednn import OneDnnPointwise
 from umtfss.experiment.backbones import backbone_spec
 from umtfss.experiment.features import WeightsConfig
 
 IMAGES = torch.rand(2, 3, 65, 97, generator=torch.Generator().manual_seed(1))
+
+
+GRID = (25, 27)
+BOXES = {  # on that grid, of a layer whose output reads 10 tokens around
+    "all": Box(0, 25, 0, 27),
+    "a corner": Box(0, 3, 0, 5),
+    "the other corner": Box(23, 25, 22, 27),
+    "top": Box(0, 2, 12, 15),
+    "bottom": Box(21, 25, 11, 16),
+    "left": Box(10, 14, 0, 1),
+    "right": Box(11, 15, 24, 27),
+    "across": Box(12, 14, 0, 27),
+    "a token": Box(12, 13, 13, 14),
+    "nothing": None,
+}
 
 
 def layers(network, images):
@@ -149,3 +165,70 @@ def test_folded_norms_keep_the_features(random_resnet, resnet_file):
     for level, found in extractor(IMAGES).items():
         largest = expected[level].abs().max()
         assert (found - expected[level]).abs().max() < 2e-5 * largest
+
+
+@pytest.fixture(scope="module")
+def frozen(random_resnet):
+    network = ResNet(("layer2", "layer3", "layer4"), "layer4", dilated=True)
+    network.network.load_state_dict(random_resnet.state_dict(), strict=False)
+    network.requires_grad_(False)
+    freeze(network)
+    return network.to(memory_format=torch.channels_last)
+
+
+def drawn(box, size=GRID):
+    """A grid of tokens that this box is the smallest around."""
+    tokens = torch.zeros(size, dtype=torch.bool)
+    if box is not None:
+        tokens[box.top, box.left] = tokens[box.bottom - 1, box.right - 1] = True
+    return tokens
+
+
+@pytest.mark.parametrize("winograd", [False, True])
+def test_a_layer_in_boxes_is_the_whole_layer_there(frozen, monkeypatch, winograd):
+    monkeypatch.setattr("umtfss.backbones.winograd.LEAST_TILES", 1 if winograd else 10**6)
+    monkeypatch.setattr("umtfss.backbones.winograd.LEAST_FILLED", 0)
+    x = torch.rand(1, 1024, *GRID, generator=torch.Generator().manual_seed(0))
+    x = x.expand(len(BOXES), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+    layer, read = frozen.network.layer4, torch.stack([drawn(box) for box in BOXES.values()])
+    with torch.no_grad():
+        whole, found = layer(x[:1]), layer_in_boxes(list(layer), x, read)
+    assert found.shape == (len(BOXES), 2048, *GRID)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for (name, box), one in zip(BOXES.items(), found.split(1), strict=True):
+        outside = one.clone()
+        if box is not None:
+            error = (box.of(one) - box.of(whole)).abs().max() / whole.abs().max()
+            assert error < 1e-5, name
+            box.of(outside).zero_()
+        assert not outside.any(), name
+
+
+@torch.no_grad()
+def test_boxes_are_of_the_deepest_layer_on_a_cpu_in_fp32_alone(frozen):
+    images = torch.rand(2, 3, 97, 129, generator=torch.Generator().manual_seed(0))
+    read = torch.stack([drawn(None, (13, 17)), drawn(Box(2, 5, 3, 9), (13, 17))])
+    whole, found = frozen(images), frozen(images, read)
+    assert torch.equal(found["layer2"], whole["layer2"])
+    assert torch.equal(found["layer3"], whole["layer3"])
+    assert not found["layer4"][0].any()
+    assert not found["layer4"][1, :, 6:].any()
+    torch.testing.assert_close(
+        found["layer4"][1, :, 2:5, 3:9], whole["layer4"][1, :, 2:5, 3:9], rtol=1e-4, atol=1e-4
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        half = frozen(images, read)
+    assert half["layer4"][0].any()
+    plain = ResNet(("layer4",), "layer4", dilated=False).requires_grad_(False).eval()
+    freeze(plain)
+    assert torch.equal(plain(images, read)["layer4"], plain(images)["layer4"])  # a stride of 2
+
+
+@torch.no_grad()
+def test_an_extractor_passes_boxes_on_unless_it_looks_twice(resnet_file):
+    weights = {"resnet50": WeightsConfig(source=resnet_file)}
+    read = torch.zeros(2, 9, 13, dtype=torch.bool)
+    once = build_extractor("resnet50", ["layer4"], weights)(IMAGES, read)
+    assert not once["layer4"].any()
+    twice = build_extractor("resnet50", ["layer4"], weights, mirrored=True)
+    assert torch.equal(twice(IMAGES, read)["layer4"], twice(IMAGES)["layer4"])

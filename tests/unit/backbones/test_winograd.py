@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from umtfss.backbones.boxes import Margin
 from umtfss.backbones.winograd import WinogradConv2d, use_winograd
 
 
@@ -31,7 +32,30 @@ def test_it_equals_the_plain_convolution(monkeypatch, size, dilation, bias):
     assert error < 1e-5
 
 
-@pytest.mark.parametrize("size", [(32, 40), (45, 48)])  # fewer and more tiles than the least
+@pytest.mark.parametrize("tiles", [1, 10**6])
+@pytest.mark.parametrize("margin", [Margin(4, 4, 4, 4), Margin(0, 4, 3, 1), Margin(2, 0, 0, 4)])
+@torch.no_grad()
+def test_inside_of_a_margin_it_equals_the_plain_convolution(monkeypatch, margin, tiles):
+    """A part of a map with all that it reads, or with zeros where the map ends."""
+    monkeypatch.setattr("umtfss.backbones.winograd.LEAST_TILES", tiles)
+    convolution, inner = layer(4), torch.randn(2, 256, 37, 41)
+    padded = nn.functional.pad(inner, [4 - side for side in (*margin[2:], *margin[:2])])
+    expected = nn.functional.conv2d(padded, convolution.weight, convolution.bias, dilation=4)
+    use_winograd(convolution)
+    found = convolution.inside(inner, margin)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_boxes_that_fill_few_tiles_compute_as_torch():
+    fast, plain = layer(4), layer(4)
+    use_winograd(fast)
+    with torch.no_grad():
+        for side, equal in ((17, True), (32, False)):  # tiles have 16 px
+            x = torch.randn(1, 256, side, side)
+            assert torch.equal(fast(x), plain(x)) == equal
+
+
+@pytest.mark.parametrize("size", [(31, 30), (45, 48)])  # fewer and more tiles than the least
 def test_no_image_depends_on_its_batch(size):
     images, fast = torch.randn(3, 256, *size), layer()
     use_winograd(fast)

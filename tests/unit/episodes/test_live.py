@@ -337,6 +337,62 @@ def test_ignored_support_tokens_are_not_valid() -> None:
     assert made.query_valid.all()
 
 
+@pytest.mark.parametrize(("mid", "high", "whole"), [
+    (["one"], "two", False), (["one"], "two", True), (["one", "two"], "two", True),
+    (["two"], "one", True),
+])  # fmt: skip
+def test_of_supports_high_features_are_read_at_the_object_alone(
+    monkeypatch: pytest.MonkeyPatch, mid: list[str], high: str, whole: bool
+) -> None:
+    """Unless a model reads background, or a mid feature or a deeper level needs the others."""
+    asked: list[Tensor | None] = []
+    network = extractor()
+
+    def remembered(images: Tensor, read: Tensor | None = None) -> dict[str, Tensor]:
+        asked.append(read)
+        return network.network(images)
+
+    monkeypatch.setattr(network, "forward", remembered)
+    batch = collate_live([make(AugmentConfig())[i] for i in range(3)])
+    batch.masks[0, 1] = 0  # the object is not in the crop
+    batch.masks[1, 2] = 1
+    token = batch.masks[2, 1, 10:20, 10:20]  # most of it is ignored, its centre is foreground
+    token[:] = 255
+    token[:7, 5:] = 1
+    is_read = whole and mid == ["one"]  # by the model
+    featuriser = Featuriser(network, mid, high, 90, whole_support=is_read)
+    made, (read,) = featuriser(batch), asked
+    if whole:
+        assert read is None
+        return
+    assert read is not None
+    assert read.shape == (3 + 6, 9, 9)
+    assert read[:3].all()
+    supports = read[3:].unflatten(0, (3, 2))
+    assert supports[made.support_mask > 0].all()
+    assert supports[2, 0, 1, 1]
+    assert not made.support_valid[2, 0, 1, 1]
+    assert not supports[0, 0].any()
+    assert supports[1, 1].all()
+    assert not supports.flatten(2).all(2)[:, 0].any()
+
+
+def test_a_batch_has_the_features_of_its_own_images() -> None:
+    """Queries pass the backbone before all supports; each comes back to its place."""
+    batch = collate_live([make(AugmentConfig())[i] for i in range(4)])
+    made = Featuriser(extractor(), ["one"], "two", target_side=90)(batch)
+    for row in range(4):
+        for role in range(3):
+            assert batch.places is not None
+            one = viewed(batch.images[row, role : role + 1], batch.places[row, role : role + 1],
+                         90, torch.tensor(MEAN).view(1, 3, 1, 1))  # fmt: skip
+            levels = extractor()(one)
+            mid = made.support_mid[row, role - 1] if role else made.query_mid[row]
+            high = made.support_high[row, role - 1] if role else made.query_high[row]
+            torch.testing.assert_close(mid, levels["one"][0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(high, levels["two"][0], atol=1e-5, rtol=0)
+
+
 def test_live_features_look_like_a_store() -> None:
     live, catalog = LiveFeatures(extractor(), Catalog(), 95), Catalog()
     assert live.geometry == GridGeometry({"one": 3, "two": 3}, 95, 10, 10, align_corners=False)

@@ -89,6 +89,22 @@ def test_padding_does_not_matter(
     close(model(more)[..., :7, :9], logits[..., :7, :9])
 
 
+@pytest.mark.parametrize("masks", ["area", "sampled"])
+@every_case
+@torch.no_grad()
+def test_a_model_says_whether_it_reads_high_features_of_background(
+    make_batch: MakeBatch, name: str, keys: dict[str, Any], masks: str
+) -> None:
+    model, batch = make_model(name, **keys, token_masks=masks), make_batch(shots=2)
+    assert batch.support_pixels is not None
+    batch.support_pixels[:, :, :, 5, 5] = 1  # foreground at the centre, though not of most area
+    of_object = (batch.support_mask > 0) | (batch.support_pixels[:, :, 0] == 1)
+    noise = torch.randn_like(batch.support_high) * 50
+    other = torch.where(of_object[:, :, None], batch.support_high, noise)
+    found = model(dataclasses.replace(batch, support_high=other))
+    assert torch.equal(found, model(batch)) != model.reads_high_background
+
+
 @every_case
 def test_a_trimmed_batch_is_the_square_one(
     make_batch: MakeBatch, name: str, keys: dict[str, Any]
