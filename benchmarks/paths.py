@@ -107,6 +107,7 @@ VOC_BEST = Setting(  # as in experiments/voc_best.yaml
         mid_dropout=0,
         head_dropout=0,
         residual="centred",
+        prior_scale=30,
         prototype=PrototypeConfig(self_support=True, margin=0.05),
     ),
     refine=RefineConfig(superpixels=0.5),

@@ -24,8 +24,6 @@ def diffuse(raw: dict[str, Any]) -> None:
     }
     raw["floor"] = {"features": "lite0"}
     raw["clustering"]["features"] = "diffused"
-    raw["pools"]["paper"] = {**raw["pools"]["shapes"], "features": "lite0"}
-    raw["training"]["paper"] = raw["training"]["shapes"]
     raw["model"] |= {
         "features": "diffused",
         "residual": "centred",
@@ -36,7 +34,7 @@ def diffuse(raw: dict[str, Any]) -> None:
     raw["tables"] = {
         "headline": {**pools, "seeds": 2},
         "table5": {"datasets": {"shapes": "shapes"}, "settings": ["all"]},
-        "ablation": {**pools, "paper_pool": "paper"},
+        "ablation": pools,
         "folds": [0, 1],
     }
 

@@ -188,8 +188,7 @@ class Experiment(Block):
     @model_validator(mode="after")
     def _check_ablation(self) -> "Experiment":
         """Refuse an ablation of parts that the experiment does not have."""
-        ablation = self.tables.ablation
-        if ablation is None:
+        if self.tables.ablation is None:
             return self
         diffused = self.diffused.get(self.model.features)
         if diffused is None or self.floor_features != diffused.source:
@@ -201,11 +200,6 @@ class Experiment(Block):
             raise ValueError(
                 "tables.ablation takes self-support and the matcher's score away: it needs "
                 "model.prototype.self_support and a model.residual"
-            )
-        if self.clustered_features(ablation.paper_pool) in self.diffused:
-            raise ValueError(
-                f"tables.ablation.paper_pool: pool {ablation.paper_pool} needs features of a "
-                f"backbone, such as `features: {diffused.source}`"
             )
         return self
 

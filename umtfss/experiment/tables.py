@@ -109,20 +109,6 @@ class Table4Config(TableConfig):
     k_bg: Distinct[PositiveInt] = Field(min_length=1, description="rows")
 
 
-class AblationConfig(TableConfig):
-    """The ablation: additions to the paper's method, part by part."""
-
-    paper_pool: Name = Field(
-        description="pool of the rows without diffusion: the same images, clustered on features of "
-        "the backbone as in the paper"
-    )
-
-    @property
-    def tested(self) -> list[tuple[str, str, str]]:
-        """The data set with both pools."""
-        return [*super().tested, (".paper_pool", self.dataset, self.paper_pool)]
-
-
 class PairsConfig(TableBlock):
     """A table of several data sets, each with a pool."""
 
@@ -181,7 +167,7 @@ class TablesConfig(Block):
     table4: Table4Config | None = Field(None, description="the K_fg x K_bg grid")
     table5: Table5Config | None = Field(None, description="training on one fold's images or all")
     table6: Table6Config | None = Field(None, description="UMTFSS beside supervised models")
-    ablation: AblationConfig | None = Field(None, description="our additions, part by part")
+    ablation: TableConfig | None = Field(None, description="our additions, part by part")
     departures: TableConfig | None = Field(
         None, description="departures from the released code, one at a time"
     )

@@ -294,20 +294,16 @@ def test_a_pool_that_features_are_diffused_over_needs_no_training(tmp_path):
 
 
 def test_an_ablation_takes_diffusion_away(tmp_path):
-    def change(raw, features="lite2", change_features=diffused, **model):
+    def change(raw, change_features=diffused, **model):
         change_features(raw)
         raw["model"] |= {"prototype": {"self_support": True}, "residual": "prototype", **model}
-        raw["pools"]["paper"] = {**raw["pools"]["shapes"], "features": features}
-        raw["training"]["paper"] = raw["training"]["shapes"]
-        raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes", "paper_pool": "paper"}
+        raw["tables"]["ablation"] = {"dataset": "shapes", "pool": "shapes"}
 
     def floor_too(raw):
         diffused(raw)
         del raw["floor"]
 
     load_experiment(changed(tmp_path, change))
-    with pytest.raises(ConfigError, match="paper needs features of a backbone, such as `features"):
-        load_experiment(changed(tmp_path, lambda raw: change(raw, features=None)))
     for other in (lambda _: None, floor_too):
         with pytest.raises(ConfigError, match=r"ablation takes diffusion away: model\.features"):
             load_experiment(

@@ -3,7 +3,6 @@
 import pytest
 
 from umtfss.experiment.tables import (
-    AblationConfig,
     HeadlineConfig,
     Table1Config,
     Table2Config,
@@ -26,7 +25,6 @@ def test_the_filled_tables_come_in_the_order_of_their_keys():
     ("block", "tested"),
     [
         (HeadlineConfig(**ONE, other_pools=["q"]), [("", "a", "p"), (".other_pools", "a", "q")]),
-        (AblationConfig(**ONE, paper_pool="q"), [("", "a", "p"), (".paper_pool", "a", "q")]),
         (
             Table5Config(datasets={"a": "p", "b": "q"}),
             [(".datasets", "a", "p"), (".datasets", "b", "q")],

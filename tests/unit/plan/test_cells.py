@@ -7,7 +7,7 @@ from umtfss.plan.tables.paper import paper_numbers
 
 
 def with_folds(folds: list[int]) -> Experiment:
-    experiment = load_experiment("voc_best")
+    experiment = load_experiment("voc_cpu")
     tables = experiment.tables.model_copy(update={"folds": folds})
     return experiment.model_copy(update={"tables": tables})
 

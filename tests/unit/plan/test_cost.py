@@ -5,11 +5,14 @@ from dataclasses import replace
 import pytest
 
 from umtfss.experiment.backbones import backbone_spec
+from umtfss.experiment.datasets import DatasetConfig
 from umtfss.experiment.evaluation import EvaluationConfig, RefineConfig
 from umtfss.experiment.features import ExtractedConfig
 from umtfss.experiment.load import load_experiment
 from umtfss.experiment.model import ModelConfig
+from umtfss.experiment.pools import PoolConfig
 from umtfss.experiment.tables import TablesConfig
+from umtfss.experiment.training import TrainingConfig
 from umtfss.plan.cost import (
     PSEUDO_MASK_SECONDS,
     cheaper_features,
@@ -160,9 +163,11 @@ def test_the_run_that_the_constants_are_from_is_given_back(monkeypatch):
         "features": {"vit": ExtractedConfig.model_validate(vit)},
         "floor": experiment.floor.model_copy(update=named),
         "clustering": experiment.clustering.model_copy(update=named),
-        "pools": {"pascal": experiment.pools["pascal"]},
-        "model": experiment.model.model_copy(update=named),
-        "evaluation": experiment.evaluation.model_copy(update={"refine": RefineConfig()}),
+        "datasets": {"pascal": DatasetConfig(kind="voc2012", folder="voc2012")},
+        "pools": {"pascal": PoolConfig(images=["pascal/train"], clusters=20)},
+        "training": {"pascal": TrainingConfig(steps=150, loss_side=96)},
+        "model": experiment.model.model_copy(update={**named, "prior_scale": 1}),
+        "evaluation": EvaluationConfig(seeds=1),
     }
     measured = experiment.model_copy(update=update)
     costs = {c.arrow: 3600 * c.hours for c in estimate(Plan(measured), cpu_rates())}

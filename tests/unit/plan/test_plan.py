@@ -265,9 +265,14 @@ def test_what_decides_weights_is_behind_them(block, key, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "value"), [("pair", "mirrored", False), ("diffused", "channels", 8)]
+    ("name", "key", "value", "changed"),
+    [
+        ("pair", "mirrored", False, {"model"}),
+        ("diffused", "channels", 8, {"model"}),
+        ("vit", "long_side", 224, {"clustering", "pseudo_masks"}),
+    ],
 )
-def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value):
+def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value, changed):
     experiment = load_experiment("voc_best")
     before, after = Plan(experiment), with_features(experiment, name, **{key: value})
     one, other = (
@@ -275,7 +280,7 @@ def test_the_features_of_clusters_and_model_are_behind_weights(name, key, value)
         for plan in (before, after)
     )
     assert one.keys() == {"model", "clustering", "pseudo_masks"}
-    assert all(one[block] != other[block] for block in one)
+    assert {block for block in one if one[block] != other[block]} == changed
 
 
 def test_a_name_of_features_decides_nothing():
@@ -316,6 +321,7 @@ def test_clusters_and_model_share_one_cache_of_named_features():
 def test_diffused_features_are_caches_of_their_own():
     plan = Plan(load_experiment("voc_best"))
     assert {(one.features, *one.images) for one in plan.feature_caches} == {
+        ("vit", "pascal", "train"),
         *(("pair", photos, "all") for photos in ("coco", "imagenet")),
         *((name, "pascal", split) for split in ("train", "val") for name in ("pair", "diffused")),
     }
@@ -343,13 +349,11 @@ def test_a_run_may_read_other_features_than_the_model():
     assert matcher.mid_channels == [384]  # 256 of a place, 128 of the kept part
     settings = plan.runs.model_settings(plan.runs.run_at(FLOOR_PATH)).prototype
     assert (settings.self_support, settings.margin) == (False, 0)
-    paper = next(run for run in plan.runs.trained_runs if run.pool == "paper")
-    assert paper.features == "pair"
-    folders = {path.split("/")[3] for path in plan.inputs.training_inputs(paper)["features"]}
+    frozen = next(run for run in plan.runs.trained_runs if run.features == "pair")
+    folders = {path.split("/")[3] for path in plan.inputs.training_inputs(frozen)["features"]}
     assert folders == {"pair"}
-    assert plan.experiment.clustered_features("paper") == "pair"
-    assert plan.experiment.assigned_features("pascal") == "diffused"
-    assert plan.experiment.salient_features == "pair"
+    assert plan.experiment.clustered_features("objects") == "vit"
+    assert plan.experiment.assigned_features("objects") == "vit"
 
 
 def test_the_floor_of_an_experiment_without_diffusion_is_the_plain_matcher(paper):
@@ -367,7 +371,7 @@ def test_no_two_outputs_share_a_path(paper):
 
 def test_a_run_is_tested_with_and_without_a_step_on_its_score():
     plan = Plan(load_experiment("voc_best"), ["ablation"])
-    run = plan.runs.run_at("pascal/umtfss/unsup-all/seed0")
+    run = plan.runs.run_at("objects/umtfss/unsup-all/seed0")
     own = [spec for spec in plan.runs.evaluations.values() if (spec.run, spec.shot) == (run, 1)]
     specs = {spec.refine: spec for spec in own}
     assert {refine: plan.paths.evaluation(spec) for refine, spec in specs.items()} == {

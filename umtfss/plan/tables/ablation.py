@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from umtfss.experiment.schema import Experiment
-from umtfss.experiment.tables import AblationConfig
+from umtfss.experiment.tables import TableConfig
 from umtfss.plan.cells import (
     PLAIN_MATCHER,
     Cell,
@@ -22,7 +22,7 @@ from umtfss.plan.run import Measurement, RunSpec
 Row = tuple[str, RunSpec, tuple[str, ...]]
 
 
-def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurement]:
+def ablation(experiment: Experiment, settings: TableConfig) -> Table[Measurement]:
     """A row for each set of additions, per fold.
 
     Keys: model ("prototype", "umtfss"), added (names with a blank between them), fold.
@@ -33,21 +33,24 @@ def ablation(experiment: Experiment, settings: AblationConfig) -> Table[Measurem
             experiment, run, settings.dataset, 1, experiment.tables.ablation_seeds, steps
         )
         cells += fold_cells(title, {"model": run.model, "added": added}, measured)
+    additions = {
+        "averages over mirror images": floor_is_mirrored(experiment),
+        "batches of pairs": bool(experiment.training[settings.pool].augment.pairs),
+        "the factor on the prior mask": experiment.model.prior_scale != 1,
+    }
+    kept = [name for name, used in additions.items() if used]
     note = (
-        "The paper's rows are meta-trained on clusters of the backbone's features, the diffused "
-        "ones on clusters of diffused features. + matcher: the training-free score is added."
+        "Every trained row learns from the same tasks. + matcher: the training-free score is added."
     )
-    kept = ["averages over mirror images"] if floor_is_mirrored(experiment) else []
-    kept += ["the choice of clusters by max_border"] if experiment.episodes.max_border else []
     if kept:
-        note += f" {' and '.join(kept).capitalize()}, not in the paper either, are in every row."
+        note += f" Not taken away, and not in the paper either: {', '.join(kept)}."
     title = f"What is added to the paper's method, part by part, 1-shot, on {settings.dataset}."
     return build_table(experiment, "ablation", title, "model", cells, note=note)
 
 
-def _rows(experiment: Experiment, settings: AblationConfig) -> dict[str, Row]:
+def _rows(experiment: Experiment, settings: TableConfig) -> dict[str, Row]:
     """Row title -> (names of additions, run, steps of refinement)."""
-    pool, own, plain = settings.pool, settings.paper_pool, floor_features(experiment)
+    pool, plain = settings.pool, floor_features(experiment)
     bare, scored = {**PLAIN_MATCHER, "residual": "none"}, PLAIN_MATCHER
     matcher, trained = matcher_run(experiment), unsupervised_run(experiment, pool)
     steps = experiment.evaluation.refine.steps
@@ -62,12 +65,12 @@ def _rows(experiment: Experiment, settings: AblationConfig) -> dict[str, Row]:
         title = ", ".join(["matcher, diffused, self-support", *steps])
         rows[title] = (" ".join(["diffusion self_support", *steps]), matcher, steps)
 
-    paper = unsupervised_run(experiment, own, features=plain, **bare)
-    with_matcher = unsupervised_run(experiment, own, features=plain, **scored)
+    frozen = unsupervised_run(experiment, pool, features=plain, **bare)
+    with_matcher = unsupervised_run(experiment, pool, features=plain, **scored)
     diffused = unsupervised_run(experiment, pool, **bare)
     both = unsupervised_run(experiment, pool, **scored)
     rows |= {
-        "UMTFSS of the paper": ("", paper, ()),
+        "UMTFSS": ("", frozen, ()),
         "UMTFSS + matcher": ("matcher", with_matcher, ()),
         "UMTFSS, diffused": ("diffusion", diffused, ()),
         "UMTFSS + matcher, diffused": ("matcher diffusion", both, ()),

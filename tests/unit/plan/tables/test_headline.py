@@ -9,10 +9,11 @@ COLUMNS = (*(f"fold {fold}" for fold in range(4)), "mean")
 
 def test_titles_stay_as_other_programs_know_them():
     for name, middle in (("demo_seeds", []), ("voc_best", [MATCHER])):
-        table = Plan(load_experiment(name)).runs.table_named("headline")
+        plan = Plan(load_experiment(name))
+        table = plan.runs.table_named("headline")
         rows = ["prototype matcher (training-free)", *middle, "UMTFSS (unsupervised)"]
         assert list(table.rows[: len(rows)]) == rows
-        shots = (1, 5)
+        shots = plan.experiment.evaluation.shots
         names = [f"{shot}-shot {column}" for shot in shots for column in COLUMNS]
         assert [column.name for column in table.columns] == names
     assert Plan(load_experiment("demo_seeds")).runs.table_named("headline").rows[2:] == (
