@@ -24,6 +24,7 @@ sys.path.append(str(PACKAGE_ROOT))  # benchmarks/ is not part of the installed p
 from benchmarks import (
     growth,
     learning_curves,
+    live_photos,
     own_photos,
     photo_curves,
     prototypes,
@@ -352,6 +353,22 @@ def test_a_scene_is_named_by_the_largest_other_class(pixels, expected):
     label_map = np.concatenate([np.full(count, one, np.uint8) for one, count in pixels.items()])
     share = pixels[7] / sum(pixels.values())
     assert scenes.scene(label_map[None], class_id=7) == (expected, share)
+
+
+def test_the_computed_part_of_layer4_counts_the_boxes_of_its_blocks():
+    side, pixels = live_photos.backbone_spec("resnet50").grid(473, 473)[0], 473
+    everything = torch.ones(pixels, pixels, dtype=torch.uint8)
+    assert live_photos.computed_part(everything, side) == 1
+    assert live_photos.computed_part(0 * everything, side) == 0
+    mask = 0 * everything
+    mask[160:240, 80:400] = 1  # px of the tokens 20 to 30 and 10 to 50
+    squares = [9 / 4 * 512**2 + 512 * 2048] * 2 + [9 / 4 * 512**2 + 512 * 2048 + 1024 * 2048]
+    before = [2048 * 512, 2048 * 512, 1024 * 512]
+    tokens = [11 * 41, 19 * 49, 27 * 57, 31 * 60]  # of a box that grows by 4, 4 and 2
+    pairs = zip((*squares, *before), (*tokens[:3], *tokens[1:]), strict=True)
+    expected = sum(products * count for products, count in pairs)
+    found = live_photos.computed_part(mask, side)
+    assert found == pytest.approx(expected / (side**2 * (sum(squares) + sum(before))))
 
 
 def test_a_scene_keeps_its_episodes():
