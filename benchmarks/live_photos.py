@@ -66,10 +66,10 @@ def computed_part(mask: torch.Tensor, side: int) -> float:
     return layer4_products(box, side) / whole if box else 0.0
 
 
-def milliseconds(call: Callable[[], Any]) -> tuple[Any, float]:
+def milliseconds(call: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[Any, float]:
     """The result of a call and its CPU-milliseconds."""
     start = time.process_time()
-    result = call()
+    result = call(*arguments, **named)
     return result, 1000 * (time.process_time() - start)
 
 
@@ -83,21 +83,17 @@ def measured(dataset: Dataset, ids: Sequence[str], folder: Path) -> dict[str, li
 
     with h5py.File(folder / "images.h5", "w") as kept:
         for number, image_id in enumerate(ids):
-            labels, reading_mask = milliseconds(lambda image_id=image_id: dataset.mask(image_id))
+            labels, reading_mask = milliseconds(dataset.mask, image_id)
             classes = np.setdiff1d(labels, [0, IGNORE])
             if not len(classes):
                 continue
             random = generator("live_photos", number)
             mask = np.where(labels == IGNORE, IGNORE, labels == random.choice(classes))
-            image, decoding = milliseconds(lambda image_id=image_id: dataset.image(image_id))
-            arguments = (image, mask.astype(np.uint8), AugmentConfig())
-            (scaled, _, view), rest = milliseconds(
-                lambda given=arguments, random=random: augmented(
-                    *given, pixels=PIXELS, random=random
-                )
-            )
+            image, decoding = milliseconds(dataset.image, image_id)
+            given = (image, mask.astype(np.uint8), AugmentConfig())
+            (scaled, _, view), rest = milliseconds(augmented, *given, pixels=PIXELS, random=random)
             kept[image_id] = scaled.numpy()
-            _, reading = milliseconds(lambda image_id=image_id: kept[image_id][...])
+            _, reading = milliseconds(kept[image_id].__getitem__, ...)
             note("object in the photo, %", 100 * float((view == 1).sum() / (view != OUTSIDE).sum()))
             note("computed of a support's layer4, %", 100 * computed_part(view, side))
             note("decoding, ms", decoding)
