@@ -51,3 +51,10 @@ def test_a_table_says_which_tested_splits_are_not_the_test_split() -> None:
     assert Plan(load_experiment("voc_dev")).runs.tables[0].development == ("pascal/dev",)
     for table in Plan(load_experiment("voc_best")).runs.tables:
         assert table.development == ()
+
+
+def test_a_table_says_whether_rare_classes_may_be_left_out() -> None:
+    for name, leaves_out in (("voc_dev", True), ("voc_cpu", False)):
+        assert {table.leaves_out for table in Plan(load_experiment(name)).runs.tables} == {
+            leaves_out
+        }

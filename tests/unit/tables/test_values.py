@@ -61,6 +61,18 @@ def test_a_mean_pools_seeds_and_averages_folds() -> None:
     assert got.classes == 3
 
 
+def test_the_classes_of_all_folds_are_counted() -> None:
+    def moved(fold: int, of: EpisodeScores) -> EpisodeScores:
+        return replace(of, class_id=of.class_id + 10 * fold)
+
+    folds = {
+        fold: FoldResult(fold, {seed: moved(fold, one) for seed, one in result.seeds.items()})
+        for fold, result in RESULT.folds.items()
+    }
+    assert value(cell((0, 1, 2, 3)), result=RunResult({}, folds)).classes == 12
+    assert value(cell((1,)), result=RunResult({}, folds)).classes == 3
+
+
 def test_a_cell_may_be_a_difference_on_the_same_episodes() -> None:
     folds = {
         f: FoldResult(f, {s: worse(scores(10 * f + s), 2) for s in range(3)}) for f in range(4)
